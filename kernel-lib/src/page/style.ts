@@ -1,0 +1,39 @@
+/**
+ * The one style sheet of every page we write: reports, rendered notebooks, the index.
+ *
+ * System fonts only (nothing is loaded), colours as custom properties with a light and a dark set, one column that
+ * works at 320 px, wide tables scroll inside their own box. Class names used by page bodies are listed in page.ts.
+ */
+
+/** CSS text of the shared style sheet. */
+export const PAGE_CSS: string = `
+:root { color-scheme: light dark; --ink:#1b2330; --soft:#5a6676; --paper:#fdfdfc; --card:#f4f5f6; --line:#d9dde2;
+  --link:#0b5cad; --good:#116b3c; --good-bg:#e3f4ea; --bad:#a3231f; --bad-bg:#fbe7e5; --warn:#7a5200; --warn-bg:#fdf1d8; --accent:#3b6fb6; }
+@media (prefers-color-scheme: dark) { :root { --ink:#e4e8ee; --soft:#9aa6b5; --paper:#14181e; --card:#1d232b; --line:#333c47;
+  --link:#7db4f0; --good:#7fd7a4; --good-bg:#17351f; --bad:#f3a09b; --bad-bg:#40201e; --warn:#ecc675; --warn-bg:#3a2e14; --accent:#7db4f0; } }
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 1.25rem 1rem 4rem; overflow-wrap: anywhere; }
+h1 { font-size:1.7rem; line-height:1.2; margin:.5rem 0 .75rem; } h2 { font-size:1.3rem; margin:2rem 0 .5rem; padding-top:.5rem; border-top:1px solid var(--line); }
+h3 { font-size:1.08rem; margin:1.4rem 0 .4rem; } p, ul, ol { margin:.5rem 0 .8rem; } a { color:var(--link); }
+code, pre, kbd { font-family: ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace; font-size:.875em; }
+code { background:var(--card); padding:.1em .3em; border-radius:4px; } pre { background:var(--card); padding:.75rem; border-radius:6px; overflow-x:auto; line-height:1.4; overflow-wrap:normal; margin:.5rem 0; }
+pre code { background:none; padding:0; } blockquote { margin:.5rem 0; padding:.1rem .9rem; border-left:3px solid var(--line); color:var(--soft); }
+figure { margin:1.25rem 0; } figcaption { color:var(--soft); font-size:.9rem; margin-top:.25rem; } img, svg { max-width:100%; height:auto; }
+.scroll { overflow-x:auto; margin:.75rem 0; } table { border-collapse:collapse; font-size:.9rem; font-variant-numeric:tabular-nums; overflow-wrap:normal; }
+th, td { padding:.3rem .6rem; border-bottom:1px solid var(--line); text-align:left; vertical-align:top; } th { font-weight:600; white-space:nowrap; }
+td.number, th.number { text-align:right; } caption { text-align:left; color:var(--soft); padding-bottom:.3rem; }
+.soft { color:var(--soft); } .lead { font-size:1.08rem; }
+.badge { display:inline-block; padding:.05rem .5rem; border-radius:999px; font-size:.82rem; font-weight:600; white-space:nowrap; background:var(--card); color:var(--soft); }
+.badge.good { background:var(--good-bg); color:var(--good); } .badge.bad { background:var(--bad-bg); color:var(--bad); } .badge.warn { background:var(--warn-bg); color:var(--warn); }
+.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(11rem,1fr)); gap:.75rem; margin:1rem 0; } .card { background:var(--card); border-radius:8px; padding:.7rem .9rem; }
+.card .value { display:block; font-size:1.35rem; font-weight:650; font-variant-numeric:tabular-nums; } .card .label { color:var(--soft); font-size:.85rem; }
+.note { border-left:3px solid var(--warn); background:var(--warn-bg); padding:.5rem .8rem; border-radius:0 6px 6px 0; margin:.8rem 0; }
+.error { border-left:3px solid var(--bad); background:var(--bad-bg); padding:.5rem .8rem; border-radius:0 6px 6px 0; margin:.8rem 0; } .error pre { background:none; padding:.3rem 0 0; }
+.plot { width:100%; min-height:260px; } .plot > .missing { color:var(--soft); font-size:.9rem; }
+details > summary { cursor:pointer; color:var(--soft); font-size:.85rem; } .cell { margin:.9rem 0; } .output { margin:.4rem 0 .4rem; } .stderr { border-left:3px solid var(--warn); }
+footer { margin-top:3rem; padding-top:.75rem; border-top:1px solid var(--line); color:var(--soft); font-size:.85rem; }
+@media (max-width: 40rem) { main { padding:.75rem .75rem 3rem; } h1 { font-size:1.4rem; } table { font-size:.82rem; } }
+@media print { details[open] > summary { display:none; } main { max-width:none; } }
+`.trim();
