@@ -1,0 +1,152 @@
+/**
+ * One JSON value per line: the format of trials, events and progress, appended while the work runs.
+ *
+ * A process may die in the middle of a line. Readers therefore report an unfinished last line as `torn` instead of
+ * failing, and the writer cuts it off before it appends, so that a resumed run has the bytes of an uninterrupted one. A
+ * line is finished when its newline is on disk. A bad line anywhere else is damage and an error.
+ */
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { DataError } from "../errors";
+import { finiteJson } from "./json";
+
+const NEWLINE = 0x0a;
+const PIECE_BYTES = 1 << 20;
+
+/** What `readJsonl` found. */
+export interface JsonlContent<T> {
+  records: T[];
+  /** Text of an unfinished last line, or null if the file ends with a newline (or is empty). */
+  torn: string | null;
+}
+
+/**
+ * Calls `onRecord` for each finished line, holding one piece of 1 MiB at a time.
+ *
+ * @returns the unfinished last line, or null
+ * @throws DataError "jsonl-line" naming file and line number if a finished line is not JSON; "file-missing" if absent
+ */
+export function scanJsonl(file: string, onRecord: (record: unknown, line: number) => void): string | null {
+  const handle = openForReading(file);
+  try {
+    const piece = Buffer.alloc(PIECE_BYTES);
+    let rest = Buffer.alloc(0);
+    let line = 0;
+    for (;;) {
+      const length = fs.readSync(handle, piece, 0, PIECE_BYTES, null);
+      if (length === 0) break;
+      const data = Buffer.concat([rest, piece.subarray(0, length)]);
+      let start = 0;
+      for (let end = data.indexOf(NEWLINE); end !== -1; end = data.indexOf(NEWLINE, start)) {
+        line += 1;
+        const text = data.toString("utf8", start, end);
+        if (text.trim() !== "") onRecord(parseLine(text, file, line), line);
+        start = end + 1;
+      }
+      rest = Buffer.from(data.subarray(start));
+    }
+    return rest.length === 0 ? null : rest.toString("utf8");
+  } finally {
+    fs.closeSync(handle);
+  }
+}
+
+/**
+ * All finished lines of a file, in order; blank lines are skipped.
+ *
+ * @throws DataError as `scanJsonl`
+ *
+ * @example
+ * const { records, torn } = readJsonl<{ id: string }>("runs/x/trials.jsonl");
+ */
+export function readJsonl<T = unknown>(file: string): JsonlContent<T> {
+  const records: T[] = [];
+  const torn = scanJsonl(file, (record) => records.push(record as T));
+  return { records, torn };
+}
+
+/** Appends records to one file; open it once, close it at the end. */
+export class JsonlWriter {
+  private handle: number | null;
+
+  /**
+   * Opens for appending; makes the folder and file if absent and cuts off a torn last line.
+   *
+   * @param file path of the .jsonl file
+   */
+  constructor(readonly file: string) {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    cutTornLine(file);
+    this.handle = fs.openSync(file, "a");
+  }
+
+  /** Appends one record as one line. @throws InputError "not-finite" for NaN or infinities */
+  append(record: unknown): void {
+    this.appendAll([record]);
+  }
+
+  /** Appends records as lines in one write. @throws InputError "not-finite"; DataError "file-closed" */
+  appendAll(records: readonly unknown[]): void {
+    if (records.length === 0) return;
+    if (this.handle === null) throw new DataError("file-closed", `Expected an open file but ${this.file} was closed.`);
+    const bytes = Buffer.from(records.map((record) => `${finiteJson(record)}\n`).join(""), "utf8");
+    for (let done = 0; done < bytes.length; ) done += fs.writeSync(this.handle, bytes, done);
+  }
+
+  /** Forces what was appended onto the disk (survives power loss, not only the process). */
+  flush(): void {
+    if (this.handle !== null) fs.fsyncSync(this.handle);
+  }
+
+  /** Flushes and closes; closing twice is harmless. */
+  close(): void {
+    if (this.handle === null) return;
+    fs.fsyncSync(this.handle);
+    fs.closeSync(this.handle);
+    this.handle = null;
+  }
+}
+
+/** Cuts everything after the last newline of `file`, if there is such a file. */
+function cutTornLine(file: string): void {
+  const size = fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (size === 0) return;
+  const handle = fs.openSync(file, "r+");
+  try {
+    const piece = Buffer.alloc(Math.min(size, PIECE_BYTES));
+    let end = size;
+    while (end > 0) {
+      const start = Math.max(0, end - piece.length);
+      fs.readSync(handle, piece, 0, end - start, start);
+      const last = piece.subarray(0, end - start).lastIndexOf(NEWLINE);
+      if (last !== -1) {
+        end = start + last + 1;
+        break;
+      }
+      end = start;
+    }
+    if (end < size) fs.ftruncateSync(handle, end);
+  } finally {
+    fs.closeSync(handle);
+  }
+}
+
+function parseLine(text: string, file: string, line: number): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    const shown = text.length > 60 ? `${text.slice(0, 60)}...` : text;
+    throw new DataError(
+      "jsonl-line",
+      `Expected JSON in ${file} line ${line} but received ${JSON.stringify(shown)}. The file is damaged there.`,
+    );
+  }
+}
+
+function openForReading(file: string): number {
+  try {
+    return fs.openSync(file, "r");
+  } catch (cause) {
+    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
+  }
+}
