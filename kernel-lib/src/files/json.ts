@@ -48,8 +48,16 @@ export function canonicalJson(value: unknown): string {
 /** A token that matters to the second look: a string, a number, or a bracket, colon or comma. */
 const JSON_TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\],:]/gs;
 
+/** Deepest nesting that is read; a config file has about 4 levels, and careless recursion overflows at some thousands. */
+const MAX_DEPTH = 64;
+
 /** Calls back for every object key (once per occurrence, with the keys before it) and every number in valid JSON text. */
-function walkJson(text: string, onKey: (key: string, seen: Set<string>) => void, onNumber: (text: string) => void): void {
+function walkJson(
+  text: string,
+  name: string,
+  onKey: (key: string, seen: Set<string>) => void,
+  onNumber: (text: string) => void,
+): void {
   const stack: (Set<string> | null)[] = []; // one set of keys per open object, null per open array
   let atKey = false;
   for (const match of text.matchAll(JSON_TOKEN)) {
@@ -70,6 +78,7 @@ function walkJson(text: string, onKey: (key: string, seen: Set<string>) => void,
       if (atKey) onKey(JSON.parse(token) as string, stack[stack.length - 1] as Set<string>);
       atKey = false;
     } else if (first !== ":") onNumber(token);
+    if (stack.length > MAX_DEPTH) throw new DataError("json-depth", `Expected at most ${MAX_DEPTH} nested levels in ${name}.`);
   }
 }
 
@@ -78,7 +87,7 @@ function walkJson(text: string, onKey: (key: string, seen: Set<string>) => void,
  *
  * @param name what the text is, for the error sentence ("config.json")
  * @param options.wholeNumbers refuse any number not written as plain digits (1.0, 1e3 and -1 included)
- * @throws DataError "json-syntax", "json-duplicate-key", "json-number"
+ * @throws DataError "json-syntax", "json-duplicate-key", "json-number", "json-depth"
  *
  * @example
  * parseJsonStrict('{"a": 1, "a": 2}', "config.json"); // DataError json-duplicate-key
@@ -93,6 +102,7 @@ export function parseJsonStrict(text: string, name: string, options: { wholeNumb
   }
   walkJson(
     text,
+    name,
     (key, seen) => {
       if (seen.has(key)) {
         throw new DataError("json-duplicate-key", expected("every key once", name, key, "The key stands there twice."));
