@@ -1,0 +1,82 @@
+/** Command-line flags: strict parsing, so that a misspelt or missing flag is one sentence and nothing starts. */
+import * as path from "node:path";
+import { parseArgs } from "node:util";
+import { InputError } from "../errors";
+import type { EngineOptions } from "../model";
+
+/** Flag values by name; boolean flags are "true". */
+export type Flags = Record<string, string | undefined>;
+
+/**
+ * Parses `--name value` and `--name=value`; every flag at most once, none unknown.
+ * @param switches flags that take no value
+ * @throws InputError "bad-flag"
+ */
+export function flagsOf(command: string, args: readonly string[], names: readonly string[], switches: readonly string[] = []): Flags {
+  const options = Object.fromEntries([
+    ...names.map((name) => [name, { type: "string", multiple: true }] as const),
+    ...switches.map((name) => [name, { type: "boolean" }] as const),
+  ]);
+  let values: Record<string, unknown>;
+  try {
+    values = parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
+  } catch (error) {
+    const reason = (error as Error).message.split(". To specify")[0];
+    throw new InputError("bad-flag", `${reason.replace(/\.$/, "")}. Run "steerlab ${command} --help" for the flags of this command.`);
+  }
+  const flags: Flags = {};
+  for (const [name, value] of Object.entries(values)) {
+    if (Array.isArray(value) && value.length > 1) {
+      throw new InputError("bad-flag", `Expected --${name} once but received it ${value.length} times.`);
+    }
+    flags[name] = Array.isArray(value) ? String(value[0]) : String(value);
+  }
+  return flags;
+}
+
+/** @throws InputError "missing-flag" */
+export function required(command: string, flags: Flags, name: string): string {
+  const value = flags[name];
+  if (value === undefined || value === "") {
+    throw new InputError("missing-flag", `Expected --${name} for "steerlab ${command}" but received none. Run "steerlab ${command} --help".`);
+  }
+  return value;
+}
+
+/** A whole number >= least, or the default. @throws InputError "bad-flag" */
+export function wholeNumber(flags: Flags, name: string, otherwise: number, least: number): number {
+  const text = flags[name];
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isSafeInteger(value) || value < least) {
+    throw new InputError("bad-flag", `Expected a whole number >= ${least} for --${name} but received ${JSON.stringify(text)}.`);
+  }
+  return value;
+}
+
+/** --backend, --dtype, --threads, --isa. @throws InputError "bad-flag" */
+export function backendOptions(flags: Flags): EngineOptions {
+  return {
+    backend: oneOf(flags, "backend", ["auto", "cpu", "cuda", "onnx"] as const, "auto"),
+    dtype: oneOf(flags, "dtype", ["f32", "bf16", "f64"] as const, "f32"),
+    threads: wholeNumber(flags, "threads", 0, 1),
+  };
+}
+
+function oneOf<T extends string>(flags: Flags, name: string, allowed: readonly T[], otherwise: T): T {
+  const value = flags[name];
+  if (value === undefined) return otherwise;
+  if (!(allowed as readonly string[]).includes(value)) {
+    throw new InputError("bad-flag", `Expected one of ${allowed.join(", ")} for --${name} but received ${JSON.stringify(value)}.`);
+  }
+  return value as T;
+}
+
+/** @throws InputError "overwrite" when the output is one of the inputs */
+export function refuseToOverwriteInput(out: string, inputs: readonly string[]): void {
+  for (const input of inputs) {
+    if (path.resolve(out) === path.resolve(input)) {
+      throw new InputError("overwrite", `Expected an output file other than the input but --out is ${JSON.stringify(out)}. Choose another name.`);
+    }
+  }
+}
