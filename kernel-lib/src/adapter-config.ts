@@ -1,0 +1,120 @@
+/**
+ * adapter_config.json of a PEFT LoRA adapter: read with every variant that is not implemented refused by name, and written.
+ *
+ * Plain LoRA only: y = W x + (alpha / r) B A x. rsLoRA, DoRA, biases, saved modules, per-module ranks and the like change
+ * the numbers, so a field that asks for them, or a field unknown here that asks for anything at all, is an error.
+ * Source: the field list of peft.LoraConfig (0.21).
+ */
+import { DataError, expected } from "./errors";
+import { parseJsonStrict } from "./files";
+import type { Projection } from "./types";
+
+/** What a plain LoRA adapter's configuration says. */
+export interface LoraConfig {
+  r: number;
+  alpha: number;
+  /** probability during training, 0 <= dropout < 1 */
+  dropout: number;
+  /** in the fixed order of `PROJECTIONS` */
+  targets: Projection[];
+  /** base_model_name_or_path, or null if the file does not say */
+  baseModel: string | null;
+}
+
+/** Every linear map of a block that LoRA may adapt, in block order. */
+export const PROJECTIONS: readonly Projection[] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/** Largest rank that is read or written. */
+export const MAX_RANK = 512;
+
+/** Fields that do not change what a finished adapter computes; any value is fine. */
+const FREE = new Set([
+  "auto_mapping", "base_model_name_or_path", "inference_mode", "lora_alpha", "lora_dropout", "megatron_core", "peft_version",
+  "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type",
+]);
+
+/** Initialisations that leave the base weights alone; others (pissa, olora, loftq, corda) subtract from them. */
+const PLAIN_INITS: readonly unknown[] = [true, false, "gaussian", "eva", "orthogonal"];
+
+type Fields = Record<string, unknown>;
+
+function isEmpty(value: unknown): boolean {
+  if (value === null || value === false) return true;
+  return typeof value === "object" && Object.keys(value as object).length === 0;
+}
+
+function refuseVariants(fields: Fields, name: string): void {
+  const refuse = (field: string): never => {
+    throw new DataError(
+      "adapter-unsupported",
+      `Expected plain LoRA in ${name} but received ${field}: ${(JSON.stringify(fields[field]) ?? "nothing").slice(0, 80)}. This variant is not implemented.`,
+    );
+  };
+  if (fields.peft_type !== "LORA") refuse("peft_type");
+  if ((fields.bias ?? "none") !== "none") refuse("bias");
+  if (!PLAIN_INITS.includes(fields.init_lora_weights ?? true)) refuse("init_lora_weights");
+  const checked = new Set(["peft_type", "bias", "init_lora_weights"]);
+  for (const field of Object.keys(fields)) {
+    if (!FREE.has(field) && !checked.has(field) && !isEmpty(fields[field])) refuse(field);
+  }
+}
+
+/**
+ * Reads the text of an adapter_config.json.
+ *
+ * @param name path, for error sentences
+ * @throws DataError "adapter-unsupported" naming the field; "adapter-field" for a missing or impossible value;
+ *   "json-syntax", "json-duplicate-key"
+ */
+export function parseLoraConfig(text: string, name = "adapter_config.json"): LoraConfig {
+  const fields = parseJsonStrict(text, name) as Fields;
+  if (typeof fields !== "object" || fields === null || Array.isArray(fields)) {
+    throw new DataError("adapter-field", expected("a JSON object", name, text.slice(0, 40)));
+  }
+  refuseVariants(fields, name);
+  const { r, lora_alpha: alpha, target_modules: targets, base_model_name_or_path: base } = fields;
+  const dropout = fields.lora_dropout ?? 0;
+  const fail = (what: string, field: string, value: unknown): never => {
+    throw new DataError("adapter-field", expected(what, `${field} in ${name}`, JSON.stringify(value) ?? "nothing"));
+  };
+  if (typeof r !== "number" || !Number.isInteger(r) || r < 1 || r > MAX_RANK) return fail(`an integer 1..${MAX_RANK}`, "r", r);
+  if (typeof alpha !== "number" || !Number.isFinite(alpha)) return fail("a number", "lora_alpha", alpha);
+  if (typeof dropout !== "number" || !(dropout >= 0 && dropout < 1)) return fail("0 <= lora_dropout < 1", "lora_dropout", dropout);
+  const known = Array.isArray(targets) && targets.length > 0 && targets.every((target) => PROJECTIONS.includes(target as Projection));
+  if (!known || new Set(targets).size !== targets.length) {
+    return fail(`a list of ${PROJECTIONS.join(", ")}`, "target_modules", targets);
+  }
+  return {
+    r,
+    alpha,
+    dropout,
+    targets: PROJECTIONS.filter((projection) => targets.includes(projection)),
+    baseModel: typeof base === "string" && base !== "" ? base : null,
+  };
+}
+
+/** The JSON value that PEFT reads back as this configuration. */
+export function loraConfigJson(config: LoraConfig): Record<string, unknown> {
+  return {
+    alpha_pattern: {},
+    auto_mapping: null,
+    base_model_name_or_path: config.baseModel,
+    bias: "none",
+    fan_in_fan_out: false,
+    inference_mode: true,
+    init_lora_weights: true,
+    layers_pattern: null,
+    layers_to_transform: null,
+    lora_alpha: config.alpha,
+    lora_dropout: config.dropout,
+    modules_to_save: null,
+    peft_type: "LORA",
+    r: config.r,
+    rank_pattern: {},
+    revision: null,
+    target_modules: config.targets,
+    task_type: "CAUSAL_LM",
+    use_dora: false,
+    use_rslora: false,
+  };
+}
