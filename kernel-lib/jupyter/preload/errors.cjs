@@ -1,0 +1,67 @@
+/**
+ * What went wrong in a cell, as the content of a Jupyter `error` message: ename, evalue, traceback.
+ *
+ * Three sources: a thrown value, messages of the TypeScript compiler (the cell never ran), an interrupt.
+ * Stack frames of tslab and of Node's own loader say nothing to the reader of a notebook and are left out.
+ */
+"use strict";
+
+const { inspect } = require("node:util");
+
+const CELL_FRAME = /evalmachine\.<anonymous>:(\d+):(\d+)/g;
+
+/** Frames up to the first one that belongs to the kernel; cell frames get a readable name. */
+function readableFrames(stack) {
+  const lines = stack.split("\n").filter((line) => /^\s+at /.test(line));
+  const end = lines.findIndex((line) => /[\\/]tslab[\\/]dist[\\/]|node:vm:|[\\/]jupyter[\\/]preload[\\/]/.test(line));
+  const kept = end === -1 ? lines : lines.slice(0, end);
+  return kept
+    .filter((line) => !/node:internal\/|\(<anonymous>\)$/.test(line))
+    .map((line) => line.replace(CELL_FRAME, "cell, compiled line $1"));
+}
+
+/** Error content for a thrown value of any kind, causes included. */
+function thrownContent(value) {
+  if (!(value instanceof Error) && typeof value?.stack !== "string") {
+    const shown = typeof value === "string" ? value : inspect(value);
+    return { ename: "Thrown", evalue: shown, traceback: [`Thrown: ${shown}`] };
+  }
+  const ename = value.name || "Error";
+  const evalue = String(value.message);
+  const code = typeof value.code === "string" ? ` [${value.code}]` : "";
+  const traceback = [`${ename}${code}: ${evalue}`, ...readableFrames(String(value.stack))];
+  for (let cause = value.cause, depth = 0; cause !== undefined && depth < 5; cause = cause?.cause, depth += 1) {
+    traceback.push(`caused by ${cause?.name ?? "value"}: ${cause?.message ?? inspect(cause)}`);
+  }
+  return { ename, evalue, traceback };
+}
+
+/** Error content for compiler diagnostics given as tslab prints them: file, line, column, message. */
+function diagnosticContent(diagnostics, code) {
+  const source = code.split("\n");
+  const traceback = [];
+  for (const { file, line, column, text } of diagnostics) {
+    traceback.push(`${file}${line}:${column} - ${text}`);
+    if (file === "" && source[line - 1] !== undefined) {
+      traceback.push(`    ${source[line - 1]}`, `    ${" ".repeat(Math.max(0, column - 1))}^`);
+    }
+  }
+  const [first] = diagnostics;
+  return { ename: "TypeScriptError", evalue: `${first.line}:${first.column} - ${first.text}`, traceback };
+}
+
+/** Error content of a cell that the user interrupted. */
+function interruptContent() {
+  const evalue = "The cell was stopped by an interrupt. Its variables of this cell are not defined.";
+  return { ename: "Interrupted", evalue, traceback: [`Interrupted: ${evalue}`] };
+}
+
+/** Error content for promises that rejected with nobody listening; `origin` says whose they may be. */
+function rejectionContent(reasons, origin) {
+  const first = thrownContent(reasons[0]);
+  const evalue = `${origin} ${first.ename}: ${first.evalue}`;
+  const rest = reasons.slice(1).map((reason) => thrownContent(reason).traceback[0]);
+  return { ename: "UnhandledRejection", evalue, traceback: [`UnhandledRejection: ${evalue}`, ...first.traceback, ...rest] };
+}
+
+module.exports = { diagnosticContent, interruptContent, readableFrames, rejectionContent, thrownContent };

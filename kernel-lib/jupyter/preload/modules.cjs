@@ -1,0 +1,70 @@
+/**
+ * Module resolution: a notebook in any folder may `import ... from "steerlab"` (or arquero, plotly, ...).
+ *
+ * A package that cannot be found from the notebook's folder is looked up again from this installation, both by Node's
+ * `require` and by the TypeScript inside tslab. What the notebook's own folder offers always wins.
+ * Also keeps tslab from starting another tslab that happens to be installed above the notebook.
+ */
+"use strict";
+
+const Module = require("node:module");
+const path = require("node:path");
+
+const PACKAGE_DIR = path.resolve(__dirname, "..", "..");
+const fromHere = Module.createRequire(path.join(PACKAGE_DIR, "package.json"));
+
+/** Installs the hooks and returns tslab's modules: { jupyter, executor, ts }. */
+function hookModules() {
+  const distDir = path.join(path.dirname(fromHere.resolve("tslab/package.json")), "dist");
+  const fromTslab = Module.createRequire(path.join(distDir, "main.js"));
+  hookRequire(path.join(distDir, "main.js"));
+  const ts = hookTypeScript(fromTslab);
+  return { jupyter: fromTslab("./jupyter"), executor: fromTslab("./executor"), ts };
+}
+
+function isBare(request) {
+  return !request.startsWith(".") && !path.isAbsolute(request) && !request.startsWith("node:");
+}
+
+function hookRequire(ourMain) {
+  const resolve = Module._resolveFilename;
+  Module._resolveFilename = function resolveFilename(request, parent, ...rest) {
+    if (/(^|[\\/])node_modules[\\/]tslab[\\/]dist[\\/]main\.js$/.test(request)) return ourMain;
+    try {
+      return resolve.call(this, request, parent, ...rest);
+    } catch (error) {
+      const inPackage = /[\\/]node_modules[\\/]/.test(parent?.filename ?? "");
+      if (error.code !== "MODULE_NOT_FOUND" || !isBare(request) || inPackage) throw error;
+      try {
+        return resolve.call(this, request, { ...parent, paths: fromHere.resolve.paths(request) }, ...rest);
+      } catch {
+        throw error;
+      }
+    }
+  };
+}
+
+/** Replaces the cached TypeScript module by one whose watch host resolves missing packages from here. */
+function hookTypeScript(fromTslab) {
+  const id = fromTslab.resolve("@tslab/typescript-for-tslab");
+  const ts = fromTslab(id);
+  const fallbackFile = path.join(PACKAGE_DIR, "__notebook__.ts");
+  const createWatchCompilerHost = (...args) => {
+    const host = ts.createWatchCompilerHost(...args);
+    host.resolveModuleNameLiterals = (literals, containingFile, redirected, options) =>
+      literals.map(({ text }) => {
+        const found = ts.resolveModuleName(text, containingFile, options, host, undefined, redirected);
+        if (found.resolvedModule !== undefined || !isBare(text)) return found;
+        const again = ts.resolveModuleName(text, fallbackFile, options, host);
+        return again.resolvedModule === undefined ? found : again;
+      });
+    return host;
+  };
+  require.cache[id].exports = Object.create(ts, {
+    __esModule: { value: true },
+    createWatchCompilerHost: { value: createWatchCompilerHost, enumerable: true },
+  });
+  return ts;
+}
+
+module.exports = { hookModules };

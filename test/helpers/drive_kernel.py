@@ -1,0 +1,79 @@
+"""Runs cells on the steerlab kernel through jupyter_client and prints what came back, as JSON.
+
+stdin: {"cwd": folder, "cells": [{"code": str, "interruptAfter"?: seconds, "interruptTwice"?: bool, "pause"?: seconds,
+"silent"?: bool}], "together"?: bool}. stdout: {"cells": [{"reply", "messages": [{"type", "content"}]}], "late": [...]}.
+"together" sends all requests at once, as JupyterLab's "run all" does.
+"""
+
+import json
+import sys
+import threading
+import time
+
+from jupyter_client.manager import start_new_kernel
+
+
+def collect(client, msg_id, limit=120):
+    messages = []
+    end = time.time() + limit
+    while time.time() < end:
+        message = client.get_iopub_msg(timeout=max(0.1, end - time.time()))
+        if message["parent_header"].get("msg_id") != msg_id:
+            continue
+        messages.append({"type": message["msg_type"], "content": message["content"]})
+        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            return messages
+    raise TimeoutError("no idle status")
+
+
+def reply_to(client, msg_id):
+    while True:
+        reply = client.get_shell_msg(timeout=120)
+        if reply["parent_header"].get("msg_id") == msg_id:
+            return reply["content"]
+
+
+def run(client, manager, cell):
+    msg_id = client.execute(cell["code"], silent=cell.get("silent", False))
+    if "interruptAfter" in cell:
+        threading.Timer(cell["interruptAfter"], manager.interrupt_kernel).start()
+    if cell.get("interruptTwice"):
+        threading.Timer(cell["interruptAfter"] + 0.5, manager.interrupt_kernel).start()
+    started = time.time()
+    messages = collect(client, msg_id)
+    seconds = time.time() - started
+    reply = reply_to(client, msg_id)
+    time.sleep(cell.get("pause", 0))
+    return {"reply": reply, "messages": messages, "seconds": seconds}
+
+
+def late_messages(client):
+    found = []
+    while True:
+        try:
+            message = client.get_iopub_msg(timeout=0.3)
+        except Exception:
+            return found
+        found.append({"type": message["msg_type"], "content": message["content"]})
+
+
+def main():
+    job = json.load(sys.stdin)
+    manager, client = start_new_kernel(kernel_name="steerlab", cwd=job["cwd"], startup_timeout=60)
+    try:
+        if job.get("together"):
+            ids = [client.execute(cell["code"]) for cell in job["cells"]]
+            cells = [{"reply": reply_to(client, msg_id), "messages": [], "seconds": 0} for msg_id in ids]
+        else:
+            cells = [run(client, manager, cell) for cell in job["cells"]]
+        late = late_messages(client)
+        info = client.kernel_info(reply=True, timeout=20)["content"]
+    finally:
+        started = time.time()
+        client.stop_channels()
+        manager.shutdown_kernel(now=False)
+        shutdown = time.time() - started
+    json.dump({"cells": cells, "late": late, "info": info, "shutdownSeconds": shutdown}, sys.stdout)
+
+
+main()
