@@ -1,0 +1,129 @@
+/**
+ * Shows tables, figures, HTML and Markdown in the running notebook; prints text in plain Node.
+ *
+ * Values in, display data of the kernel out (display/host.ts). A figure travels as a bundle: the plotly JSON object for
+ * JupyterLab and our reports, a PNG for viewers without plotly, one line of text for the rest. Importing this module
+ * also teaches the kernel to show tables and figures that are the last expression of a cell.
+ */
+
+import { type KernelHost, kernelHost, type MimeBundle, nextDisplayId } from "./display/host";
+import { isTableLike, type TableLike, type TableOptions, tableHtml, tableText } from "./display/table";
+import type { FigureJson } from "./page";
+import { figureToPng } from "./png";
+
+export type { KernelHost, MimeBundle } from "./display/host";
+export { formatCell, type TableLike, type TableOptions, tableHtml, tableText } from "./display/table";
+
+/** MIME type of plotly figures, understood by JupyterLab (with the plotly Python package) and VS Code. */
+export const PLOTLY_MIME = "application/vnd.plotly.v1+json";
+
+/** An output area that can be shown again with other content. */
+export interface DisplayHandle {
+  /** Replaces the content; does nothing in plain Node. */
+  update(bundle: MimeBundle): void;
+}
+
+/** True inside a notebook kernel that can show rich output. */
+export function inNotebook(): boolean {
+  return kernelHost() !== null;
+}
+
+/**
+ * Shows one MIME bundle; in plain Node its `text/plain` is printed.
+ *
+ * @param bundle MIME type to content: text, base64 for images, a plain object for JSON types
+ * @example
+ * displayBundle({ "text/html": "<b>done</b>", "text/plain": "done" });
+ */
+export function displayBundle(bundle: MimeBundle): DisplayHandle {
+  const host = kernelHost();
+  if (host === null) {
+    if (bundle["text/plain"] !== undefined) console.log(bundle["text/plain"]);
+    return { update: () => {} };
+  }
+  const id = nextDisplayId();
+  host.display(bundle, { id });
+  return { update: (next) => host.display(next, { id, update: true }) };
+}
+
+/** Shows trusted HTML; `text` is what viewers without HTML see. */
+export function showHtml(html: string, text = "(HTML output)"): DisplayHandle {
+  return displayBundle({ "text/html": html, "text/plain": text });
+}
+
+/** Shows Markdown. */
+export function showMarkdown(markdown: string): DisplayHandle {
+  return displayBundle({ "text/markdown": markdown, "text/plain": markdown });
+}
+
+/**
+ * Shows a table: records, or an arquero table.
+ *
+ * @throws InputError "table" if it is neither
+ * @example
+ * showTable([{ magnitude: 0.1, hits: 47, n: 50 }], { caption: "Held-out vectors" });
+ */
+export function showTable(table: TableLike, options: TableOptions = {}): DisplayHandle {
+  return displayBundle(tableBundle(table, options));
+}
+
+/**
+ * Shows a plotly figure: interactive where the viewer can, a picture elsewhere.
+ *
+ * @returns when the output has been sent; the handle shows another figure in its place
+ * @throws DataError "figure" if plotly cannot draw it
+ * @example
+ * await showFigure({ data: [{ type: "scatter", y: [0.9, 0.4, 0.2] }], layout: { title: { text: "Loss" } } });
+ */
+export async function showFigure(figure: FigureJson): Promise<DisplayHandle> {
+  const host = kernelHost();
+  return displayBundle(host === null ? { "text/plain": figureText(figure) } : await figureBundle(figure));
+}
+
+/** The bundle of a table. */
+export function tableBundle(table: TableLike, options: TableOptions = {}): MimeBundle {
+  return { "text/html": tableHtml(table, options), "text/plain": tableText(table, options) };
+}
+
+/** The bundle of a figure: plotly object, base64 PNG, one line of text. */
+export async function figureBundle(figure: FigureJson): Promise<MimeBundle> {
+  const { data, layout, config } = figure;
+  const png = await figureToPng(figure);
+  return {
+    [PLOTLY_MIME]: JSON.parse(JSON.stringify({ data, layout: layout ?? {}, config: config ?? {} })) as object,
+    "image/png": png.toString("base64"),
+    "text/plain": figureText(figure),
+  };
+}
+
+/** One line that says what a figure shows: its title and its traces. */
+export function figureText(figure: FigureJson): string {
+  const title = (figure.layout as { title?: { text?: string } | string } | undefined)?.title;
+  const text = typeof title === "string" ? title : title?.text;
+  const kinds = figure.data.map((trace) => (trace as { type?: string }).type ?? "scatter");
+  const plain = (text ?? "untitled").replace(/<[^>]*>/g, " ").trim();
+  return `Figure: ${plain} (${[...new Set(kinds)].join(", ")}, ${figure.data.length} traces)`;
+}
+
+/** True for plain plotly figures. */
+export function isFigure(value: unknown): value is FigureJson {
+  const figure = value as { data?: unknown; layout?: unknown } | null;
+  if (figure === null || typeof figure !== "object" || !Array.isArray(figure.data)) return false;
+  return figure.layout !== null && typeof figure.layout === "object";
+}
+
+const REGISTERED = Symbol.for("steerlab.formatters");
+
+/** Lets a cell end with a table or a figure. Once per kernel, however often the module is loaded. */
+function registerFormatters(host: KernelHost | null): void {
+  if (host === null) return;
+  const marked = host.formatters as { [REGISTERED]?: boolean };
+  if (marked[REGISTERED] === true) return;
+  marked[REGISTERED] = true;
+  host.formatters.push((value) => {
+    if (isFigure(value)) return figureBundle(value);
+    return isTableLike(value) && !Array.isArray(value) ? tableBundle(value) : null;
+  });
+}
+
+registerFormatters(kernelHost());
