@@ -1,0 +1,11 @@
+// The bf16 attention on the matrix units; attention.cu falls back to its F32 kernel where this one declines.
+#pragma once
+#include "kernels.h"
+
+namespace steerlab::gpu {
+
+// Returns false, doing nothing, when the head width or an alignment does not suit. Semantics of backend.h's attention.
+bool attention_mma(cudaStream_t s, bf16* out, float* lse, const bf16* q_base, int ldq, const AttentionCall& call,
+                   HeadShape shape);
+
+}  // namespace steerlab::gpu

@@ -1,0 +1,148 @@
+// The kernels as host functions: each enqueues its work on a stream and returns. T is the activation type, bf16 or float.
+//
+// Semantics, shapes and rounding points are those of the op of the same name in backend.h; only what differs is said here.
+// Each group lives in the .cu file named above it, with both instantiations.
+#pragma once
+#include "platform.h"
+
+namespace steerlab::gpu {
+
+// ---- rows.cu ----
+template <class T, class W>
+void embed(cudaStream_t s, T* h, const W* table, const int32_t* tokens, int n, int C);
+template <class T>
+void gather_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width);
+template <class T>
+void scatter_add_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width);
+template <class T>
+void to_f32(cudaStream_t s, float* dst, const T* src, size_t count);
+template <class T>
+void add(cudaStream_t s, T* a, const T* b, size_t count);
+template <class T>
+void swiglu(cudaStream_t s, T* out, const T* gu, int n, int F);
+template <class T>
+void swiglu_backward(cudaStream_t s, T* dgu, const T* dout, const T* gu, int n, int F);
+
+// ---- convert.cu ----
+// count elements of type `from` at src (any alignment of the element) to T.
+template <class T>
+void convert(cudaStream_t s, T* dst, const void* src, DType from, size_t count);
+template <class T>
+void random_normal(cudaStream_t s, T* dst, size_t count, float std, uint64_t seed, uint32_t stream);
+
+// ---- norm.cu ----
+template <class T>
+void residual_norm(cudaStream_t s, T* h, const T* delta, const SteerTable* steer, int layer, T* x, const float* weight,
+                   float eps, int n, int C);
+template <class T>
+void norm_backward(cudaStream_t s, T* dh, const T* dx, const T* h, const float* weight, float eps, int n, int C);
+
+// ---- rope.cu ----
+template <class T>
+void rope_store(cudaStream_t s, T* qkv, T* k_new, T* v_new, const float* cos, const float* sin, const int32_t* positions,
+                const int32_t* slot, int n, HeadShape shape);
+template <class T>
+void rope_backward(cudaStream_t s, T* dqkv, const float* cos, const float* sin, const int32_t* positions, int n,
+                   HeadShape shape);
+
+// ---- attention.cu, attention_backward.cu ----
+template <class T>
+void attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
+// own_begin: device copy. delta (total_q, H) F32: workspace for sum over d of dout * out.
+template <class T>
+void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_begin, const T* dout, const T* out,
+                        const float* lse, float* delta, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
+
+// ---- mma_gemm.cu, tile_gemm.cu ----
+// One matrix product of a frozen weight: y (n, cols) = x (n, depth) W^T (transposed false: W (cols, depth)) or x W (input gradient: W
+// (depth, cols)). accumulate: y += (y F32 only).
+struct Gemm {
+  const void* x;
+  const void* w;
+  void* y;
+  int n, cols, depth;
+  int ldx, ldw, ldy;  // elements from one row to the next
+  bool input_gradient;
+  bool accumulate;
+};
+// bf16 x bf16 on the matrix units; Y is bf16 or float. Returns false, doing nothing, where alignment forbids it.
+template <class Y>
+bool mma_gemm(cudaStream_t s, const Gemm& g);
+// Any types, any shape and alignment, f32 arithmetic: the F32 mode and odd shapes.
+template <class X, class W, class Y>
+void tile_gemm(cudaStream_t s, const Gemm& g);
+
+// ---- lora.cu ----
+constexpr int kMaxLaunchUses = 24;   // adapters described in one launch (by value)
+constexpr int kMaxLaunchParts = 8;
+struct LoraTask {
+  int begin, end, r;
+  float scaling, dropout;
+  const float *a, *b;
+  float* u;
+  int y_col, out;
+  uint32_t site;
+};
+struct LoraTasks {
+  int count;
+  LoraTask task[kMaxLaunchUses];
+};
+// u = dropout(x) A^T for every task. x (n, in).
+template <class T>
+void lora_down(cudaStream_t s, const LoraTasks& tasks, const T* x, int in, const DropoutKey& key);
+// y[:, y_col..] += scaling u B^T in F32, rounded, for every task.
+template <class T>
+void lora_up(cudaStream_t s, const LoraTasks& tasks, T* y, int ldy);
+struct BiasParts {
+  int count;
+  struct {
+    int col, out;
+    const float* bias;
+  } part[kMaxLaunchParts];
+};
+// y = round(sum + bias): sum (n, ldsum) F32 -> y (n, ldy), over the columns of the parts (sum and y share column numbers).
+template <class T>
+void add_bias(cudaStream_t s, const BiasParts& parts, const float* sum, int ldsum, T* y, int ldy, int n);
+
+// ---- lora_backward.cu ----
+// du (n, r) = scaling dy B per task; du[i] of task i.
+template <class T>
+void lora_du(cudaStream_t s, const LoraTasks& tasks, float* const* du, const T* dy, int ldy, int n);
+// dA += du^T dropout(x), dB += scaling dy^T u, example by example. da[i], db[i] may be null.
+template <class T>
+void lora_gradients(cudaStream_t s, const LoraTasks& tasks, float* const* du, float* const* da, float* const* db, const T* dy,
+                    int ldy, const T* x, int in, const DropoutKey& key, const int32_t* example_offsets, int examples);
+// dx = round(base + sum over tasks of dropout'(du A)): base (n, in) F32.
+template <class T>
+void lora_dx(cudaStream_t s, const LoraTasks& tasks, float* const* du, T* dx, const float* base, int n, int in,
+             const DropoutKey& key);
+
+// ---- head.cu ----
+void label_loss(cudaStream_t s, LabelResult* out, float* dlogits, const float* logits, const int32_t* labels,
+                const int32_t* targets, float mass_weight, double scale, int n, int V);
+template <class T, class W>
+void logits_backward_labels(cudaStream_t s, T* dx, const float* dlogits, const W* head, const int32_t* labels, int n, int V,
+                            int C);
+// partial (chunks(V), n, C) F32 workspace.
+int logits_backward_chunks(int V);
+template <class T, class W>
+void logits_backward_full(cudaStream_t s, T* dx, float* partial, const float* dlogits, const W* head, int n, int V, int C);
+
+// ---- optimizer.cu ----
+int norm_partials(size_t count);
+// norm (1) double on the device; partial (norm_partials(count)) double.
+void gradient_norm(cudaStream_t s, double* norm, double* partial, const float* g, size_t count);
+void adamw(cudaStream_t s, float* p, float* m, float* v, const float* g, size_t count, const AdamW& hyper, const double* norm);
+
+// ---- reading.cu ----
+constexpr int kMaxTopK = 1024;
+void log_sum_exp(cudaStream_t s, double* out, const float* logits, int n, int V);
+// out[k] = logit[row[k]][id[k]] - lse[row[k]]
+void gather_logprobs(cudaStream_t s, double* out, const float* logits, const double* lse, const int32_t* ids,
+                     const int32_t* rows, int count, int V);
+void top_k(cudaStream_t s, int32_t* ids, double* logprobs, const float* logits, const double* lse, int n, int V, int k);
+// uniform (n): in [0, 1), from the caller's Philox.
+void sample(cudaStream_t s, int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int n,
+            int V);
+
+}  // namespace steerlab::gpu
