@@ -6,12 +6,12 @@
  */
 import * as fs from "node:fs";
 import { totalProbability } from "../answers";
-import { DataError, InputError } from "../errors";
-import { commitPartial, JsonlWriter, partialPath, readJsonl } from "../files";
+import { commitPartial, JsonlWriter, partialPath } from "../files";
 import { openEngine, readModelConfig } from "../model";
 import { startProgress } from "../progress";
 import type { Adapter, Engine, Row, RowResult } from "../types";
 import { backendOptions, flagsOf, refuseToOverwriteInput, required, wholeNumber } from "./flags";
+import { readLines } from "./lines";
 import { readTrial, type ScoreTrial } from "./trial-lines";
 
 export const SCORE_HELP = `steerlab score --model DIR --trials in.jsonl --out out.jsonl [options]
@@ -42,7 +42,7 @@ export async function score(args: readonly string[]): Promise<void> {
   const options = backendOptions(flags);
   refuseToOverwriteInput(out, [trialsFile]);
   const { config } = await readModelConfig(modelName);
-  const trials = readTrials(trialsFile, (value, at) => readTrial(value, at, config));
+  const trials = readLines(trialsFile, (value, at) => readTrial(value, at, config));
 
   const { engine, attach } = await openEngine(modelName, options);
   const partial = partialPath(out);
@@ -62,20 +62,6 @@ export async function score(args: readonly string[]): Promise<void> {
     fs.rmSync(partial, { force: true });
     engine.dispose();
   }
-}
-
-/** Reads a JSONL input whole; a last line without newline counts. @throws DataError "jsonl-line", InputError "no-lines" */
-export function readTrials<T>(file: string, read: (value: unknown, at: string) => T): T[] {
-  const { records, torn } = readJsonl(file);
-  if (torn !== null && torn.trim() !== "") {
-    try {
-      records.push(JSON.parse(torn));
-    } catch {
-      throw new DataError("jsonl-line", `Expected JSON in ${file}, last line, but received ${JSON.stringify(torn.slice(0, 60))}. The file ends in the middle of a line.`);
-    }
-  }
-  if (records.length === 0) throw new InputError("no-lines", `Expected at least one line in ${file} but it is empty.`);
-  return records.map((value, i) => read(value, `${file} record ${i + 1}`));
 }
 
 /** One output record per trial. */

@@ -1,0 +1,118 @@
+/**
+ * `steerlab train`: a file of examples and a file of vectors -> a PEFT LoRA adapter.
+ *
+ * Everything is checked before the weights are touched. Ctrl-C finishes the step under way, saves, and says how to resume.
+ */
+import * as fs from "node:fs";
+import { readAdapter } from "../adapter-files";
+import { DataError, expected, InputError } from "../errors";
+import { openEngine, readModelConfig } from "../model";
+import { startProgress } from "../progress";
+import { readSafetensorsHeader, readTensor } from "../safetensors";
+import { parseTrainConfig, type TrainConfig } from "../train/config";
+import { readTrainExample } from "../train/example-lines";
+import { runTraining } from "../train/run";
+import type { AdapterPart, ModelConfig } from "../types";
+import { checkpointHash } from "../checkpoint";
+import { backendOptions, flagsOf, required, wholeNumber } from "./flags";
+import { readLines } from "./lines";
+
+export const TRAIN_HELP = `steerlab train --model DIR --examples ex.jsonl --vectors v.safetensors --config train.yaml --out RUN [options]
+
+Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, the loss is on the last question position.
+
+  --model DIR|ORG/NAME  checkpoint folder or hub name
+  --examples FILE       one example a line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1,
+                        "steering": null | {"vectorIndex", "layers": [start, end), "magnitude"}}
+  --vectors FILE        safetensors with "vectors" (n, hidden_size)
+  --config FILE         lora: {r, alpha, dropout, target_modules}, optimizer: {lr, betas, eps, weight_decay, max_grad_norm},
+                        schedule: {warmup_steps, total_steps}, batch, epochs, order: given|shuffled,
+                        loss: pair|full|pair+mass, mass_weight (pair+mass only), seed
+  --out RUN             run folder: adapter/ (PEFT files), events.jsonl, checkpoints/
+  --init-adapter DIR    start from this adapter instead of a fresh one
+  --resume              go on from the newest checkpoint in RUN
+  --checkpoint-every N  steps between checkpoints (default 50; the last step is always saved)
+  --backend NAME        cpu or cuda (default: cuda where usable, else cpu)
+  --dtype NAME          f32 (default) or bf16
+  --threads N           default: all cores
+  --micro-batch N       examples a pass (default: whole batch); memory and speed, not the numbers
+`;
+
+const FLAGS = ["model", "examples", "vectors", "config", "out", "init-adapter", "checkpoint-every", "backend", "dtype", "threads", "micro-batch"];
+
+/** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
+export async function train(args: readonly string[]): Promise<void> {
+  const flags = flagsOf("train", args, FLAGS, ["resume"]);
+  const modelName = required("train", flags, "model");
+  const [examplesFile, vectorsFile, configFile, out] = ["examples", "vectors", "config", "out"].map((name) => required("train", flags, name));
+  const options = backendOptions(flags);
+  const checkpointEvery = wholeNumber(flags, "checkpoint-every", 50, 1);
+  const microBatch = flags["micro-batch"] === undefined ? undefined : wholeNumber(flags, "micro-batch", 0, 1);
+  const config = parseTrainConfig(readText(configFile), configFile);
+  const { config: model, checkpoint } = await readModelConfig(modelName);
+  const vectors = await readVectors(vectorsFile, model);
+  const examples = readLines(examplesFile, (value, at) => readTrainExample(value, at, model, vectors.length));
+  const initial = flags["init-adapter"] === undefined ? null : await initialParts(flags["init-adapter"], modelName, model, config);
+  const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
+
+  const { engine } = await openEngine(modelName, options);
+  const stop = new AbortController();
+  const onInterrupt = (): void => stop.abort();
+  process.once("SIGINT", onInterrupt);
+  const progress = { line: null as ReturnType<typeof startProgress> | null };
+  try {
+    const result = await runTraining({
+      engine,
+      baseModel,
+      examples,
+      vectors,
+      config,
+      out,
+      initial,
+      resume: flags.resume === "true",
+      checkpointEvery,
+      microBatch,
+      signal: stop.signal,
+      onEvent: (event, totalSteps) => {
+        progress.line ??= startProgress("train", totalSteps);
+        progress.line.update(event.step, `loss ${event.loss.toFixed(4)}`);
+      },
+    });
+    progress.line?.done();
+    process.stdout.write(`${result.adapterFolder}\n`);
+  } finally {
+    process.removeListener("SIGINT", onInterrupt);
+    engine.dispose();
+  }
+}
+
+function readText(file: string): string {
+  try {
+    return fs.readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
+  }
+}
+
+/** "vectors" (n, hidden_size) as rows. @throws DataError "vectors-tensor" */
+async function readVectors(file: string, model: ModelConfig): Promise<Float32Array[]> {
+  const table = readSafetensorsHeader(file);
+  const entry = table.tensors.get("vectors");
+  const width = model.hidden_size;
+  if (entry === undefined) throw new DataError("vectors-tensor", expected('a tensor "vectors"', file, [...table.tensors.keys()].join(", ") || "none"));
+  if (entry.shape.length !== 2 || entry.shape[1] !== width || entry.shape[0] === 0) {
+    throw new DataError("vectors-tensor", expected(`shape (n, ${width}) (hidden_size)`, `vectors in ${file}`, `[${entry.shape.join(", ")}]`));
+  }
+  const flat = await readTensor(table, "vectors");
+  const bad = flat.findIndex((x) => !Number.isFinite(x));
+  if (bad >= 0) throw new DataError("not-finite", expected("finite numbers", `vectors in ${file}`, flat[bad], `Row ${Math.floor(bad / width)} is damaged.`));
+  return Array.from({ length: entry.shape[0] }, (_, i) => flat.slice(i * width, (i + 1) * width));
+}
+
+async function initialParts(folder: string, base: string, model: ModelConfig, config: TrainConfig): Promise<AdapterPart[]> {
+  const { parts, lora } = await readAdapter(folder, { config: model, name: base });
+  const wanted = [...config.lora.targetModules].sort().join(", ");
+  const found = [...lora.targets].sort().join(", ");
+  if (wanted !== found) throw new InputError("adapter-parts", expected(`target_modules ${wanted} (as in the config)`, "--init-adapter", found));
+  return parts;
+}

@@ -1,0 +1,209 @@
+/**
+ * Opens a model: folder or hub name -> checked checkpoint -> engine (+ tokenizer and chat template).
+ *
+ * `openEngine` is for token ids only (scripts); `openModel` is what notebooks hold. Backends sit behind `Engine`: native cpu
+ * and cuda, and onnx. Everything is checked before the weights are touched. Adapters are attached per request, never merged.
+ */
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { inspect } from "node:util";
+import { readAdapter } from "./adapter-files";
+import { type Answer, answer } from "./answers";
+import { type ChatTemplate, type ChatTurn, loadChatTemplate, renderChat } from "./chat";
+import { type Checkpoint, checkpointHash, readCheckpoint } from "./checkpoint";
+import { resolveAdapter, resolveModel } from "./hub";
+import { nativeInfo, openNative } from "./native";
+import { type EncodedChat, loadTokenizer, type Tokenizer } from "./tokenizer";
+import type { Adapter, BackendName, Cache, DTypeName, Engine, ModelConfig, Steering } from "./types";
+
+/** The small Qwen2 that ships with the project. */
+export const LAB_MODEL: string = path.resolve(__dirname, "..", "..", "data", "lab-model");
+
+export interface EngineOptions {
+  /** "auto" (default): cuda where a usable device is, else cpu; onnx where the addon is missing */
+  backend?: BackendName | "auto";
+  /** compute type; default f32 on the cpu, bf16 on cuda */
+  dtype?: DTypeName;
+  /** default 0: all cores */
+  threads?: number;
+  /** bytes of weights read so far and in all */
+  onProgress?: (done: number, total: number) => void;
+  signal?: AbortSignal;
+}
+
+export interface AttachOptions {
+  /** "accept" lets an adapter made for another base through; default "refuse" */
+  otherBase?: "refuse" | "accept";
+}
+
+/** An engine, the checkpoint it came from, and a way to bind adapter folders to it. */
+export interface OpenedEngine {
+  engine: Engine;
+  checkpoint: Checkpoint;
+  attach(folderOrName: string, options?: AttachOptions): Promise<Adapter>;
+}
+
+/** Reads a checkpoint's config and headers without its weights. @throws as `readCheckpoint` */
+export async function readModelConfig(name: string): Promise<{ config: ModelConfig; checkpoint: Checkpoint }> {
+  const checkpoint = readCheckpoint(await resolveModel(name));
+  return { config: checkpoint.config, checkpoint };
+}
+
+/**
+ * Opens an engine on a checkpoint, for work on token ids.
+ * @param name folder, or hub name `org/name[@revision]`
+ * @throws InputError, DataError as `readCheckpoint`; DeviceError "native-missing", "out-of-memory"
+ * @example
+ * const { engine, attach } = await openEngine("data/lab-model", { threads: 2 });
+ */
+export async function openEngine(name: string, options: EngineOptions = {}): Promise<OpenedEngine> {
+  const { checkpoint } = await readModelConfig(name);
+  const engine = await startEngine(checkpoint, options);
+  return { engine, checkpoint, attach: (folder, attachOptions) => attachTo(engine, checkpoint, name, folder, attachOptions) };
+}
+
+/** Starts the chosen backend on a checked checkpoint. */
+async function startEngine(checkpoint: Checkpoint, options: EngineOptions): Promise<Engine> {
+  const wanted = options.backend ?? "auto";
+  const backend = wanted === "auto" ? (nativeInfo().cuda.available ? "cuda" : "cpu") : wanted;
+  return openNative({
+    backend,
+    dtype: options.dtype ?? (backend === "cuda" ? "bf16" : "f32"),
+    threads: options.threads ?? 0,
+    config: checkpoint.config,
+    tensors: checkpoint.tensors,
+    onProgress: options.onProgress,
+    signal: options.signal,
+  });
+}
+
+async function attachTo(
+  engine: Engine,
+  checkpoint: Checkpoint,
+  baseName: string,
+  folderOrName: string,
+  options: AttachOptions = {},
+): Promise<Adapter> {
+  const folder = await resolveAdapter(folderOrName);
+  const files = await readAdapter(folder, { config: checkpoint.config, name: baseName }, options);
+  return engine.bindAdapter(files.parts, { name: files.name, hash: files.hash });
+}
+
+/** A model as notebooks hold it: engine, tokenizer and chat template of one checkpoint. */
+export class Model {
+  constructor(
+    /** as the caller named it */
+    readonly name: string,
+    readonly checkpoint: Checkpoint,
+    readonly engine: Engine,
+    readonly tokenizer: Tokenizer,
+    readonly template: ChatTemplate,
+    /** sha256 over the config and the weight files */
+    readonly hash: string,
+    /** true for the small model that ships with the project: no figure of it speaks for a published model */
+    readonly isLabModel: boolean,
+  ) {}
+
+  get config(): ModelConfig {
+    return this.checkpoint.config;
+  }
+
+  /**
+   * A conversation in tokens, by the model's own template.
+   * @param options.answerPrefix opens the assistant's answer with this text, no trailing space
+   * @example
+   * const { ids } = model.encodeChat([{ role: "user", content: "Is bread a food?" }], { answerPrefix: "The answer is" });
+   */
+  encodeChat(turns: readonly ChatTurn[], options: { answerPrefix?: string } = {}): EncodedChat {
+    return this.tokenizer.encodeChat(renderChat(this.template, turns, options));
+  }
+
+  /**
+   * Prefills `tokens` with `steering` added to the residual stream, then forgets the steering.
+   * @param tokens ids, 1..max_position_embeddings   @returns an immutable cache; the caller disposes it
+   * @example
+   * const cache = await model.prefill(ids, { steering: [{ direction, layers: [0, 4], magnitude: 3 }] });
+   */
+  async prefill(tokens: ArrayLike<number>, options: { steering?: readonly Steering[]; adapter?: Adapter | null } = {}): Promise<Cache> {
+    const [row] = await this.engine.forward([{ tokens, steering: options.steering, adapter: options.adapter, keepCache: true }]);
+    return row.cache as Cache;
+  }
+
+  /**
+   * Asks questions of one cache, each on its own fork: the order never matters and the cache stays as it was.
+   * @param questions token ids that continue the cached text   @param labels two token ids, first = "yes"
+   * @returns one answer per question: probability of the first label, mass, log-odds
+   * @example
+   * const [a] = await model.ask(cache, [questionIds], [yes, no]);
+   */
+  async ask(
+    cache: Cache,
+    questions: readonly ArrayLike<number>[],
+    labels: readonly [number, number],
+    options: { adapter?: Adapter | null } = {},
+  ): Promise<Answer[]> {
+    const rows = questions.map((tokens) => ({ tokens, cache, adapter: options.adapter, wanted: labels }));
+    const results = await this.engine.forward(rows, { report: "last" });
+    return results.map(({ positions: [{ logprobs }] }) => answer(logprobs[0], logprobs[1]));
+  }
+
+  /**
+   * Samples answers to a conversation.
+   * @param options.seed one seed per sample is derived from it; same seed, same text
+   * @returns `samples` texts without control tokens
+   * @example
+   * const [text] = await model.sample([{ role: "user", content: "Who are you?" }], { maxTokens: 40, seed: 1, temperature: 0 });
+   */
+  async sample(
+    turns: readonly ChatTurn[],
+    options: { maxTokens: number; seed: number; samples?: number; temperature?: number; topP?: number; adapter?: Adapter | null },
+  ): Promise<string[]> {
+    const { ids } = this.encodeChat(turns, { answerPrefix: "" });
+    const rows = Array.from({ length: options.samples ?? 1 }, () => ({ tokens: ids, adapter: options.adapter }));
+    const generated = await this.engine.generate(rows, {
+      maxTokens: options.maxTokens,
+      temperature: options.temperature,
+      topP: options.topP,
+      seed: options.seed,
+      stopIds: this.checkpoint.eosTokenIds,
+    });
+    return generated.map(({ tokens }) => this.tokenizer.decode(tokens, { skipControls: true }));
+  }
+
+  /** Binds an adapter folder or hub name to this model, for use per request. @throws as `readAdapter` */
+  attach(folderOrName: string, options: AttachOptions = {}): Promise<Adapter> {
+    return attachTo(this.engine, this.checkpoint, this.name, folderOrName, options);
+  }
+
+  /** Releases weights and device memory now; later use throws "disposed". */
+  dispose(): void {
+    this.engine.dispose();
+  }
+
+  [inspect.custom](): string {
+    const { num_hidden_layers: layers, hidden_size: width } = this.config;
+    return `Model ${this.name}${this.isLabModel ? " (lab model)" : ""}: ${layers} layers x ${width}, ${this.engine.dtype} on ${this.engine.backend} (${this.engine.description})`;
+  }
+}
+
+/**
+ * Opens a model with its tokenizer and chat template.
+ * @param name folder, or hub name `org/name[@revision]`; default: the lab model that ships with the project
+ * @throws as `openEngine`; DataError "chat-template", "tokenizer-missing"
+ * @example
+ * const model = await openModel(); // the lab model
+ */
+export async function openModel(name: string = LAB_MODEL, options: EngineOptions = {}): Promise<Model> {
+  const { checkpoint } = await readModelConfig(name);
+  const tokenizer = loadTokenizer(checkpoint.folder);
+  const template = loadChatTemplate(checkpoint.folder);
+  const hash = await checkpointHash(checkpoint);
+  const engine = await startEngine(checkpoint, options);
+  return new Model(name === LAB_MODEL ? "lab-model" : name, checkpoint, engine, tokenizer, template, hash, isLabModel(checkpoint.folder));
+}
+
+/** Our own recipe marks its config.json, so that a renamed copy of the lab model is still known for what it is. */
+function isLabModel(folder: string): boolean {
+  const config = JSON.parse(fs.readFileSync(path.join(folder, "config.json"), "utf8")) as { steerlab_lab_model?: unknown };
+  return config.steerlab_lab_model === true;
+}
