@@ -19,7 +19,7 @@ export interface Answer {
 /**
  * Probability, mass and log-odds of the first of two labels.
  * @param first log p(first label), natural, over the whole vocabulary   @param second the same of the second label
- * @throws InputError "bad-logprob" if either is NaN or above 0 by more than 1e-6
+ * @throws InputError "bad-logprob" if either is NaN or above 0 by more than 1e-6; "no-mass" if both are -Infinity
  * @example
  * answer(Math.log(0.6), Math.log(0.2)); // { probability: 0.75, mass: 0.8, logOdds: 1.0986 }
  */
@@ -27,9 +27,11 @@ export function answer(first: number, second: number): Answer {
   for (const value of [first, second]) {
     if (!(value <= 1e-6)) throw new InputError("bad-logprob", expected("a natural logprob <= 0", "answer", value));
   }
+  if (first === -Infinity && second === -Infinity) {
+    throw new InputError("no-mass", "Expected at least one label with probability above 0 but both logprobs are -Infinity. Check the answer prefix and the labels.");
+  }
   const logOdds = first - second;
-  const probability = first === -Infinity && second === -Infinity ? 0.5 : 1 / (1 + Math.exp(-logOdds));
-  return { probability, mass: Math.min(1, Math.exp(first) + Math.exp(second)), logOdds };
+  return { probability: 1 / (1 + Math.exp(-logOdds)), mass: Math.min(1, Math.exp(first) + Math.exp(second)), logOdds };
 }
 
 /**

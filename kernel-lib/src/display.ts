@@ -71,7 +71,6 @@ export function showTable(table: TableLike, options: TableOptions = {}): Display
  * Shows a plotly figure: interactive where the viewer can, a picture elsewhere.
  *
  * @returns when the output has been sent; the handle shows another figure in its place
- * @throws DataError "figure" if plotly cannot draw it
  * @example
  * await showFigure({ data: [{ type: "scatter", y: [0.9, 0.4, 0.2] }], layout: { title: { text: "Loss" } } });
  */
@@ -85,15 +84,20 @@ export function tableBundle(table: TableLike, options: TableOptions = {}): MimeB
   return { "text/html": tableHtml(table, options), "text/plain": tableText(table, options) };
 }
 
-/** The bundle of a figure: plotly object, base64 PNG, one line of text. */
+/**
+ * The bundle of a figure: plotly object, base64 PNG, one line of text. A figure that has no picture (some trace types
+ * need a browser) is still shown, and the text says why the picture is missing.
+ */
 export async function figureBundle(figure: FigureJson): Promise<MimeBundle> {
   const { data, layout, config } = figure;
-  const png = await figureToPng(figure);
-  return {
-    [PLOTLY_MIME]: JSON.parse(JSON.stringify({ data, layout: layout ?? {}, config: config ?? {} })) as object,
-    "image/png": png.toString("base64"),
-    "text/plain": figureText(figure),
-  };
+  const plotly = JSON.parse(JSON.stringify({ data, layout: layout ?? {}, config: config ?? {} })) as object;
+  const text = figureText(figure);
+  try {
+    const png = await figureToPng(figure);
+    return { [PLOTLY_MIME]: plotly, "image/png": png.toString("base64"), "text/plain": text };
+  } catch (error) {
+    return { [PLOTLY_MIME]: plotly, "text/plain": `${text}. No picture: ${(error as Error).message}` };
+  }
 }
 
 /** One line that says what a figure shows: its title and its traces. */

@@ -97,7 +97,7 @@ export class Model {
     readonly checkpoint: Checkpoint,
     readonly engine: Engine,
     readonly tokenizer: Tokenizer,
-    readonly template: ChatTemplate,
+    readonly chatTemplate: ChatTemplate,
     /** sha256 over the config and the weight files */
     readonly hash: string,
     /** true for the small model that ships with the project: no figure of it speaks for a published model */
@@ -115,7 +115,7 @@ export class Model {
    * const { ids } = model.encodeChat([{ role: "user", content: "Is bread a food?" }], { answerPrefix: "The answer is" });
    */
   encodeChat(turns: readonly ChatTurn[], options: { answerPrefix?: string } = {}): EncodedChat {
-    return this.tokenizer.encodeChat(renderChat(this.template, turns, options));
+    return this.tokenizer.encodeChat(renderChat(this.chatTemplate, turns, options));
   }
 
   /**

@@ -6,7 +6,6 @@
  * Cartesian traces only (scatter, bar, box, heatmap, histogram, contour), as in the bundle that reports inline.
  */
 
-import { Resvg } from "@resvg/resvg-js";
 import { DataError } from "./errors";
 import type { FigureJson } from "./page";
 import { FONT_FAMILY, fontFiles } from "./png/fonts";
@@ -68,6 +67,7 @@ export async function figureToSvg(figure: FigureJson, options: PngOptions = {}):
  */
 export async function figureToPng(figure: FigureJson, options: PngOptions = {}): Promise<Buffer> {
   const svg = await figureToSvg(figure, options);
+  const { Resvg } = require("@resvg/resvg-js") as typeof import("@resvg/resvg-js");
   const files = fontFiles();
   const picture = new Resvg(svg, {
     background: "#ffffff",

@@ -5,7 +5,7 @@
  * Only what plotly asks for is answered: boxes of texts and groups of texts, and points along straight paths (arrows).
  */
 
-import { createCanvas, GlobalFonts } from "@napi-rs/canvas";
+import type { SKRSContext2D } from "@napi-rs/canvas";
 import type { DOMWindow } from "jsdom";
 import { FONT_FAMILY, fontFiles } from "./fonts";
 import { apply, compose, IDENTITY, type Matrix, parseTransform } from "./transform";
@@ -22,11 +22,12 @@ const ASCENT_EM = 0.8;
 const LINE_EM = 1.2;
 const DEFAULT_FONT_PX = 12;
 
-let measureContext: ReturnType<ReturnType<typeof createCanvas>["getContext"]> | null = null;
+let measureContext: SKRSContext2D | null = null;
 
 /** Width of one line in pixels at `size` pixels. */
 export function lineWidth(text: string, size: number, bold: boolean): number {
   if (measureContext === null) {
+    const { createCanvas, GlobalFonts } = require("@napi-rs/canvas") as typeof import("@napi-rs/canvas");
     for (const path of fontFiles()) GlobalFonts.registerFromPath(path, FONT_FAMILY);
     measureContext = createCanvas(8, 8).getContext("2d");
   }

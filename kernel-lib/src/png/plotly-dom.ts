@@ -3,11 +3,12 @@
  *
  * jsdom lacks what plotly needs for pictures: a canvas (heatmap cells; @napi-rs/canvas draws them), text sizes
  * (measure.ts) and a few browser functions that only have to exist. Nothing is fetched: no resources, no page scripts.
+ * Packages are loaded on first use, because `import "steerlab"` should not wait for a browser's DOM.
  */
 
 import { readFileSync } from "node:fs";
-import { type Canvas, createCanvas } from "@napi-rs/canvas";
-import { type DOMWindow, JSDOM, VirtualConsole } from "jsdom";
+import type { Canvas } from "@napi-rs/canvas";
+import type { DOMWindow } from "jsdom";
 import { installTextMetrics } from "./measure";
 
 /** One finding of plotly's own validator. */
@@ -30,6 +31,7 @@ let loaded: PlotlyModule | null = null;
 /** plotly.js in a window of its own; the same object every time. */
 export function plotlyInDom(): PlotlyModule {
   if (loaded !== null) return loaded;
+  const { JSDOM, VirtualConsole } = require("jsdom") as typeof import("jsdom");
   const { window } = new JSDOM("<!DOCTYPE html><body></body>", {
     runScripts: "outside-only",
     pretendToBeVisual: false,
@@ -52,6 +54,7 @@ function installBrowserParts(window: DOMWindow): void {
 
 /** Hands every `<canvas>` to @napi-rs/canvas; one drawing surface per element, remade when its size changes. */
 function installCanvas(window: DOMWindow): void {
+  const { createCanvas } = require("@napi-rs/canvas") as typeof import("@napi-rs/canvas");
   const surfaces = new WeakMap<object, Canvas>();
   const surfaceOf = (element: HTMLCanvasElement): Canvas => {
     const known = surfaces.get(element);
