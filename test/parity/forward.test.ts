@@ -125,6 +125,26 @@ describe("f32: adapters over whole rows", () => {
   });
 });
 
+describe("f32: argmax generation over steered caches", () => {
+  it.each(MODEL_NAMES)("%s", async (name) => {
+    const golden = readGolden(name);
+    const engine = await open(name, engineChoices("f32")[0]);
+    const adapters = adaptersOf(engine, golden);
+    const bound = golden.greedy.map(({ adapter }) => (adapter === null ? null : (adapters.get(adapter) as Adapter)));
+    const contexts = golden.greedy.map(({ ask }, i) => ({ tokens: golden.ask[ask].context, steering: golden.steering(golden.ask[ask].steering), adapter: bound[i], keepCache: true }));
+    const kept = await engine.forward(contexts);
+    const prompts = golden.greedy.map(({ ask }, i) => ({ tokens: golden.ask[ask].question, cache: kept[i].cache, adapter: bound[i] }));
+    const answers = await engine.generate(prompts, { maxTokens: 8, temperature: 0, seed: 1 });
+    expect(answers.map(({ tokens }) => [...tokens])).toEqual(golden.greedy.map(({ tokens }) => tokens));
+    // A stop id ends a row before it is given out.
+    const stop = golden.greedy[0].tokens[3];
+    const [stopped] = await engine.generate(prompts.slice(0, 1), { maxTokens: 8, temperature: 0, seed: 1, stopIds: [stop] });
+    expect([...stopped.tokens]).toEqual(golden.greedy[0].tokens.slice(0, golden.greedy[0].tokens.indexOf(stop)));
+    expect(stopped.stopped).toBe(true);
+    for (const { cache } of kept) cache?.dispose();
+  });
+});
+
 describe("f32: the same numbers whatever the threads, the batch and the sharing", () => {
   it.each(MODEL_NAMES)("%s", async (name) => {
     const golden = readGolden(name);

@@ -147,6 +147,8 @@ export interface Golden {
   adapters: string[];
   forward: GoldenRow[];
   ask: GoldenAsk[];
+  /** eight argmax tokens after an ask case */
+  greedy: { ask: number; adapter: string | null; tokens: number[] }[];
   gradients: { adapter: string; massWeights: Record<string, number>; examples: GoldenExample[] };
   training: GoldenTraining;
   /** numbers of one part: f32, bf16 or training */
