@@ -1,0 +1,112 @@
+/**
+ * Checkpoints of a training run: `checkpoints/step-000900/`, whole or absent, from which training goes on to the same bytes.
+ *
+ * Holds the PEFT adapter, `state.safetensors` (params, m, v in the trainer's own precision) and `position.json` (step, what
+ * the run is, metrics). Dropout and order are counters of (seed, step), so the step is the whole random state. Made in a
+ * `.partial` folder and renamed. The optimizer state is kept for the newest two; older ones keep adapter and metrics.
+ */
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { writeAdapter, partsFromFlat } from "../adapter-files";
+import type { AdapterManifest } from "../adapter-manifest";
+import { DataError, expected } from "../errors";
+import { commitPartial, parseJsonStrict, partialPath, writeJsonAtomic } from "../files";
+import { readSafetensorsHeader, streamTensorBytes, tensorEntry, writeSafetensors } from "../safetensors";
+import type { ModelConfig, TrainerState, TrainerTensor } from "../types";
+import type { TrainConfig } from "./config";
+
+/** What position.json says. */
+export interface CheckpointPosition {
+  format: 1;
+  /** optimizer steps done */
+  step: number;
+  /** content hash of everything that decides the run's bytes */
+  runHash: string;
+  /** figures of the last step, by name */
+  metrics: Record<string, number | null>;
+}
+
+/** A checkpoint that training can go on from. */
+export interface Checkpoint {
+  folder: string;
+  position: CheckpointPosition;
+}
+
+const NAME = /^step-(\d{6,})$/;
+const STATE = "state.safetensors";
+const KEPT_STATES = 2;
+
+/** Checkpoint folders of a run, oldest first; unfinished ones are not seen. */
+export function listCheckpoints(run: string): string[] {
+  const root = path.join(run, "checkpoints");
+  if (!fs.existsSync(root)) return [];
+  return fs.readdirSync(root).filter((name) => NAME.test(name)).sort((a, b) => stepOf(a) - stepOf(b)).map((name) => path.join(root, name));
+}
+
+function stepOf(name: string): number {
+  return Number((NAME.exec(path.basename(name)) as RegExpExecArray)[1]);
+}
+
+/** Writes a checkpoint; an equal step is replaced. */
+export function saveCheckpoint(
+  run: string,
+  content: { position: CheckpointPosition; state: TrainerState; layout: readonly TrainerTensor[]; config: TrainConfig; model: ModelConfig; manifest: AdapterManifest; baseModel: string | null },
+): string {
+  const { position, state, layout, config, model, manifest, baseModel } = content;
+  const target = path.join(run, "checkpoints", `step-${String(position.step).padStart(6, "0")}`);
+  const partial = partialPath(target);
+  fs.mkdirSync(partial, { recursive: true });
+  try {
+    writeLora(partial, { params: state.params, layout, config, model, manifest, baseModel });
+    const dtype = state.params instanceof Float64Array ? "F64" : "F32";
+    const tensor = (data: Float32Array | Float64Array) => ({ dtype, shape: [data.length], data }) as const;
+    writeSafetensors(path.join(partial, STATE), { params: tensor(state.params), m: tensor(state.m), v: tensor(state.v) }, { step: String(position.step) });
+    writeJsonAtomic(path.join(partial, "position.json"), position);
+    fs.rmSync(target, { recursive: true, force: true });
+    commitPartial(partial, target);
+  } finally {
+    fs.rmSync(partial, { recursive: true, force: true });
+  }
+  const withState = listCheckpoints(run).filter((folder) => fs.existsSync(path.join(folder, STATE)));
+  for (const folder of withState.slice(0, -KEPT_STATES)) fs.rmSync(path.join(folder, STATE));
+  return target;
+}
+
+/** Writes the flat parameters as PEFT files. */
+export function writeLora(
+  folder: string,
+  content: { params: ArrayLike<number>; layout: readonly TrainerTensor[]; config: TrainConfig; model: ModelConfig; manifest: AdapterManifest | null; baseModel: string | null },
+): void {
+  const { lora } = content.config;
+  const peft = { r: lora.r, alpha: lora.alpha, dropout: lora.dropout, targets: lora.targetModules, baseModel: content.baseModel };
+  writeAdapter(folder, { lora: peft, parts: partsFromFlat(content.layout, content.params, peft), config: content.model, manifest: content.manifest });
+}
+
+/**
+ * The newest checkpoint that still has its optimizer state, or null.
+ *
+ * @throws DataError "resume-mismatch" if it belongs to another run (other examples, vectors, config or base model)
+ */
+export function newestCheckpoint(run: string, runHash: string): Checkpoint | null {
+  const folder = listCheckpoints(run).filter((name) => fs.existsSync(path.join(name, STATE))).pop();
+  if (folder === undefined) return null;
+  const file = path.join(folder, "position.json");
+  const position = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as CheckpointPosition;
+  if (position.runHash !== runHash) {
+    throw new DataError("resume-mismatch", `Expected the run of ${folder} but received other examples, vectors, settings or base model. Start a new run folder.`);
+  }
+  return { folder, position };
+}
+
+/** Reads the trainer's state exactly, in 32 or 64 bits. @throws DataError "checkpoint-state" if the length is not `count` */
+export async function readState(folder: string, count: number): Promise<TrainerState> {
+  const table = readSafetensorsHeader(path.join(folder, STATE));
+  const read = async (name: string): Promise<Float32Array | Float64Array> => {
+    const entry = tensorEntry(table, name);
+    if (entry.shape[0] !== count) throw new DataError("checkpoint-state", expected(`${count} values`, `${name} in ${table.file}`, entry.shape[0]));
+    const bytes = new Uint8Array(entry.byteLength);
+    await streamTensorBytes(table.file, entry, (piece, offset) => bytes.set(piece, offset));
+    return entry.dtype === "F64" ? new Float64Array(bytes.buffer) : new Float32Array(bytes.buffer);
+  };
+  return { params: await read("params"), m: await read("m"), v: await read("v") };
+}

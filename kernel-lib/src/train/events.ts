@@ -1,0 +1,68 @@
+/**
+ * events.jsonl: what each optimizer step and each validation measured, one line each, appended while training runs.
+ *
+ * loss is the mean over the batch, in nats; accuracy the share whose right label is the likelier; mass the mean total
+ * probability of the two labels; gradNorm is before clipping. Resuming cuts the lines after the checkpoint's step.
+ */
+import * as fs from "node:fs";
+import { readJsonl, writeFileAtomic } from "../files";
+import type { BatchResult } from "../types";
+
+/** Means of one batch or of the validation set. */
+export interface BatchFigures {
+  loss: number;
+  /** 0..1 */
+  accuracy: number;
+  /** 0..1 */
+  mass: number;
+}
+
+/** One optimizer step. */
+export interface StepEvent extends BatchFigures {
+  kind: "step";
+  /** 1-based */
+  step: number;
+  /** passes over the data so far */
+  epoch: number;
+  lr: number;
+  gradNorm: number;
+  examplesPerSecond: number | null;
+}
+
+/** One pass over the validation examples, without dropout. */
+export interface ValidationEvent extends BatchFigures {
+  kind: "validation";
+  step: number;
+  n: number;
+  /** right label where target is label 0, and label 1; null without such examples */
+  hitRate: number | null;
+  falseAlarmRate: number | null;
+}
+
+export type TrainEvent = StepEvent | ValidationEvent;
+
+/** Means over a batch result. */
+export function figuresOf(result: BatchResult, targets: readonly (0 | 1)[]): BatchFigures {
+  const n = targets.length;
+  let loss = 0;
+  let right = 0;
+  let mass = 0;
+  for (let i = 0; i < n; i++) {
+    loss += result.loss[i];
+    mass += Math.exp(result.logmass[i]);
+    right += result.logprob[2 * i + targets[i]] > result.logprob[2 * i + 1 - targets[i]] ? 1 : 0;
+  }
+  return { loss: loss / n, accuracy: right / n, mass: mass / n };
+}
+
+/** Every event of a run, in order; a torn last line is left out. An absent file holds none. */
+export function readEvents(file: string): TrainEvent[] {
+  return fs.existsSync(file) ? readJsonl<TrainEvent>(file).records : [];
+}
+
+/** Keeps only the events up to `step`. */
+export function cutEvents(file: string, step: number): void {
+  if (!fs.existsSync(file)) return;
+  const kept = readEvents(file).filter((event) => event.step <= step);
+  writeFileAtomic(file, kept.map((event) => `${JSON.stringify(event)}\n`).join(""));
+}
