@@ -140,7 +140,8 @@ void log_sum_exp(cudaStream_t s, double* out, const float* logits, int n, int V)
 // out[k] = logit[row[k]][id[k]] - lse[row[k]]
 void gather_logprobs(cudaStream_t s, double* out, const float* logits, const double* lse, const int32_t* ids,
                      const int32_t* rows, int count, int V);
-void top_k(cudaStream_t s, int32_t* ids, double* logprobs, const float* logits, const double* lse, int n, int V, int k);
+// k <= min(V, kMaxTopK); rows of ids and logprobs are `stride` apart.
+void top_k(cudaStream_t s, int32_t* ids, double* logprobs, const float* logits, const double* lse, int n, int V, int k, int stride);
 // uniform (n): in [0, 1), from the caller's Philox.
 void sample(cudaStream_t s, int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int n,
             int V);

@@ -1,0 +1,195 @@
+#include "cublaslt.h"
+
+#include <dlfcn.h>
+
+namespace steerlab {
+namespace {
+
+// Values of the library's enumerations, from its documentation.
+constexpr int kCompute32F = 68, kReal32F = 0, kReal16BF = 14, kTranspose = 1;
+constexpr int kDescTransA = 3;
+constexpr int kPrefMaxWorkspace = 1, kPrefReductionMask = 3, kPrefAlignmentA = 5;  // B, C, D: 6, 7, 8
+constexpr uint32_t kNoSplit = 0;
+constexpr size_t kWorkspace = size_t(32) << 20;
+constexpr uint32_t kAlignment = 16;
+constexpr size_t kMaxLayouts = 4096;
+
+struct HeuristicResult {
+  uint64_t algorithm[8];
+  size_t workspace;
+  int state;
+  float waves;
+  int reserved[4];
+};
+
+}  // namespace
+
+struct CublasLtCalls {
+  size_t (*version)();
+  int (*create)(void** handle);
+  int (*destroy)(void* handle);
+  int (*desc_create)(void** desc, int compute, int scale);
+  int (*desc_destroy)(void* desc);
+  int (*desc_set)(void* desc, int attribute, const void* value, size_t bytes);
+  int (*layout_create)(void** layout, int type, uint64_t rows, uint64_t cols, int64_t ld);
+  int (*layout_destroy)(void* layout);
+  int (*pref_create)(void** pref);
+  int (*pref_destroy)(void* pref);
+  int (*pref_set)(void* pref, int attribute, const void* value, size_t bytes);
+  int (*heuristic)(void* handle, void* desc, void* a, void* b, void* c, void* d, void* pref, int wanted, HeuristicResult* out,
+                   int* found);
+  int (*matmul)(void* handle, void* desc, const void* alpha, const void* a, void* a_layout, const void* b, void* b_layout,
+                const void* beta, const void* c, void* c_layout, void* d, void* d_layout, const void* algorithm, void* workspace,
+                size_t workspace_bytes, cudaStream_t stream);
+};
+
+namespace {
+
+template <class F>
+bool find(void* library, const char* name, F& out) {
+  out = reinterpret_cast<F>(dlsym(library, name));
+  return out != nullptr;
+}
+
+bool find_calls(void* library, CublasLtCalls& c) {
+  return find(library, "cublasLtGetVersion", c.version) && find(library, "cublasLtCreate", c.create) &&
+         find(library, "cublasLtDestroy", c.destroy) && find(library, "cublasLtMatmulDescCreate", c.desc_create) &&
+         find(library, "cublasLtMatmulDescDestroy", c.desc_destroy) &&
+         find(library, "cublasLtMatmulDescSetAttribute", c.desc_set) &&
+         find(library, "cublasLtMatrixLayoutCreate", c.layout_create) &&
+         find(library, "cublasLtMatrixLayoutDestroy", c.layout_destroy) &&
+         find(library, "cublasLtMatmulPreferenceCreate", c.pref_create) &&
+         find(library, "cublasLtMatmulPreferenceDestroy", c.pref_destroy) &&
+         find(library, "cublasLtMatmulPreferenceSetAttribute", c.pref_set) &&
+         find(library, "cublasLtMatmulAlgoGetHeuristic", c.heuristic) && find(library, "cublasLtMatmul", c.matmul);
+}
+
+// Opens the first candidate that has every call. The library is never closed: it keeps state on the device.
+void* open_first(const std::vector<GemmCandidate>& candidates, CublasLtCalls& calls, std::string& report) {
+  std::string tried;
+  for (const GemmCandidate& c : candidates) {
+    void* library = dlopen(c.file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library && find_calls(library, calls)) {
+      const size_t v = calls.version();
+      report = "cuBLASLt " + std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100) + " from " +
+               c.file + " (" + c.place + ")";
+      return library;
+    }
+    tried += (tried.empty() ? "" : ", ") + c.file;
+    if (library) {
+      tried += " (a call is missing)";
+      dlclose(library);
+    }
+  }
+  report = tried.empty() ? "own mma.sync kernels (STEERLAB_CUBLASLT=own)" : "own mma.sync kernels (no cuBLASLt; tried " + tried + ")";
+  return nullptr;
+}
+
+bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % kAlignment == 0; }
+
+}  // namespace
+
+std::string describe_gemm_source(const std::vector<GemmCandidate>& candidates) {
+  CublasLtCalls calls{};
+  std::string report;
+  open_first(candidates, calls, report);
+  return report;
+}
+
+std::unique_ptr<CublasLt> CublasLt::open(const std::vector<GemmCandidate>& candidates, std::string& report) {
+  std::unique_ptr<CublasLt> lt(new CublasLt());
+  lt->calls_ = std::make_unique<CublasLtCalls>();
+  if (!open_first(candidates, *lt->calls_, report)) return nullptr;
+  const CublasLtCalls& c = *lt->calls_;
+  if (c.create(&lt->handle_) != 0) {
+    lt->handle_ = nullptr;
+    report = "own mma.sync kernels (" + report + " refused the device)";
+    return nullptr;
+  }
+  for (void*& desc : lt->operation_)
+    if (c.desc_create(&desc, kCompute32F, kReal32F) != 0) {
+      report = "own mma.sync kernels (" + report + " gave no operation)";
+      return nullptr;
+    }
+  // y^T = op(W) x^T: W row-major (cols, depth) is column-major (depth, cols) and must be turned; the gradient's is not.
+  const int32_t transpose = kTranspose;
+  if (c.desc_set(lt->operation_[0], kDescTransA, &transpose, sizeof transpose) != 0) return nullptr;
+  check_cuda(cudaMalloc(&lt->workspace_, kWorkspace), "cuBLASLt workspace");
+  return lt;
+}
+
+CublasLt::~CublasLt() {
+  for (auto& entry : layouts_)
+    for (void* layout : {entry.second.w, entry.second.x, entry.second.y})
+      if (layout) calls_->layout_destroy(layout);
+  for (void* desc : operation_)
+    if (desc) calls_->desc_destroy(desc);
+  if (handle_) calls_->destroy(handle_);
+  if (workspace_) cudaFree(workspace_);
+}
+
+CublasLt::Layouts CublasLt::make_layouts(const ShapeKey& shape, int rows) {
+  const auto [gradient, float_output, cols, depth, ldx, ldw, ldy] = shape;
+  Layouts l;
+  const uint64_t w_rows = gradient ? cols : depth, w_cols = gradient ? depth : cols;
+  if (calls_->layout_create(&l.w, kReal16BF, w_rows, w_cols, ldw) != 0 || calls_->layout_create(&l.x, kReal16BF, depth, rows, ldx) != 0 ||
+      calls_->layout_create(&l.y, float_output ? kReal32F : kReal16BF, cols, rows, ldy) != 0)
+    throw Error("cublaslt", "Expected a matrix layout from cuBLASLt but it refused. Set STEERLAB_CUBLASLT=own to do without it.");
+  return l;
+}
+
+const CublasLt::Layouts& CublasLt::layouts(const ShapeKey& shape, int rows) {
+  const auto key = std::make_pair(shape, rows);
+  const auto found = layouts_.find(key);
+  if (found != layouts_.end()) return found->second;
+  if (layouts_.size() >= kMaxLayouts) {  // a long session of odd lengths: start over rather than grow without end
+    for (auto& entry : layouts_)
+      for (void* layout : {entry.second.w, entry.second.x, entry.second.y}) calls_->layout_destroy(layout);
+    layouts_.clear();
+  }
+  return layouts_[key] = make_layouts(shape, rows);
+}
+
+const CublasLt::Algorithm& CublasLt::algorithm(const ShapeKey& shape, int bucket) {
+  const auto key = std::make_pair(shape, bucket);
+  const auto found = algorithms_.find(key);
+  if (found != algorithms_.end()) return found->second;
+  Algorithm best;
+  const Layouts& l = layouts(shape, bucket);
+  void* pref = nullptr;
+  if (calls_->pref_create(&pref) == 0) {
+    const size_t workspace = kWorkspace;
+    calls_->pref_set(pref, kPrefMaxWorkspace, &workspace, sizeof workspace);
+    calls_->pref_set(pref, kPrefReductionMask, &kNoSplit, sizeof kNoSplit);
+    for (int i = 0; i < 4; ++i) calls_->pref_set(pref, kPrefAlignmentA + i, &kAlignment, sizeof kAlignment);
+    HeuristicResult result{};
+    int count = 0;
+    const int status = calls_->heuristic(handle_, operation_[std::get<0>(shape)], l.w, l.x, l.y, l.y, pref, 1, &result, &count);
+    if (status == 0 && count > 0 && result.state == 0) {
+      best.usable = true;
+      best.workspace = result.workspace;
+      std::copy(result.algorithm, result.algorithm + 8, best.data);
+    }
+    calls_->pref_destroy(pref);
+  }
+  return algorithms_[key] = best;
+}
+
+bool CublasLt::run(cudaStream_t stream, const gpu::Gemm& g, bool float_output) {
+  const int y_unit = float_output ? 4 : 8;
+  if (!aligned(g.x) || !aligned(g.w) || !aligned(g.y) || g.ldx % 8 || g.ldw % 8 || g.ldy % y_unit || g.depth % 8 || g.cols % 8)
+    return false;
+  const ShapeKey shape{g.input_gradient, float_output, g.cols, g.depth, g.ldx, g.ldw, g.ldy};
+  const Algorithm& best = algorithm(shape, gemm_bucket(g.n));
+  if (!best.usable) return false;
+  const Layouts& l = layouts(shape, g.n);
+  const float alpha = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
+  const int status = calls_->matmul(handle_, operation_[g.input_gradient], &alpha, g.w, l.w, g.x, l.x, &beta, g.y, l.y, g.y, l.y,
+                                    best.data, workspace_, kWorkspace, stream);
+  if (status != 0)
+    throw Error("cublaslt", "Expected a matrix product from cuBLASLt but received status " + std::to_string(status) +
+                                ". Set STEERLAB_CUBLASLT=own to do without it.");
+  return true;
+}
+
+}  // namespace steerlab

@@ -1,0 +1,28 @@
+// Where cuBLASLt may lie on this machine: an ordered list of things to give to dlopen, and the reasons for the order.
+//
+// 1. STEERLAB_CUBLASLT (a file or a folder; "own" forbids the library), 2. CUDA_HOME / CUDA_PATH, 3. the loader's own path,
+// 4. the nvidia/*/lib folders of Python environments (VIRTUAL_ENV, CONDA_PREFIX, the python3 on PATH), 5. /usr/local/cuda.
+// Newest major version first in each. Host code without CUDA.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace steerlab {
+
+struct GemmCandidate {
+  std::string file;   // for dlopen: a path, or a bare name for the loader's path
+  std::string place;  // what led here, for messages: "CUDA_HOME", "loader path", ...
+};
+
+using Environment = std::function<std::string(const char*)>;  // "" when unset
+
+// Files that exist (bare names are not checked). Empty when STEERLAB_CUBLASLT is "own".
+std::vector<GemmCandidate> gemm_candidates(const Environment& environment);
+std::string process_environment(const char* name);
+
+// Rows of x are handled in buckets: one algorithm serves all row counts of a bucket, so a row's bits do not change with its
+// neighbours inside it. Gives the largest row count of the bucket that holds `rows` (>= 1).
+int gemm_bucket(int rows);
+
+}  // namespace steerlab

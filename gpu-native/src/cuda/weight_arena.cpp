@@ -1,0 +1,62 @@
+#include "weight_arena.h"
+
+#include <algorithm>
+
+namespace steerlab {
+namespace {
+
+constexpr size_t kChunk = size_t(64) << 20, kAlign = 256;
+
+size_t round_up(size_t v, size_t unit) { return (v + unit - 1) / unit * unit; }
+
+}  // namespace
+
+WeightArena::WeightArena(std::unique_ptr<VirtualMemory> memory, size_t address_bytes) : memory_(std::move(memory)) {
+  if (!memory_) return;
+  chunk_ = round_up(kChunk, memory_->granularity());
+  address_bytes_ = round_up(address_bytes, chunk_);
+  base_ = memory_->reserve(address_bytes_);
+  if (base_) users_.assign(address_bytes_ / chunk_, -1);
+}
+
+WeightArena::~WeightArena() {
+  if (!base_) return;
+  for (size_t i = 0; i < users_.size(); ++i)
+    if (users_[i] >= 0) memory_->decommit(base_ + i * chunk_, chunk_);
+  memory_->unreserve(base_, address_bytes_);
+}
+
+void* WeightArena::allocate(size_t bytes) {
+  const size_t size = std::max<size_t>(bytes, 1), at = round_up(next_, kAlign);
+  if (!base_ || at + size > address_bytes_) return nullptr;
+  const size_t first = at / chunk_, last = (at + size - 1) / chunk_;
+  for (size_t i = first; i <= last; ++i) {
+    if (users_[i] >= 0) continue;
+    if (!memory_->commit(base_ + i * chunk_, chunk_)) return nullptr;  // chunks already added stay for the next try
+    users_[i] = 0;
+    committed_ += chunk_;
+  }
+  for (size_t i = first; i <= last; ++i) ++users_[i];
+  allocations_[at] = size;
+  next_ = at + size;
+  return base_ + at;
+}
+
+bool WeightArena::release(void* p) {
+  if (!base_ || p < base_ || p >= base_ + address_bytes_) return false;
+  const auto found = allocations_.find(static_cast<size_t>(static_cast<char*>(p) - base_));
+  if (found == allocations_.end()) return false;
+  const size_t first = found->first / chunk_, last = (found->first + found->second - 1) / chunk_;
+  allocations_.erase(found);
+  for (size_t i = first; i <= last; ++i) {
+    if (--users_[i] > 0) continue;
+    // the chunk that the next matrix will start in is kept: its addresses are still to be used
+    if (i == next_ / chunk_) continue;
+    memory_->decommit(base_ + i * chunk_, chunk_);
+    users_[i] = -1;
+    committed_ -= chunk_;
+  }
+  return true;
+}
+
+}  // namespace steerlab
