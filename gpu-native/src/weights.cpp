@@ -1,0 +1,196 @@
+#include "weights.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#include "error.h"
+#include "rng.h"
+
+namespace steerlab {
+
+MappedFile::MappedFile(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw Error("unreadable-file", "Could not open " + path + ": " + std::strerror(errno) + ".");
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || info.st_size <= 0) {
+    ::close(fd);
+    throw Error("unreadable-file", "Could not read " + path + ": the file is empty or has no size.");
+  }
+  size_ = info.st_size;
+  void* p = ::mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_PRIVATE, fd, 0);
+  const int failure = errno;
+  ::close(fd);
+  if (p == MAP_FAILED) throw Error("unreadable-file", "Could not map " + path + ": " + std::strerror(failure) + ".");
+  data_ = static_cast<const char*>(p);
+  ::madvise(p, static_cast<size_t>(size_), MADV_WILLNEED);
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<char*>(data_), static_cast<size_t>(size_));
+}
+
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+// Finds tensors by name and maps each file once.
+class Checkpoint {
+ public:
+  Checkpoint(const std::vector<TensorLocation>& tensors, std::vector<std::unique_ptr<MappedFile>>& files) : files_(files) {
+    for (const TensorLocation& t : tensors) by_name_[t.name] = &t;
+  }
+
+  bool has(const std::string& name) const { return by_name_.count(name) != 0; }
+
+  HostTensor find(const std::string& name, const std::vector<int64_t>& shape) {
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) {
+      throw Error("missing-tensor", "Expected tensor " + name + " in the checkpoint but it is not there. " +
+                                        "Check that all shards are present and that this is a Qwen2 checkpoint.");
+    }
+    const TensorLocation& t = *found->second;
+    if (t.shape != shape) {
+      throw Error("tensor-shape", "Expected shape " + shape_text(shape) + " for tensor " + name + " but received " +
+                                      shape_text(t.shape) + ". config.json and the weights do not belong together.");
+    }
+    int64_t count = 1;
+    for (const int64_t d : shape) count *= d;
+    const MappedFile& file = map(t.file);
+    const int64_t bytes = count * static_cast<int64_t>(bytes_of(t.dtype));
+    if (t.byte_length != bytes || t.byte_offset < 0 || t.byte_offset > file.size() - bytes) {
+      throw Error("tensor-range", "Expected " + std::to_string(bytes) + " bytes inside the file for tensor " + name + " but received [" +
+                                      std::to_string(t.byte_offset) + ", " + std::to_string(t.byte_offset + t.byte_length) + ") of " +
+                                      std::to_string(file.size()) + ". The file is damaged or cut short.");
+    }
+    HostTensor host{};
+    host.data = file.data() + t.byte_offset;
+    host.type = t.dtype;
+    host.rows = shape.size() == 2 ? shape[0] : 1;
+    host.cols = shape.back();
+    return host;
+  }
+
+ private:
+  const MappedFile& map(const std::string& path) {
+    MappedFile*& slot = by_path_[path];
+    if (!slot) {
+      files_.push_back(std::make_unique<MappedFile>(path));
+      slot = files_.back().get();
+    }
+    return *slot;
+  }
+
+  std::unordered_map<std::string, const TensorLocation*> by_name_;
+  std::map<std::string, MappedFile*> by_path_;
+  std::vector<std::unique_ptr<MappedFile>>& files_;
+};
+
+int64_t layer_parameters(const ModelConfig& c) {
+  int64_t count = 2ll * c.hidden_size;
+  for (int p = 0; p < kProjections; ++p) count += static_cast<int64_t>(projection_in(c, p)) * projection_out(c, p);
+  return count;
+}
+
+int64_t total_parameters(const ModelConfig& c) {
+  return c.num_hidden_layers * layer_parameters(c) + (c.tie_word_embeddings ? 1ll : 2ll) * c.vocab_size * c.hidden_size;
+}
+
+constexpr float kRandomStd = 0.02f;
+
+// Box-Muller over Philox words; element i of stream s depends on (seed, s, i) only.
+std::vector<float> normal_vector(int count, float mean, uint64_t seed, uint32_t stream) {
+  std::vector<float> out(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    const Philox4 w = philox(static_cast<uint32_t>(i), 0, stream, 0x76656374u, seed);
+    const double u1 = (w.w[0] + 1.0) / 4294967296.0, u2 = w.w[1] / 4294967296.0;
+    out[static_cast<size_t>(i)] =
+        mean + kRandomStd * static_cast<float>(std::sqrt(-2.0 * std::log(u1)) * std::cos(6.283185307179586 * u2));
+  }
+  return out;
+}
+
+}  // namespace
+
+ModelWeights bind_weights(Backend& backend, const ModelConfig& c, const std::vector<TensorLocation>& tensors, const Job& job) {
+  ModelWeights w;
+  Checkpoint checkpoint(tensors, w.files);
+  const double total = static_cast<double>(total_parameters(c));
+  double done = 0;
+  const auto matrix = [&](const std::string& name, int64_t rows, int64_t cols) {
+    job.checkpoint();
+    const Weight made = backend.load_matrix(checkpoint.find(name, {rows, cols}));
+    w.parameters += rows * cols;
+    job.report(done += static_cast<double>(rows * cols), total);
+    return made;
+  };
+  const auto vector = [&](const std::string& name, int64_t count) {
+    w.parameters += count;
+    return backend.load_vector(checkpoint.find(name, {count}));
+  };
+
+  w.embed = matrix("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
+  for (int l = 0; l < c.num_hidden_layers; ++l) {
+    LayerWeights layer;
+    layer.input_norm = vector(layer_prefix(l) + "input_layernorm.weight", c.hidden_size);
+    layer.post_attention_norm = vector(layer_prefix(l) + "post_attention_layernorm.weight", c.hidden_size);
+    for (int p = 0; p < kProjections; ++p) {
+      const std::string path = projection_path(l, p);
+      layer.projection[p] = matrix(path + ".weight", projection_out(c, p), projection_in(c, p));
+      if (checkpoint.has(path + ".bias")) layer.projection[p].bias = vector(path + ".bias", projection_out(c, p));
+    }
+    w.layers.push_back(layer);
+  }
+  w.final_norm = vector("model.norm.weight", c.hidden_size);
+  w.head = c.tie_word_embeddings ? w.embed : matrix("lm_head.weight", c.vocab_size, c.hidden_size);
+  backend.synchronize();
+  return w;
+}
+
+ModelWeights random_weights(Backend& backend, const ModelConfig& c, uint64_t seed, const Job& job) {
+  ModelWeights w;
+  uint32_t stream = 0;
+  const double total = static_cast<double>(total_parameters(c));
+  double done = 0;
+  const auto matrix = [&](int rows, int cols) {
+    job.checkpoint();
+    w.parameters += static_cast<int64_t>(rows) * cols;
+    const Weight made = backend.random_matrix(rows, cols, kRandomStd, seed, stream++);
+    job.report(done += static_cast<double>(rows) * cols, total);
+    return made;
+  };
+  const auto vector = [&](int count, float mean) {
+    w.parameters += count;
+    w.made.push_back(normal_vector(count, mean, seed, stream++));
+    return backend.load_vector(HostTensor{w.made.back().data(), DType::F32, 1, count});
+  };
+
+  w.embed = matrix(c.vocab_size, c.hidden_size);
+  for (int l = 0; l < c.num_hidden_layers; ++l) {
+    LayerWeights layer;
+    layer.input_norm = vector(c.hidden_size, 1);
+    layer.post_attention_norm = vector(c.hidden_size, 1);
+    for (int p = 0; p < kProjections; ++p) {
+      layer.projection[p] = matrix(projection_out(c, p), projection_in(c, p));
+      if (p == kQ || p == kK || p == kV) layer.projection[p].bias = vector(projection_out(c, p), 0);
+    }
+    w.layers.push_back(layer);
+  }
+  w.final_norm = vector(c.hidden_size, 1);
+  w.head = c.tie_word_embeddings ? w.embed : matrix(c.vocab_size, c.hidden_size);
+  backend.synchronize();
+  return w;
+}
+
+}  // namespace steerlab

@@ -1,0 +1,59 @@
+// Binds the tensors of a checkpoint (memory-mapped safetensors files) to the places of a Qwen2 model.
+//
+// Reads tensor locations that TypeScript took from checked headers; checks again every byte range against the file's size and every
+// shape against the config, because a wrong one would crash. Gives Weights on the device. Writes nothing.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "config.h"
+#include "job.h"
+
+namespace steerlab {
+
+struct TensorLocation {
+  std::string name, file;
+  DType dtype = DType::F32;
+  std::vector<int64_t> shape;
+  int64_t byte_offset = 0, byte_length = 0;
+};
+
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  const char* data() const { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  const char* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+struct LayerWeights {
+  Weight projection[kProjections];
+  const float* input_norm = nullptr;           // (C)
+  const float* post_attention_norm = nullptr;  // (C)
+};
+
+struct ModelWeights {
+  Weight embed;  // (V, C)
+  Weight head;   // (V, C); the same data as embed when tied
+  const float* final_norm = nullptr;
+  std::vector<LayerWeights> layers;
+  std::vector<std::unique_ptr<MappedFile>> files;  // kept mapped: weights may lie in them
+  std::vector<std::vector<float>> made;            // host vectors of random_weights, adopted in place on the CPU
+  int64_t parameters = 0;
+};
+
+// Throws "missing-tensor", "tensor-shape", "tensor-range" or "unreadable-file", naming tensor or file.
+ModelWeights bind_weights(Backend& backend, const ModelConfig& config, const std::vector<TensorLocation>& tensors, const Job& job);
+
+// Matrices Normal(0, 0.02), norms 1 + Normal(0, 0.02), biases Normal(0, 0.02); every tensor its own stream of `seed`.
+ModelWeights random_weights(Backend& backend, const ModelConfig& config, uint64_t seed, const Job& job);
+
+}  // namespace steerlab
