@@ -50,10 +50,12 @@ function diagnosticContent(diagnostics, code) {
   return { ename: "TypeScriptError", evalue: `${first.line}:${first.column} - ${first.text}`, traceback };
 }
 
-/** Error content of a cell that the user interrupted. */
-function interruptContent() {
-  const evalue = "The cell was stopped by an interrupt. Its variables of this cell are not defined.";
-  return { ename: "Interrupted", evalue, traceback: [`Interrupted: ${evalue}`] };
+/** Error content of a cell that the user interrupted; `thrown` is what its work threw on the way out, if anything. */
+function interruptContent(thrown) {
+  const evalue = "The cell was stopped by an interrupt. Variables declared in it are not defined.";
+  const own = thrown instanceof Error && !/^Interrupted asynchronously|^Script execution was interrupted/.test(thrown.message);
+  const traceback = [`Interrupted: ${evalue}`, ...(own ? thrownContent(thrown).traceback : [])];
+  return { ename: "Interrupted", evalue, traceback };
 }
 
 /** Error content for promises that rejected with nobody listening; `origin` says whose they may be. */

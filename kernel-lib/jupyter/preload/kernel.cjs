@@ -114,7 +114,7 @@ function failureOf(cell, code) {
   const thrown = cell.problems.find((problem) => "value" in problem);
   const aborted = thrown?.value?.code === "aborted";
   if (thrown !== undefined && (aborted || !state.interrupts.requested)) return thrownContent(thrown.value);
-  if (state.interrupts.requested) return interruptContent();
+  if (state.interrupts.requested) return interruptContent(thrown?.value);
   if (cell.rejections.size === 0) return null;
   return rejectionContent([...cell.rejections.values()], "A promise of this cell rejected and nobody awaited it.");
 }

@@ -1,0 +1,207 @@
+// The real kernel through jupyter_client: every fault of tslab that the preload cures, provoked.
+import { beforeAll, describe, expect, it } from "vitest";
+import { driveKernel, type KernelRun, temporaryFolder, textOf } from "../helpers/notebook";
+
+const text = (cell: KernelRun["cells"][number], name = "stdout"): string =>
+  cell.messages
+    .filter(({ type, content }) => type === "stream" && content.name === name)
+    .map(({ content }) => textOf(content.text as string))
+    .join("");
+const types = (cell: KernelRun["cells"][number]): string[] =>
+  cell.messages.map(({ type }) => type).filter((type) => type !== "status");
+const errorOf = (cell: KernelRun["cells"][number]): Record<string, unknown> =>
+  cell.messages.find(({ type }) => type === "error")?.content ?? {};
+
+/** Runs the cells once; each test looks at one of them. */
+function session(cells: object[], more: object = {}): () => KernelRun {
+  let run: KernelRun;
+  beforeAll(async () => {
+    run = await driveKernel({ cwd: temporaryFolder(), cells, ...more });
+  });
+  return () => run;
+}
+
+describe("output", () => {
+  const run = session([
+    { code: "for (let i = 0; i < 10000; i++) console.log(`line ${i}`);" },
+    { code: "for (let i = 0; i < 1200; i++) { console.log(i); console.error(i); }" },
+    { code: 'process.stdout.write(Buffer.from([0xe2, 0x82])); process.stdout.write(Buffer.from([0xac])); "€"' },
+    { code: "const rank: number = 4; rank" },
+    { code: "({rank})" },
+    { code: '({ [Symbol.for("Jupyter.display")]: () => ({ "text/html": "<b>4</b>", "text/plain": "4" }) })' },
+    { code: "const never = new Promise(() => {}); setInterval(() => {}, 1000); 1" },
+  ]);
+
+  it("loses none of 10,000 lines and keeps their order", () => {
+    const lines = text(run().cells[0]).trimEnd().split("\n");
+    expect(lines).toEqual(Array.from({ length: 10_000 }, (_, i) => `line ${i}`));
+    expect(run().cells[0].reply.status).toBe("ok");
+    expect(types(run().cells[0]).length).toBeLessThan(60);
+  });
+
+  it("loses nothing in 2,400 messages that cannot be joined", () => {
+    const expected = Array.from({ length: 1200 }, (_, i) => `${i}\n`).join("");
+    expect(text(run().cells[1])).toBe(expected);
+    expect(text(run().cells[1], "stderr")).toBe(expected);
+  });
+
+  it("joins the bytes of a character that arrives in two writes", () => {
+    expect(text(run().cells[2])).toBe("€");
+  });
+
+  it("shows the last expression as an execute_result", () => {
+    expect(types(run().cells[3])).toEqual(["execute_input", "execute_result"]);
+    expect(run().cells[3].messages.at(-2)?.content.data).toEqual({ "text/plain": "4" });
+  });
+
+  it("understands shorthand properties of earlier variables", () => {
+    expect(run().cells[4].messages.at(-2)?.content.data).toEqual({ "text/plain": "{ rank: 4 }" });
+  });
+
+  it("lets a value say how it is shown, with all its MIME types", () => {
+    expect(run().cells[5].messages.at(-2)?.content.data).toEqual({ "text/html": "<b>4</b>", "text/plain": "4" });
+  });
+
+  it("shuts down although a timer still runs", () => {
+    expect(run().cells[6].reply.status).toBe("ok");
+    expect(run().shutdownSeconds).toBeLessThan(4);
+  });
+
+  it("says which TypeScript it speaks", () => {
+    expect(run().info.language_info.version).toMatch(/^5\./);
+  });
+});
+
+describe("errors", () => {
+  const run = session([
+    { code: 'class InputError extends Error { code = "layer-range"; name = "InputError" }\nthrow new InputError("bad <thing>", { cause: new Error("root") });' },
+    { code: 'const x: string = 5;' },
+    { code: 'await Promise.reject("just text")' },
+    { code: '(async () => { throw new Error("lost") })(); undefined' },
+    { code: 'setTimeout(() => Promise.reject(new Error("later")), 120); 1', pause: 0.4 },
+    { code: '"not run"' },
+    { code: '"runs"' },
+    { code: 'const late = Promise.reject(new Error("handled after all")); await new Promise((r) => setTimeout(r, 80)); await late.catch(() => {}); "fine"' },
+    { code: 'setTimeout(() => { throw new Error("from a timer") }, 60); 1', pause: 0.3 },
+    { code: "/* steerlab: settle */", silent: true },
+    { code: "process.exit(3)" },
+    { code: '"still here"' },
+  ]);
+
+  it("carry name, value, traceback, code and cause in message and reply", () => {
+    const error = errorOf(run().cells[0]);
+    expect(error).toMatchObject({ ename: "InputError", evalue: "bad <thing>" });
+    expect(error.traceback).toEqual(expect.arrayContaining(["InputError [layer-range]: bad <thing>", "caused by Error: root"]));
+    expect((error.traceback as string[]).join("\n")).not.toMatch(/tslab|node:/);
+    expect(run().cells[0].reply).toMatchObject({ status: "error", ename: "InputError" });
+  });
+
+  it("of the compiler point at the place", () => {
+    expect(errorOf(run().cells[1])).toMatchObject({ ename: "TypeScriptError", evalue: expect.stringMatching(/^1:7 - Type 'number'/) });
+    expect(errorOf(run().cells[1]).traceback).toContain("    const x: string = 5;");
+  });
+
+  it("may be any thrown value", () => {
+    expect(errorOf(run().cells[2])).toMatchObject({ ename: "Thrown", evalue: "just text" });
+  });
+
+  it("fail the cell whose promise rejects with nobody listening", () => {
+    expect(run().cells[3].reply.status).toBe("error");
+    expect(errorOf(run().cells[3])).toMatchObject({ ename: "UnhandledRejection", evalue: expect.stringContaining("lost") });
+  });
+
+  it("that come after their cell stop the next one, once", () => {
+    expect(run().cells[4].reply.status).toBe("ok");
+    expect(errorOf(run().cells[5]).evalue).toMatch(/earlier cell.*this cell was not run.*later/s);
+    expect(types(run().cells[5])).not.toContain("execute_result");
+    expect(run().cells[6].reply.status).toBe("ok");
+  });
+
+  it("that are handled late are no errors", () => {
+    expect(run().cells[7].reply.status).toBe("ok");
+  });
+
+  it("after the last cell are found by the settle request", () => {
+    expect(run().cells[9].reply).toMatchObject({ status: "error", evalue: expect.stringContaining("from a timer") });
+  });
+
+  it("cannot end the kernel through process.exit", () => {
+    expect(errorOf(run().cells[10]).evalue).toMatch(/would end the kernel/);
+    expect(run().cells[11].reply.status).toBe("ok");
+  });
+});
+
+describe("interrupt", () => {
+  const listening = `
+    const signal = (globalThis as any)[Symbol.for("steerlab.interrupt")].signal;
+    await new Promise<void>((_, reject) => {
+      const timer = setInterval(() => console.log("step"), 50);
+      signal.addEventListener("abort", () => setTimeout(() => { clearInterval(timer); console.log("saved"); reject(new Error("stopped at step 7")); }, 400));
+    });`;
+  const deaf = `
+    const signal = (globalThis as any)[Symbol.for("steerlab.interrupt")].signal;
+    signal.addEventListener("abort", () => {});
+    await new Promise((r) => setTimeout(r, 60000));`;
+  const run = session([
+    { code: "await new Promise((r) => setTimeout(r, 60000))", interruptAfter: 0.4 },
+    { code: "while (true) {}", interruptAfter: 0.4 },
+    { code: listening, interruptAfter: 0.5 },
+    { code: 'setInterval(() => console.log("leftover"), 40); await new Promise((r) => setTimeout(r, 60000));', interruptAfter: 0.4, pause: 0.3 },
+    { code: 'await new Promise((r) => setTimeout(r, 400)); console.log("clean"); (globalThis as any)[Symbol.for("steerlab.interrupt")].signal.aborted' },
+    { code: deaf, interruptAfter: 0.4, interruptTwice: true },
+  ]);
+
+  it("ends a waiting cell", () => {
+    expect(errorOf(run().cells[0]).ename).toBe("Interrupted");
+    expect(run().cells[0].seconds).toBeLessThan(5);
+  });
+
+  it("ends a synchronous loop", () => {
+    expect(errorOf(run().cells[1]).ename).toBe("Interrupted");
+  });
+
+  it("lets work that listens finish, save and speak", () => {
+    expect(text(run().cells[2])).toMatch(/saved\n$/);
+    expect(errorOf(run().cells[2]).ename).toBe("Interrupted");
+    expect(errorOf(run().cells[2]).traceback).toContain("Error: stopped at step 7");
+  });
+
+  it("leaves nothing behind that prints, between cells or into the next", () => {
+    expect(run().late).toEqual([]);
+    expect(text(run().cells[4])).toBe("clean\n");
+  });
+
+  it("gives the next cell a fresh signal", () => {
+    expect(run().cells[4].messages.at(-2)?.content.data).toEqual({ "text/plain": "false" });
+  });
+
+  it("given twice ends a cell that only pretends to listen", () => {
+    expect(errorOf(run().cells[5]).ename).toBe("Interrupted");
+    expect(run().cells[5].seconds).toBeLessThan(6);
+  });
+});
+
+describe("requests sent together", () => {
+  const run = session([{ code: "1" }, { code: 'throw new Error("stop")' }, { code: "2" }, { code: "3" }], { together: true });
+
+  it("are not run after the one that failed", () => {
+    expect(run().cells.map(({ reply }) => reply.status)).toEqual(["ok", "error", "aborted", "aborted"]);
+  });
+});
+
+describe("packages", () => {
+  const run = session([
+    { code: 'import * as steerlab from "steerlab"; import * as aq from "arquero"; typeof steerlab.displayBundle' },
+    { code: 'const bad: number = steerlab.inNotebook();' },
+    { code: 'import { nothing } from "no-such-package";' },
+  ]);
+
+  it("of this installation are found from a folder outside the repository, with their types", () => {
+    expect(run().cells[0].messages.at(-2)?.content.data).toEqual({ "text/plain": "function" });
+    expect(errorOf(run().cells[1]).evalue).toMatch(/boolean.*not assignable.*number/);
+  });
+
+  it("that do not exist are named", () => {
+    expect(errorOf(run().cells[2]).evalue).toMatch(/no-such-package/);
+  });
+});
