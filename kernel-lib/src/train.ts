@@ -15,6 +15,7 @@ import type { TrainConfig } from "./train/config";
 import type { TrainEvent, ValidationEvent } from "./train/events";
 import { generateExamples } from "./train/generate";
 import { runTraining } from "./train/run";
+import { lintPrompts, requirePrompts } from "./trials/preflight";
 
 export { type Checkpoint as TrainingCheckpoint, type CheckpointPosition, listCheckpoints } from "./train/checkpoints";
 export { learningRate, parseTrainConfig, stepsOf, type TrainConfig, trainerOptions } from "./train/config";
@@ -81,7 +82,7 @@ export function trainConfigOf(protocol: Protocol, examples: number, seed: number
  *
  * @param protocol resolved protocol, or the name of a shipped one
  * @returns the run: folder, adapter folder, events
- * @throws InputError "protocol-*", "label-tokens", "resume-protocol"; DataError "mass-collapse", "loss-not-finite";
+ * @throws InputError "protocol-*", "label-tokens", "prompt-mass", "resume-protocol"; DataError "mass-collapse", "loss-not-finite";
  *   AbortedError "aborted" when `signal` fires: the step is finished and saved, the message says how to go on
  * @example
  * const model = await openModel("data/lab-model");
@@ -91,6 +92,7 @@ export async function trainDetector(model: StudyModel, protocol: Protocol | stri
   const resolved = typeof protocol === "string" ? loadProtocol(protocol) : protocol;
   const { seed } = options;
   const study = await bindStudy(model, resolved);
+  requirePrompts(study, await lintPrompts(study, { questions: study.questions(resolved.training.questions) }));
   const time = options.time ?? new Date();
   const folder = options.resume === undefined ? newFolder(study, seed, time, options.root ?? "runs") : oldFolder(options.resume, resolved, seed);
   try {

@@ -55,8 +55,8 @@ export class BoundStudy {
   constructor(
     readonly protocol: Protocol,
     readonly model: StudyModel,
-    /** (L) mean residual norms, or null for absolute strengths */
-    readonly norms: Float64Array | null,
+    /** (L) mean L2 norm of the residual stream after each block, on clean training contexts */
+    readonly norms: Float64Array,
   ) {
     const L = model.engine.config.num_hidden_layers;
     this.ranges = protocol.steering.ranges === "thirds" ? layerThirds(L) : protocol.steering.ranges;
@@ -135,12 +135,14 @@ export class BoundStudy {
   /** The plan for one strength (in the protocol's unit) over one range. */
   steering(direction: Float32Array, range: LayerRange, strength: number): Steering[] {
     const L = this.model.engine.config.num_hidden_layers;
-    return this.norms === null ? absoluteSteering(direction, range, strength, L) : relativeSteering(direction, range, strength, this.norms);
+    return this.protocol.steering.unit === "absolute"
+      ? absoluteSteering(direction, range, strength, L)
+      : relativeSteering(direction, range, strength, this.norms);
   }
 
   /** Hash of what decides a trial besides the adapter: protocol content, model, norms. */
   get hash(): string {
-    return contentHash({ protocol: this.protocol, model: this.model.hash, dtype: this.model.engine.dtype, norms: this.norms === null ? null : [...this.norms] });
+    return contentHash({ protocol: this.protocol, model: this.model.hash, dtype: this.model.engine.dtype, norms: [...this.norms] });
   }
 
   private steeredTurns(context: StudyContext, reply: number): ChatTurn[] {
@@ -183,20 +185,19 @@ function unitNormal(stream: ReturnType<typeof random>, width: number): Float32Ar
 }
 
 /**
- * Binds a protocol to a model: tokenises, proves labels and seams, measures residual norms if strengths are relative.
+ * Binds a protocol to a model: tokenises, proves labels and seams, measures residual norms.
  *
  * @throws InputError "label-tokens", "trailing-space", "layer-range", "context-too-long"; DataError "chat-seam", "chat-template"
  * @example
  * const study = await bindStudy(await openModel("data/lab-model"), loadProtocol("strict"));
  */
 export async function bindStudy(model: StudyModel, protocol: Protocol): Promise<BoundStudy> {
-  const plain = new BoundStudy(protocol, model, null);
+  const plain = new BoundStudy(protocol, model, new Float64Array(model.engine.config.num_hidden_layers));
   plain.checkSeams();
   checkLengths(plain);
-  if (protocol.steering.unit === "absolute") return plain;
   const sequences = plain.contexts("train").slice(0, NORM_SEQUENCES).map((context) => plain.contextTokens(context, 0));
-  const { norms } = await residualNorms(model.engine, sequences);
-  return new BoundStudy(protocol, model, norms);
+  plain.norms.set((await residualNorms(model.engine, sequences)).norms);
+  return plain;
 }
 
 function checkLengths(study: BoundStudy): void {
