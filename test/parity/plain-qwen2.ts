@@ -36,7 +36,7 @@ export interface PlainResult {
   cache: PlainCache;
 }
 
-/** y (n, out) = x (n, in) W^T (+ bias) + scaling * (x A^T) B^T. */
+/** y (n, out) = x (n, in) W^T (+ bias) + scaling * (x A^T) B^T. Scaling and magnitudes cross to the engine as f32. */
 function linear(x: Float64Array, n: number, w: Float64Array, bias: Float64Array | null, lora: AdapterPart | undefined): Float64Array {
   const inner = x.length / n;
   const outer = w.length / inner;
@@ -51,7 +51,7 @@ function linear(x: Float64Array, n: number, w: Float64Array, bias: Float64Array 
     for (let j = 0; j < lora.r; j++) {
       let u = 0;
       for (let i = 0; i < inner; i++) u += x[t * inner + i] * lora.a[j * inner + i];
-      for (let o = 0; o < outer; o++) y[t * outer + o] += lora.scaling * u * lora.b[o * lora.r + j];
+      for (let o = 0; o < outer; o++) y[t * outer + o] += Math.fround(lora.scaling) * u * lora.b[o * lora.r + j];
     }
   }
   return y;
@@ -125,7 +125,7 @@ function addTo(h: Float64Array, delta: Float64Array): void {
   for (let i = 0; i < h.length; i++) h[i] += delta[i];
 }
 
-/** Adds every entry whose layers hold `layer`. Magnitudes are f32 on the way to the engine, so here too. */
+/** Adds every entry whose layers hold `layer`. */
 function steer(h: Float64Array, n: number, layer: number, entries: readonly Steering[]): void {
   const C = h.length / n;
   for (const { direction, layers, magnitude, span } of entries) {
