@@ -1,0 +1,103 @@
+// The vector engine: PlainBackend with every op replaced by threads over the kernels of one instruction set (kernels.h).
+//
+// F32 and BF16 only; an op not overridden here (there is none on a training step) falls back to the plain loops. Bodies:
+// fast_linear.h, fast_linear_backward.h, fast_attention.h, fast_rows.h; fast.cpp instantiates.
+#pragma once
+#include "kernels.h"
+#include "plain.h"
+
+namespace steerlab {
+
+template <class A>
+class FastBackend : public PlainBackend<A> {
+ public:
+  using E = typename A::Store;
+  FastBackend(int threads, const Kernels& kernels);
+
+  // fast_rows.h
+  void embed(void* h, const Weight& table, const int32_t* tokens, int n) override;
+  void residual_norm(void* h, const void* delta, const SteerTable* steer, int layer, void* x, const float* weight, float eps,
+                     int n, int C) override;
+  void norm_backward(void* dh, const void* dx, const void* h, const float* weight, float eps, int n, int C) override;
+  void swiglu(void* out, const void* gu, int n, int F) override;
+  void swiglu_backward(void* dgu, const void* dout, const void* gu, int n, int F) override;
+  void rope_store(void* qkv, void* k_new, void* v_new, const float* cos, const float* sin, const int32_t* positions,
+                  const int32_t* slot, int n, HeadShape s) override;
+  void rope_backward(void* dqkv, const float* cos, const float* sin, const int32_t* positions, int n, HeadShape s) override;
+  void scatter_add_rows(void* dst, const void* src, const int32_t* index, int n, int width) override;
+  void to_f32(float* dst, const void* src, size_t count) override;
+  void add(void* a, const void* b, size_t count) override;
+
+  // fast_linear.h, fast_linear_backward.h
+  void linear(void* y, int ldy, const void* x, int n, const LinearPart* parts, int n_parts, const DropoutKey* dropout) override;
+  void linear_backward(void* dx, const void* dy, int ldy, const void* x, int n, const LinearPart* parts, const LoraGrad* grads,
+                       int n_parts, const DropoutKey* dropout, const int32_t* example_offsets, int examples) override;
+  void logits(void* logits, const void* x, const Weight& head, int n) override;
+  void logits_backward(void* dx, const void* dlogits, const Weight& head, const int32_t* labels, int n) override;
+
+  // fast_attention.h
+  void attention(void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s) override;
+  void attention_backward(void* dqkv, int n_tail, const int32_t* own_begin, const void* dout, const void* out, const void* lse,
+                          const void* q_base, int ldq, const AttentionCall& call, HeadShape s) override;
+
+  // fast_loss.h
+  void label_loss(LabelResult* host_out, void* dlogits, const void* logits, const int32_t* labels, const int32_t* targets,
+                  float mass_weight, double scale, int n, int V) override;
+  double optimizer_step(void* p, void* m, void* v, const void* g, size_t count, const AdamW& hyper) override;
+  void score(const void* logits, int n, int V, const int32_t* host_ids, const int32_t* host_id_offsets, int top_k,
+             double* host_logsumexp, double* host_id_logprobs, int32_t* host_top_ids, double* host_top_logprobs) override;
+
+ private:
+  // Scratch of one worker; a name per use, so that nothing in one task shares memory.
+  struct Worker {
+    Scratch panel, c, thin_panel, thin_c, rows, tile, temp, queries, scores, grads;
+  };
+  // One LoraUse of a linear() call with the packed u that its B multiplies.
+  struct UseTiles {
+    const LoraUse* use;
+    uint32_t site;
+    int64_t at, stride;  // first word and words per tile within up_
+  };
+
+  static const E* acts(const void* p) { return static_cast<const E*>(p); }
+  static E* acts(void* p) { return static_cast<E*>(p); }
+  Pool& pool() { return CpuBackend::pool(); }
+  void ran(const char* op);  // counts "op" and "op.<isa>"
+
+  // ---- packing and multiplying in the form this processor is best at (fast_linear.h) ----
+  int units(int k) const { return pairs_ ? (k + 1) / 2 : k; }  // steps of a reduction of length k
+  int64_t tile_words(int k) const { return static_cast<int64_t>(units(k)) * k_.tile_rows + k_.lanes; }
+  int reduction_block() const { return pairs_ ? 4096 : 2048; }  // keeps a panel block within half of a 512 KiB cache
+  void pack_rows(uint32_t* dst, int stride, const E* src, int64_t lds, int rows, int k) const;
+  void pack_weight(uint32_t* panel, const Weight& w, int row, int rows, int from, int k) const;       // W^T: columns = rows of W
+  void pack_weight_rows(uint32_t* panel, const Weight& w, int row, int k, int column, int columns) const;  // W
+  void multiply(float* c, const uint32_t* tiles, int64_t stride, const uint32_t* panel, int rows, int steps, int vectors,
+                bool accumulate) const;
+  // LoRA matrices stay f32: in pair form as the sum of two bf16 panels, 16 bits of mantissa.
+  int thin_columns() const { return pairs_ ? k_.lanes : k_.width; }
+  void pack_thin(Worker& w, uint32_t* panel, const float* a, int64_t lda, int rows, int k) const;
+  void pack_thin_rows(Worker& w, uint32_t* panel, const float* b, int64_t ldb, int k, int columns) const;
+  void add_thin(float* out, const float* c, float factor, int columns) const;  // one row of c
+
+  void pack_tiles(const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const;
+  void lora_down(Worker& w, const UseTiles& lora, const E* x, int in, int begin, int end, const DropoutKey* dropout);
+  int row_blocks(int n, int64_t panels) const;
+  void project_panel(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
+  void finish_panel(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
+                    const UseTiles* uses, int n_uses);
+  void attend(Worker& w, void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s, int row,
+              int kv_head, int q_from, int q_to);
+  void attend_backward(Worker& w, void* dqkv, int own_begin, const void* dout, const void* out, const void* lse, const void* q_base,
+                       int ldq, const AttentionCall& call, HeadShape s, int row, int kv_head);
+
+  struct Backward;  // one linear_backward call
+
+  const Kernels& k_;
+  const RowKernels<E>& e_;
+  bool pairs_;
+  std::vector<Worker> workers_;
+  Scratch x_tiles_, u_tiles_, bits_, d_tiles_;
+  std::string isa_suffix_;
+};
+
+}  // namespace steerlab

@@ -1,0 +1,272 @@
+// Backward of the projections on the vector engine; mirrors fast_linear.h.
+//
+// Phase 1, per part and block of rows: pack dy into tiles; du = scaling / (1 - p) * dy B; replay the dropout bits.
+// Phase 2, independent tasks: panels of dx = sum over parts of dy W + keep(du A); panels of dA; panels of dB. A reduction over tokens
+// runs example by example into a partial sum that is then added to the gradient.
+#pragma once
+#include "fast_linear.h"
+
+namespace steerlab {
+
+template <class A>
+struct FastBackend<A>::Backward {
+  FastBackend& b;
+  const Kernels& k;
+  E* dx;
+  const E* dy;
+  int ldy;
+  const E* x;
+  int n, in;
+  const LinearPart* parts;
+  const LoraGrad* grads;
+  int n_parts;
+  const DropoutKey* dropout;
+  const int32_t* offsets;
+  int examples;
+  int T = 0, tiles = 0, bit_words = 0;
+
+  // Where the pieces of one part lie in d_tiles_ (words).
+  struct Place {
+    int64_t dy;      // tiles of dy: what W and B multiply
+    int64_t du;      // tiles of du: tile[j][T], what A multiplies
+    int64_t du_out;  // du as left operand of dA: [j / T][token][T]
+    int64_t u_out;   // scaling * u as left operand of dB, likewise
+    int64_t bits;    // dropout bits of every token, in bits_
+  };
+  std::vector<Place> places;
+  uint32_t* words = nullptr;
+  uint32_t* bits = nullptr;
+
+  const LoraUse* lora(int p) const { return parts[p].n_lora ? &parts[p].lora[0] : nullptr; }
+  float* floats(int64_t at) const { return reinterpret_cast<float*>(words + at); }
+  int rank_tiles(int p) const { return (lora(p)->r + T - 1) / T; }
+
+  void lay_out() {
+    T = k.tile_rows;
+    tiles = (n + T - 1) / T;
+    bit_words = in / 32 + 1;
+    int64_t at = 0, bit_at = 0;
+    for (int p = 0; p < n_parts; ++p) {
+      Place place{};
+      place.dy = at;
+      at += tiles * b.tile_words(parts[p].w->out);
+      if (const LoraUse* use = lora(p)) {
+        place.du = at;
+        at += static_cast<int64_t>(tiles) * use->r * T;
+        place.du_out = at;
+        at += static_cast<int64_t>(rank_tiles(p)) * n * T;
+        place.u_out = at;
+        at += static_cast<int64_t>(rank_tiles(p)) * n * T;
+        place.bits = bit_at;
+        if (use->dropout > 0) bit_at += static_cast<int64_t>(n) * bit_words;
+      }
+      places.push_back(place);
+    }
+    words = b.d_tiles_.template get<uint32_t>(static_cast<size_t>(at));
+    bits = b.bits_.template get<uint32_t>(static_cast<size_t>(bit_at));
+  }
+
+  void prepare(Worker& w, int p, int first_tile, int count) {
+    const LinearPart& part = parts[p];
+    const int out = part.w->out;
+    const int64_t stride = b.tile_words(out);
+    uint32_t* packed = words + places[p].dy;
+    b.pack_tiles(dy + part.y_col, ldy, n, out, first_tile, count, packed);
+    const LoraUse* use = lora(p);
+    if (!use) return;
+
+    const int r = use->r, thin = b.thin_columns(), from = first_tile * T, to = std::min((first_tile + count) * T, n);
+    float* du = w.rows.template get<float>(static_cast<size_t>(to - from) * r);
+    float* c = w.thin_c.template get<float>(static_cast<size_t>(to - from) * k.width);
+    uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(b.units(out)) * k.width + k.lanes);
+    const float factor = use->dropout > 0 ? static_cast<float>(use->scaling / (1.0 - static_cast<double>(use->dropout))) : use->scaling;
+    for (int j = 0; j < r; j += thin) {
+      const int columns = std::min(thin, r - j);
+      b.pack_thin_rows(w, panel, static_cast<const float*>(use->b) + j, r, out, columns);
+      b.multiply(c, packed + first_tile * stride, stride, panel, to - from, b.units(out), 2, false);
+      for (int t = from; t < to; ++t) b.add_thin(du + (t - from) * r + j, c + static_cast<int64_t>(t - from) * k.width, factor, columns);
+    }
+    float *tile = floats(places[p].du), *du_out = floats(places[p].du_out), *u_out = floats(places[p].u_out);
+    const float* u = static_cast<const float*>(use->u);
+    for (int t = from; t < to; ++t)
+      for (int j = 0; j < r; ++j) {
+        const float v = du[(t - from) * r + j];
+        tile[(static_cast<int64_t>(t / T) * r + j) * T + t % T] = v;
+        const int64_t at = (static_cast<int64_t>(j / T) * n + t) * T + j % T;
+        du_out[at] = v;
+        u_out[at] = use->scaling * u[static_cast<int64_t>(t) * r + j];
+      }
+    if (use->dropout > 0)
+      for (int t = from; t < to; ++t)
+        k.dropout_bits(bits + places[p].bits + static_cast<int64_t>(t) * bit_words, dropout->seed, dropout->step, part.site,
+                       static_cast<uint32_t>(dropout->token_example[t]), static_cast<uint32_t>(dropout->token_position[t]),
+                       dropout_threshold(use->dropout), in);
+  }
+
+  // dx[m0 .. m0 + rows, c0 .. c0 + cols)
+  void input_panel(Worker& w, int c0, int cols, int m0, int rows) {
+    const int vectors = cols > k.lanes ? 2 : 1, block = b.reduction_block();
+    float* c = w.c.template get<float>(static_cast<size_t>(rows) * k.width);
+    bool begun = false;
+    for (int p = 0; p < n_parts; ++p) {
+      const int out = parts[p].w->out;
+      uint32_t* panel = w.panel.template get<uint32_t>(static_cast<size_t>(b.units(std::min(out, block))) * k.width + k.lanes);
+      for (int from = 0; from < out; from += block, begun = true) {
+        const int count = std::min(block, out - from);
+        b.pack_weight_rows(panel, *parts[p].w, from, count, c0, cols);
+        b.multiply(c, words + places[p].dy + m0 / T * b.tile_words(out) + static_cast<int64_t>(b.units(from)) * T, b.tile_words(out),
+                   panel, rows, b.units(count), vectors, begun);
+      }
+    }
+    for (int p = 0; p < n_parts; ++p) {
+      const LoraUse* use = lora(p);
+      if (!use) continue;
+      float* panel = w.thin_panel.template get<float>(static_cast<size_t>(use->r) * k.width);
+      float* c2 = w.thin_c.template get<float>(static_cast<size_t>(rows) * k.width);
+      k.copy_f32(panel, static_cast<const float*>(use->a) + c0, in, use->r, cols);
+      k.gemm_f32(c2, k.width, floats(places[p].du) + static_cast<int64_t>(m0 / T) * use->r * T, static_cast<int64_t>(use->r) * T, panel, rows,
+                 use->r, vectors, false);
+      if (use->dropout > 0)
+        for (int i = 0; i < rows; ++i)
+          k.mask_add(c + static_cast<int64_t>(i) * k.width, c2 + static_cast<int64_t>(i) * k.width,
+                     bits + places[p].bits + static_cast<int64_t>(m0 + i) * bit_words, c0, cols);
+      else
+        for (int i = 0; i < rows; ++i) k.axpy(c + static_cast<int64_t>(i) * k.width, c2 + static_cast<int64_t>(i) * k.width, 1, cols);
+    }
+    for (int i = 0; i < rows; ++i)
+      b.e_.finish(dx + static_cast<int64_t>(m0 + i) * in + c0, c + static_cast<int64_t>(i) * k.width, nullptr, nullptr, 0, cols);
+  }
+
+  // dA[:, c0 .. c0 + cols) += sum over examples of du^T dropout(x); du carries the factor 1 / (1 - p).
+  void grad_a(Worker& w, int p, int c0, int cols) {
+    const LoraUse& use = *lora(p);
+    float* panel = w.panel.template get<float>(static_cast<size_t>(n) * k.width);
+    float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * k.width);
+    if (cols < k.width) std::memset(panel, 0, sizeof(float) * static_cast<size_t>(n) * k.width);
+    for (int t = 0; t < n; ++t) {
+      const E* row = x + static_cast<int64_t>(t) * in + c0;
+      float* to = panel + static_cast<int64_t>(t) * k.width;
+      if (use.dropout > 0) b.e_.widen_mask(to, row, bits + places[p].bits + static_cast<int64_t>(t) * bit_words, c0, cols);
+      else b.e_.widen(to, row, cols);
+    }
+    for (int e = 0; e < examples; ++e)
+      for (int j = 0; j < use.r; j += T) {
+        const int rows = std::min(T, use.r - j), from = offsets[e], count = offsets[e + 1] - from;
+        k.gemm_f32(c, k.width, floats(places[p].du_out) + (static_cast<int64_t>(j / T) * n + from) * T, 0,
+                   panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
+        for (int i = 0; i < rows; ++i)
+          k.axpy(static_cast<float*>(grads[p].a) + static_cast<int64_t>(j + i) * in + c0, c + static_cast<int64_t>(i) * k.width, 1, cols);
+      }
+  }
+
+  // dB[o0 .. o0 + cols, :] += sum over examples of scaling dy^T u, worked on transposed.
+  void grad_b(Worker& w, int p, int o0, int cols) {
+    const LoraUse& use = *lora(p);
+    float* panel = w.panel.template get<float>(static_cast<size_t>(n) * k.width);
+    float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * k.width);
+    float* turned = w.grads.template get<float>(static_cast<size_t>(use.r) * k.width);
+    float* grad = static_cast<float*>(grads[p].b) + static_cast<int64_t>(o0) * use.r;
+    for (int o = 0; o < cols; ++o)
+      for (int j = 0; j < use.r; ++j) turned[j * k.width + o] = grad[o * use.r + j];
+    if (cols < k.width) std::memset(panel, 0, sizeof(float) * static_cast<size_t>(n) * k.width);
+    for (int t = 0; t < n; ++t)
+      b.e_.widen(panel + static_cast<int64_t>(t) * k.width, dy + static_cast<int64_t>(t) * ldy + parts[p].y_col + o0, cols);
+    for (int e = 0; e < examples; ++e)
+      for (int j = 0; j < use.r; j += T) {
+        const int rows = std::min(T, use.r - j), from = offsets[e], count = offsets[e + 1] - from;
+        k.gemm_f32(c, k.width, floats(places[p].u_out) + (static_cast<int64_t>(j / T) * n + from) * T, 0,
+                   panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
+        for (int i = 0; i < rows; ++i) k.axpy(turned + (j + i) * k.width, c + static_cast<int64_t>(i) * k.width, 1, cols);
+      }
+    for (int o = 0; o < cols; ++o)
+      for (int j = 0; j < use.r; ++j) grad[o * use.r + j] = turned[j * k.width + o];
+  }
+
+  void run() {
+    lay_out();
+    constexpr int kTiles = 8;
+    const int blocks = (tiles + kTiles - 1) / kTiles;
+    b.pool().run(static_cast<int64_t>(n_parts) * blocks, [&](int64_t task, int worker) {
+      const int first = static_cast<int>(task % blocks) * kTiles;
+      prepare(b.workers_[static_cast<size_t>(worker)], static_cast<int>(task / blocks), first, std::min(kTiles, tiles - first));
+    });
+
+    struct Job {
+      int kind, part, at;  // 0 dx (part = row block), 1 dA, 2 dB
+    };
+    std::vector<Job> jobs;
+    const int panels = (in + k.width - 1) / k.width, row_blocks = b.row_blocks(n, panels);
+    const int block_rows = ((n + row_blocks - 1) / row_blocks + T - 1) / T * T;
+    for (int c0 = 0; dx && c0 < in; c0 += k.width)
+      for (int m = 0; m * block_rows < n; ++m) jobs.push_back({0, m, c0});
+    for (int p = 0; p < n_parts; ++p) {
+      if (!lora(p)) continue;
+      for (int c0 = 0; grads[p].a && c0 < in; c0 += k.width) jobs.push_back({1, p, c0});
+      for (int o0 = 0; grads[p].b && o0 < parts[p].w->out; o0 += k.width) jobs.push_back({2, p, o0});
+    }
+    b.pool().run(static_cast<int64_t>(jobs.size()), [&](int64_t task, int worker) {
+      Worker& w = b.workers_[static_cast<size_t>(worker)];
+      const Job& job = jobs[static_cast<size_t>(task)];
+      const int wide = job.kind == 2 ? parts[job.part].w->out : in, cols = std::min(k.width, wide - job.at);
+      if (job.kind == 0) input_panel(w, job.at, cols, job.part * block_rows, std::min(block_rows, n - job.part * block_rows));
+      else if (job.kind == 1) grad_a(w, job.part, job.at, cols);
+      else grad_b(w, job.part, job.at, cols);
+    });
+  }
+};
+
+template <class A>
+void FastBackend<A>::linear_backward(void* dx, const void* dy, int ldy, const void* x, int n, const LinearPart* parts,
+                                     const LoraGrad* grads, int n_parts, const DropoutKey* dropout,
+                                     const int32_t* example_offsets, int examples) {
+  ran("linear_backward");
+  if (n == 0 || n_parts == 0) return;
+  Backward call{*this, k_, acts(dx), acts(dy), ldy, acts(x), n, parts[0].w->in, parts, grads, n_parts, dropout, example_offsets,
+                examples, 0, 0, 0, {}, nullptr, nullptr};
+  call.run();
+}
+
+template <class A>
+void FastBackend<A>::logits_backward(void* dx, const void* dlogits, const Weight& head, const int32_t* labels, int n) {
+  ran("logits_backward");
+  const float* d = static_cast<const float*>(dlogits);
+  const int C = head.in, V = head.out;
+  if (labels) {
+    Worker& w = workers_[0];
+    float *sum = w.c.template get<float>(static_cast<size_t>(2) * C), *row = sum + C;
+    for (int t = 0; t < n; ++t) {
+      std::memset(sum, 0, sizeof(float) * static_cast<size_t>(C));
+      for (int j = 0; j < (labels[2 * t] == labels[2 * t + 1] ? 1 : 2); ++j) {
+        const int64_t id = labels[2 * t + j];
+        if (head.type == DType::BF16) k_.bf16.widen(row, static_cast<const Bf16*>(head.data) + id * C, C);
+        else k_.f32.widen(row, static_cast<const float*>(head.data) + id * C, C);
+        k_.axpy(sum, row, d[t * static_cast<int64_t>(V) + id], C);
+      }
+      e_.narrow(acts(dx) + static_cast<int64_t>(t) * C, sum, C);
+    }
+    return;
+  }
+  // Panels of dx columns over the whole vocabulary; dlogits in f32, whatever the weights.
+  const int T = k_.tile_rows, tiles = (n + T - 1) / T, block = 2048;
+  const int64_t stride = static_cast<int64_t>(V) * T + k_.lanes;
+  float* packed = x_tiles_.template get<float>(static_cast<size_t>(tiles * stride));
+  pool().run(tiles, [&](int64_t t, int) {
+    k_.pack_f32(packed + t * stride, T, d + t * T * V, V, std::min(T, n - static_cast<int>(t) * T), V);
+  });
+  pool().run_ranges(C, k_.width, [&](int64_t c0, int64_t c1, int worker) {
+    Worker& w = workers_[static_cast<size_t>(worker)];
+    float* panel = w.panel.template get<float>(static_cast<size_t>(block) * k_.width);
+    float* c = w.c.template get<float>(static_cast<size_t>(n) * k_.width);
+    const int cols = static_cast<int>(c1 - c0);
+    for (int from = 0; from < V; from += block) {
+      const int count = std::min(block, V - from);
+      const int64_t at = static_cast<int64_t>(from) * C + c0;
+      if (head.type == DType::BF16) k_.copy_bf16(panel, static_cast<const Bf16*>(head.data) + at, C, count, cols);
+      else k_.copy_f32(panel, static_cast<const float*>(head.data) + at, C, count, cols);
+      k_.gemm_f32(c, k_.width, packed + static_cast<int64_t>(from) * T, stride, panel, n, count, 2, from > 0);
+    }
+    for (int t = 0; t < n; ++t) e_.narrow(acts(dx) + static_cast<int64_t>(t) * C + c0, c + static_cast<int64_t>(t) * k_.width, cols);
+  });
+}
+
+}  // namespace steerlab

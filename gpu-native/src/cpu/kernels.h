@@ -1,0 +1,84 @@
+// The table of vector kernels of one instruction set. kernels_<isa>.cpp fills it from templates over simd_<isa>.h; fast.h and
+// its bodies call through it. No kernel knows about threads or allocates.
+//
+// Layouts. A *panel* holds `width` (= 2 vectors) output columns of a matrix, step by step along the reduction:
+// panel[step][width]. A *tile* holds tile_rows rows of the left operand, interleaved: tile[step][tile_rows]. A step is one f32
+// element, or in pair form two neighbouring bf16 in one 32-bit word (for vdpbf16ps). Every output element is one chain
+// of multiply-adds in step order, so it does not depend on which other rows or columns are computed with it.
+#pragma once
+#include <cstdint>
+
+#include "number.h"
+
+namespace steerlab {
+
+// Ops on single rows of activations, E = float or Bf16. All arithmetic in f32, rounded to E where plain_rows.h rounds.
+template <class E>
+struct RowKernels {
+  void (*widen)(float* dst, const E* src, int64_t n);
+  void (*narrow)(E* dst, const float* src, int64_t n);
+  void (*add)(E* a, const E* b, int64_t n);
+  void (*steer)(E* h, const float* vector, float magnitude, int n);  // h += round(magnitude * vector)
+  void (*norm)(E* x, const E* h, const float* weight, float eps, int n);
+  void (*norm_backward)(E* dh, const E* dx, const E* h, const float* weight, float eps, int n);
+  void (*swiglu)(E* out, const E* gate, const E* up, int n);
+  void (*swiglu_backward)(E* dgate, E* dup, const E* dout, const E* gate, const E* up, int n);
+  void (*rotate)(E* dst, const E* src, const float* cos, const float* sin, int half, float turn);
+  // Dropped elements become 0. keep_bits are those of the whole token, `first` the column where src begins (multiple of lanes).
+  void (*mask)(E* dst, const E* src, const uint32_t* keep_bits, int first, int n);
+  void (*widen_mask)(float* dst, const E* src, const uint32_t* keep_bits, int first, int n);
+  // y = round(round(c + bias) + scaling * lora); bias and lora may be null
+  void (*finish)(E* y, const float* c, const float* bias, const float* lora, float scaling, int n);
+  float (*dot)(const E* a, const E* b, int n);
+};
+
+struct Kernels {
+  const char* isa;
+  int lanes, width, tile_rows;
+  bool pair_dot;  // pair form available
+
+  // `rows` <= lanes rows of src (row stride lds elements), columns [0, k), to dst[step * stride + row]; rows up to lanes are
+  // zero-filled, so dst needs `lanes` spare floats at its end when stride < lanes. pack_pairs pads odd k with zero.
+  void (*pack_f32)(float* dst, int stride, const float* src, int64_t lds, int rows, int k);
+  void (*pack_bf16)(float* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
+  void (*pack_pairs)(uint32_t* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
+  // k rows of src, `columns` <= width each, to dst[step * width + column], zero-filled to width.
+  void (*copy_f32)(float* dst, const float* src, int64_t lds, int k, int columns);
+  void (*copy_bf16)(float* dst, const Bf16* src, int64_t lds, int k, int columns);
+  void (*copy_pairs)(uint32_t* dst, const Bf16* src, int64_t lds, int k, int columns);
+
+  // c[row * ldc + column] (+)= sum over steps of tiles[row / tile_rows][step][row % tile_rows] * panel[step][column],
+  // for `rows` rows; consecutive tiles lie tile_stride words apart. vectors: 1 or 2 vectors of the panel are wanted.
+  void (*gemm_f32)(float* c, int64_t ldc, const float* tiles, int64_t tile_stride, const float* panel, int rows, int steps,
+                   int vectors, bool accumulate);
+  void (*gemm_pairs)(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panel, int rows,
+                     int steps, int vectors, bool accumulate);
+
+  RowKernels<float> f32;
+  RowKernels<Bf16> bf16;
+
+  // Bit c of `bits` (32 columns a word): column c of the token is kept. Same stream as dropout_words().
+  void (*dropout_bits)(uint32_t* bits, uint64_t seed, uint32_t step, uint32_t site, uint32_t example, uint32_t position,
+                       uint32_t threshold, int columns);
+  void (*mask_add)(float* c, const float* add, const uint32_t* keep_bits, int first, int n);  // c += add where kept
+  void (*axpy)(float* y, const float* x, float a, int64_t n);  // y += a x
+  void (*scale)(float* y, float a, int64_t n);
+  float (*largest)(const float* x, int64_t n);
+  double (*sum_exp)(const float* x, float shift, int64_t n);  // sum of exp(x - shift)
+  // y = factor * exp(x - shift); y may be x
+  void (*exps)(float* y, const float* x, float shift, float factor, int64_t n);
+  // In place: s[0, seen) -> exp(scale s - max), s[seen, padded) -> 0. Returns the sum; *top = max of scale s.
+  float (*softmax)(float* s, int seen, int padded, float scale, float* top);
+  // p = exp(scale s - lse) on [0, seen), ds = p (dp - delta) scale; zero on [seen, padded). p replaces s, ds replaces dp.
+  void (*softmax_backward)(float* s, float* dp, int seen, int padded, float scale, float lse, float delta);
+  void (*adamw)(float* p, float* m, float* v, const float* g, int64_t n, const float* constants);  // see adamw in row_kernels.h
+  double (*squares)(const float* x, int64_t n);
+};
+
+// Null when the processor (or the compiler) lacks the instruction set.
+const Kernels* kernels_avx512bf16();
+const Kernels* kernels_avx512();
+const Kernels* kernels_avx2();
+const Kernels* kernels_neon();
+
+}  // namespace steerlab
