@@ -1,0 +1,64 @@
+/**
+ * Area under the ROC curve: the chance that a steered trial scores above a clean one, ties counting half.
+ *
+ * By midranks in n log n, with DeLong's variance (DeLong et al. 1988; the midrank form of Sun and Xu 2014). Where every
+ * steered score beats every clean one that variance is 0 and says nothing; the interval is then Wilson's for a rate of
+ * the smaller class's size, and its name says so.
+ */
+import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
+import { wilson } from "./proportion";
+import { normalQuantile } from "./special";
+
+/** Ranks from 1, equal values sharing the mean of their ranks. */
+export function midranks(values: ArrayLike<number>): Float64Array {
+  const order = Array.from({ length: values.length }, (_, i) => i).sort((a, b) => values[a] - values[b]);
+  const ranks = new Float64Array(values.length);
+  for (let start = 0; start < order.length; ) {
+    let end = start + 1;
+    while (end < order.length && values[order[end]] === values[order[start]]) end += 1;
+    for (let i = start; i < end; i++) ranks[order[i]] = (start + 1 + end) / 2;
+    start = end;
+  }
+  return ranks;
+}
+
+function sampleVariance(values: Float64Array): number {
+  if (values.length < 2) return 0;
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
+}
+
+/**
+ * AUROC of scores.
+ *
+ * @param steered scores of steered trials, any unit, higher = more "yes"
+ * @param clean scores of clean trials
+ * @returns nulls if a class is empty
+ * @throws InputError "not-finite", "level"
+ *
+ * @example
+ * auroc([0.9, 0.8, 0.3], [0.1, 0.4]).value; // 5 of 6 pairs: 0.8333
+ */
+export function auroc(steered: ArrayLike<number>, clean: ArrayLike<number>, level: number = DEFAULT_LEVEL): Estimate {
+  checkSeries("steered", steered);
+  checkSeries("clean", clean);
+  const [m, k] = [steered.length, clean.length];
+  const n = m + k;
+  const method = `DeLong ${percent(checkLevel(level))}`;
+  if (m === 0 || k === 0) return { value: null, n, low: null, high: null, method };
+  const all = midranks(Float64Array.from([...Array.from(steered), ...Array.from(clean)]));
+  const within = midranks(steered);
+  const cleanRanks = midranks(clean);
+  // Share of the other class that each score beats: its rank among all minus its rank in its own class.
+  const wins = Float64Array.from({ length: m }, (_, i) => (all[i] - within[i]) / k);
+  const losses = Float64Array.from({ length: k }, (_, i) => 1 - (all[m + i] - cleanRanks[i]) / m);
+  const value = wins.reduce((sum, share) => sum + share, 0) / m;
+  const variance = sampleVariance(wins) / m + sampleVariance(losses) / k;
+  if (variance === 0) {
+    const smaller = Math.min(m, k);
+    const { low, high } = wilson(Math.round(value * smaller), smaller, level);
+    return { value, n, low: value === 1 || value === 0 ? low : null, high: value === 1 || value === 0 ? high : null, method: `Wilson ${percent(level)} on the smaller class (DeLong variance is 0)` };
+  }
+  const half = normalQuantile((1 + level) / 2) * Math.sqrt(variance);
+  return { value, n, low: Math.max(0, value - half), high: Math.min(1, value + half), method };
+}
