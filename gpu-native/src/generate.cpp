@@ -84,8 +84,11 @@ GenerateResult Model::generate(const GenerateRequest& q, const Job& job) {
   prompt.report.token_offsets.assign(prompt.report.rows.size() + 1, 0);
   prompt.capture = CaptureRequest{};
   prompt.keep_cache.assign(static_cast<size_t>(rows), 0);
-  for (const int32_t r : prompt.report.rows)
-    if (r >= 0 && r < rows) prompt.keep_cache[static_cast<size_t>(r)] = 1;
+  for (const int32_t r : prompt.report.rows) {
+    if (r < 0 || r >= rows || prompt.keep_cache[static_cast<size_t>(r)])
+      throw Error("bad-request", "Expected each row once for report.rows but received " + std::to_string(r) + ".");
+    prompt.keep_cache[static_cast<size_t>(r)] = 1;
+  }
 
   std::vector<Growing> growing(static_cast<size_t>(rows));
   for (int r = 0; r < rows; ++r) growing[static_cast<size_t>(r)].row = r;

@@ -97,13 +97,14 @@ class Checkpoint {
   std::vector<std::unique_ptr<MappedFile>>& files_;
 };
 
+// Progress counts matrices; vectors are nothing beside them.
 int64_t layer_parameters(const ModelConfig& c) {
-  int64_t count = 2ll * c.hidden_size;
+  int64_t count = 0;
   for (int p = 0; p < kProjections; ++p) count += static_cast<int64_t>(projection_in(c, p)) * projection_out(c, p);
   return count;
 }
 
-int64_t total_parameters(const ModelConfig& c) {
+int64_t matrix_parameters(const ModelConfig& c) {
   return c.num_hidden_layers * layer_parameters(c) + (c.tie_word_embeddings ? 1ll : 2ll) * c.vocab_size * c.hidden_size;
 }
 
@@ -126,7 +127,7 @@ std::vector<float> normal_vector(int count, float mean, uint64_t seed, uint32_t 
 ModelWeights bind_weights(Backend& backend, const ModelConfig& c, const std::vector<TensorLocation>& tensors, const Job& job) {
   ModelWeights w;
   Checkpoint checkpoint(tensors, w.files);
-  const double total = static_cast<double>(total_parameters(c));
+  const double total = static_cast<double>(matrix_parameters(c));
   double done = 0;
   const auto matrix = [&](const std::string& name, int64_t rows, int64_t cols) {
     job.checkpoint();
@@ -161,7 +162,7 @@ ModelWeights bind_weights(Backend& backend, const ModelConfig& c, const std::vec
 ModelWeights random_weights(Backend& backend, const ModelConfig& c, uint64_t seed, const Job& job) {
   ModelWeights w;
   uint32_t stream = 0;
-  const double total = static_cast<double>(total_parameters(c));
+  const double total = static_cast<double>(matrix_parameters(c));
   double done = 0;
   const auto matrix = [&](int rows, int cols) {
     job.checkpoint();
