@@ -79,6 +79,34 @@ export async function showFigure(figure: FigureJson): Promise<DisplayHandle> {
   return displayBundle(host === null ? { "text/plain": figureText(figure) } : await figureBundle(figure));
 }
 
+/** MIME type under which a notebook declares its result; the batch runner reads it. */
+export const RESULT_MIME = "application/vnd.steerlab.result+json";
+
+/** What a notebook says it produced. */
+export interface NotebookResult {
+  /** Short name to value, the few that belong into an index; null is unknown. */
+  numbers: Record<string, number | string | null>;
+  /** Run folder that holds the records, if there is one. */
+  run?: string;
+  /** Reasons why the result must not be trusted. A batch counts the notebook as run but not as valid. */
+  problems?: ReadonlyArray<string>;
+}
+
+/**
+ * Declares what a notebook produced, as its last cell does: shown as a table, read by `steerlab batch`.
+ * A notebook without such a declaration never counts as valid.
+ *
+ * @example
+ * declareResult({ run: run.folder, numbers: { "held-out hit rate": 0.91, "false alarms": 0.012 } });
+ */
+export function declareResult(result: NotebookResult): DisplayHandle {
+  const rows = Object.entries(result.numbers).map(([name, value]) => ({ result: name, value }));
+  const problems = (result.problems ?? []).map((problem) => ({ result: "problem", value: problem }));
+  const run = result.run === undefined ? [] : [{ result: "run folder", value: result.run }];
+  const declared = { numbers: result.numbers, run: result.run ?? null, problems: [...(result.problems ?? [])] };
+  return displayBundle({ ...tableBundle([...rows, ...problems, ...run]), [RESULT_MIME]: declared });
+}
+
 /** The bundle of a table. */
 export function tableBundle(table: TableLike, options: TableOptions = {}): MimeBundle {
   return { "text/html": tableHtml(table, options), "text/plain": tableText(table, options) };

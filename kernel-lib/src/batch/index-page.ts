@@ -1,0 +1,65 @@
+/**
+ * The index of a batch: one row per notebook with "ran" and "valid" apart, how long it took, its key numbers, links.
+ *
+ * Records in, HTML out; relative links only, so that the folder can be moved or sent.
+ */
+
+import { existsSync } from "node:fs";
+import { join, relative } from "node:path";
+import { formatCell } from "../display/table";
+import { escapeHtml, renderPage } from "../page";
+import { formatDuration } from "../progress/estimate";
+import type { NotebookRecord } from "./records";
+
+const STATUS_CLASS = { ran: "good", failed: "bad", skipped: "warn", stopped: "warn" } as const;
+
+function link(href: string, text: string): string {
+  const encoded = href.split(/[\\/]/).map(encodeURIComponent).join("/");
+  return `<a href="${escapeHtml(encoded)}">${escapeHtml(text)}</a>`;
+}
+
+function links(record: NotebookRecord, folder: string): string {
+  const found: string[] = [];
+  if (record.html !== null) found.push(link(record.html, "notebook"));
+  if (record.outputNotebook !== null) found.push(link(record.outputNotebook, ".ipynb"));
+  const report = record.run === null ? null : join(record.run, "report.html");
+  if (report !== null && existsSync(report)) found.push(link(relative(folder, report), "run report"));
+  return found.join(" · ");
+}
+
+function row(record: NotebookRecord, folder: string): string {
+  const status = `<span class="badge ${STATUS_CLASS[record.status]}">${record.status}</span>`;
+  const valid = record.valid ? '<span class="badge good">valid</span>' : '<span class="badge bad">not valid</span>';
+  const time = record.seconds === null ? "n/a" : formatDuration(record.seconds);
+  const name = record.html === null ? escapeHtml(record.name) : link(record.html, record.name);
+  const reused = record.reused ? ' <span class="soft">(kept)</span>' : "";
+  const cells = [name + reused, status, valid, time, links(record, folder)];
+  return `<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`;
+}
+
+function details(record: NotebookRecord): string {
+  const numbers = Object.entries(record.numbers);
+  if (numbers.length === 0 && record.problems.length === 0) return "";
+  const cards = numbers.map(
+    ([label, value]) =>
+      `<div class="card"><span class="value">${escapeHtml(formatCell(value))}</span><span class="label">${escapeHtml(label)}</span></div>`,
+  );
+  const problems = record.problems.map((problem) => `<div class="error">${escapeHtml(problem)}</div>`);
+  const grid = cards.length === 0 ? "" : `<div class="cards">${cards.join("")}</div>`;
+  return `<h2>${escapeHtml(record.name)}</h2>${problems.join("")}${grid}`;
+}
+
+/** The page; `folder` is where it will stand, links are relative to it. */
+export function indexPage(records: ReadonlyArray<NotebookRecord>, folder: string, title: string): string {
+  const valid = records.filter((record) => record.valid).length;
+  const total = records.reduce((sum, { seconds }) => sum + (seconds ?? 0), 0);
+  const head = ["Notebook", "Ran", "Valid", "Time", "Open"].map((name) => `<th>${name}</th>`).join("");
+  const body = [
+    `<h1>${escapeHtml(title)}</h1>`,
+    `<p class="lead">${valid} of ${records.length} notebooks valid, ${formatDuration(total)} in all.</p>`,
+    `<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${records.map((r) => row(r, folder)).join("")}</tbody></table></div>`,
+    '<p class="soft">Ran: every cell was executed. Valid: nothing failed in the background either, and the notebook declared its result.</p>',
+    ...records.map(details),
+  ];
+  return renderPage({ title, bodyHtml: body.join("\n") });
+}
