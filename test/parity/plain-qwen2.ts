@@ -36,7 +36,7 @@ export interface PlainResult {
   cache: PlainCache;
 }
 
-/** y (n, out) = x (n, in) W^T (+ bias) + scaling * (x A^T) B^T. Scaling and magnitudes cross to the engine as f32. */
+/** y (n, out) = x (n, in) W^T (+ bias) + scaling * (x A^T) B^T. Scaling, magnitudes and eps are f32 in the engine. */
 function linear(x: Float64Array, n: number, w: Float64Array, bias: Float64Array | null, lora: AdapterPart | undefined): Float64Array {
   const inner = x.length / n;
   const outer = w.length / inner;
@@ -64,7 +64,7 @@ function rmsNorm(h: Float64Array, weight: Float64Array, eps: number): Float64Arr
   for (let t = 0; t < h.length / C; t++) {
     let squares = 0;
     for (let i = 0; i < C; i++) squares += h[t * C + i] ** 2;
-    const scale = 1 / Math.sqrt(squares / C + eps);
+    const scale = 1 / Math.sqrt(squares / C + Math.fround(eps));
     for (let i = 0; i < C; i++) out[t * C + i] = h[t * C + i] * scale * weight[i];
   }
   return out;

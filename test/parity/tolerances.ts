@@ -22,10 +22,15 @@ export const BF16_OF_REFERENCE = 2e-2;
 export const BF16_LOGITS = 4e-2;
 /** Error against f32, as a multiple of transformers' own bf16 error against f32: equal up to sampling noise. */
 export const BF16_REFERENCE_SLACK = 1.25;
-/** Gradients in bf16, all tensors together: toys of random weights amplify rounding more than trained models do. */
-export const BF16_GRADIENT_SLACK = 1.5;
-/** Direction of the bf16 gradient against the f32 one. */
-export const BF16_GRADIENT_COSINE = 0.99;
+/**
+ * LoRA gradients in bf16: error against the f32 gradient, as a multiple of transformers' own. On these toys of random weights the
+ * reference itself errs by 1.3e-2 to 7e-2 (a trained model stays below 3e-2), so a fixed bound would measure the toy. Over 28
+ * random models the ratio's geometric mean was 0.86 to 1.2 by shape and 1.0 in all; a single gradient scatters by a factor of 2.
+ */
+export const BF16_GRADIENT_SLACK = 1.15;
+export const BF16_GRADIENT_SLACK_OF_ONE = 2.2;
+/** Direction of the bf16 gradient against the f32 one; the reference's own falls to 0.9985 here. */
+export const BF16_GRADIENT_COSINE = 0.997;
 
 /** f64 engine against the plain f64 twin: sums in another order, 1e-16 times some hundred terms and five blocks. */
 export const F64 = 1e-10;
