@@ -22,15 +22,34 @@ export interface LoraConfig {
 }
 
 /** Every linear map of a block that LoRA may adapt, in block order. */
-export const PROJECTIONS: readonly Projection[] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+export const PROJECTIONS: readonly Projection[] = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+];
 
 /** Largest rank that is read or written. */
 export const MAX_RANK = 512;
 
 /** Fields that do not change what a finished adapter computes; any value is fine. */
 const FREE = new Set([
-  "auto_mapping", "base_model_name_or_path", "inference_mode", "lora_alpha", "lora_dropout", "megatron_core", "peft_version",
-  "qalora_group_size", "r", "revision", "runtime_config", "target_modules", "task_type",
+  "auto_mapping",
+  "base_model_name_or_path",
+  "inference_mode",
+  "lora_alpha",
+  "lora_dropout",
+  "megatron_core",
+  "peft_version",
+  "qalora_group_size",
+  "r",
+  "revision",
+  "runtime_config",
+  "target_modules",
+  "task_type",
 ]);
 
 /** Initialisations that leave the base weights alone; others (pissa, olora, loftq, corda) subtract from them. */
@@ -77,10 +96,15 @@ export function parseLoraConfig(text: string, name = "adapter_config.json"): Lor
   const fail = (what: string, field: string, value: unknown): never => {
     throw new DataError("adapter-field", expected(what, `${field} in ${name}`, JSON.stringify(value) ?? "nothing"));
   };
-  if (typeof r !== "number" || !Number.isInteger(r) || r < 1 || r > MAX_RANK) return fail(`an integer 1..${MAX_RANK}`, "r", r);
+  if (typeof r !== "number" || !Number.isInteger(r) || r < 1 || r > MAX_RANK)
+    return fail(`an integer 1..${MAX_RANK}`, "r", r);
   if (typeof alpha !== "number" || !Number.isFinite(alpha)) return fail("a number", "lora_alpha", alpha);
-  if (typeof dropout !== "number" || !(dropout >= 0 && dropout < 1)) return fail("0 <= lora_dropout < 1", "lora_dropout", dropout);
-  const known = Array.isArray(targets) && targets.length > 0 && targets.every((target) => PROJECTIONS.includes(target as Projection));
+  if (typeof dropout !== "number" || !(dropout >= 0 && dropout < 1))
+    return fail("0 <= lora_dropout < 1", "lora_dropout", dropout);
+  const known =
+    Array.isArray(targets) &&
+    targets.length > 0 &&
+    targets.every((target) => PROJECTIONS.includes(target as Projection));
   if (!known || new Set(targets).size !== targets.length) {
     return fail(`a list of ${PROJECTIONS.join(", ")}`, "target_modules", targets);
   }

@@ -11,7 +11,13 @@ import { type LoraConfig, loraConfigJson, parseLoraConfig, PROJECTIONS } from ".
 import { type AdapterManifest, MANIFEST_NAME, parseManifest } from "./adapter-manifest";
 import { DataError, expected, InputError } from "./errors";
 import { confinePath, sha256, writeJsonAtomic } from "./files";
-import { readSafetensorsHeader, readTensor, type SafetensorsTable, type TensorToWrite, writeSafetensors } from "./safetensors";
+import {
+  readSafetensorsHeader,
+  readTensor,
+  type SafetensorsTable,
+  type TensorToWrite,
+  writeSafetensors,
+} from "./safetensors";
 import type { AdapterPart, ModelConfig, Projection, TrainerTensor } from "./types";
 
 /** An adapter as read from its folder. */
@@ -76,7 +82,14 @@ export function sameBaseName(one: string, other: string): boolean {
   const last = (name: string): string => {
     const cached = /models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+[/\\]*$/.exec(name);
     const plain = cached === null ? name : cached[1].replaceAll("--", "/");
-    return plain.replace(/@[^@/]*$/, "").split(/[/\\]/).filter((part) => part !== "").pop()?.toLowerCase() ?? "";
+    return (
+      plain
+        .replace(/@[^@/]*$/, "")
+        .split(/[/\\]/)
+        .filter((part) => part !== "")
+        .pop()
+        ?.toLowerCase() ?? ""
+    );
   };
   return one === other || last(one) === last(other);
 }
@@ -131,13 +144,20 @@ export function writeAdapter(
   const tensors: Record<string, TensorToWrite> = {};
   for (const part of parts) {
     const [out, input] = projectionShape(config, part.module);
-    const pieces = [["A", part.a, [lora.r, input]], ["B", part.b, [out, lora.r]]] as const;
+    const pieces = [
+      ["A", part.a, [lora.r, input]],
+      ["B", part.b, [out, lora.r]],
+    ] as const;
     for (const [which, data, shape] of pieces) {
       const name = PREFIX + loraTensorName(part.layer, part.module, which);
       if (data.length !== shape[0] * shape[1] || part.r !== lora.r || tensors[name] !== undefined) {
-        throw new InputError("adapter-parts", expected(`one (${shape.join(", ")}) tensor`, name, `${data.length} values`));
+        throw new InputError(
+          "adapter-parts",
+          expected(`one (${shape.join(", ")}) tensor`, name, `${data.length} values`),
+        );
       }
-      if (!allFinite(data)) throw new InputError("not-finite", expected("finite values", name, "NaN or infinity", "Training diverged."));
+      if (!allFinite(data))
+        throw new InputError("not-finite", expected("finite values", name, "NaN or infinity", "Training diverged."));
       tensors[name] = { dtype: "F32", shape, data };
     }
   }
@@ -158,13 +178,27 @@ export function writeAdapter(
  * @param layout the trainer's tensors
  * @param params flat values; copied
  */
-export function partsFromFlat(layout: readonly TrainerTensor[], params: ArrayLike<number>, lora: LoraConfig): AdapterPart[] {
+export function partsFromFlat(
+  layout: readonly TrainerTensor[],
+  params: ArrayLike<number>,
+  lora: LoraConfig,
+): AdapterPart[] {
   const parts = new Map<string, AdapterPart>();
   for (const tensor of layout) {
     const key = `${tensor.layer}.${tensor.module}`;
     const empty = new Float32Array(0);
-    const part = parts.get(key) ?? { layer: tensor.layer, module: tensor.module, r: lora.r, scaling: lora.alpha / lora.r, a: empty, b: empty };
-    const values = Float32Array.from({ length: tensor.shape[0] * tensor.shape[1] }, (_, i) => params[tensor.offset + i]);
+    const part = parts.get(key) ?? {
+      layer: tensor.layer,
+      module: tensor.module,
+      r: lora.r,
+      scaling: lora.alpha / lora.r,
+      a: empty,
+      b: empty,
+    };
+    const values = Float32Array.from(
+      { length: tensor.shape[0] * tensor.shape[1] },
+      (_, i) => params[tensor.offset + i],
+    );
     if (tensor.which === "A") part.a = values;
     else part.b = values;
     parts.set(key, part);
@@ -185,7 +219,10 @@ export function flatFromParts(layout: readonly TrainerTensor[], parts: readonly 
     const part = byKey.get(`${tensor.layer}.${tensor.module}`);
     const values = tensor.which === "A" ? part?.a : part?.b;
     if (values === undefined || values.length !== tensor.shape[0] * tensor.shape[1]) {
-      throw new InputError("adapter-parts", expected(`shape [${tensor.shape.join(", ")}]`, tensor.name, `${values?.length ?? 0} values`));
+      throw new InputError(
+        "adapter-parts",
+        expected(`shape [${tensor.shape.join(", ")}]`, tensor.name, `${values?.length ?? 0} values`),
+      );
     }
     out.set(values, tensor.offset);
   }
@@ -222,10 +259,21 @@ function checkBase(lora: LoraConfig, manifest: AdapterManifest | null, base: Ada
   const openHash = base.hash ?? null;
   if (recordedHash !== null && openHash !== null) {
     if (recordedHash === openHash) return;
-    throw new DataError("adapter-base", `Expected the base model that ${root} was trained on (hash ${recordedHash.slice(0, 12)}) but the open model has ${openHash.slice(0, 12)}. Pass otherBase: "accept" to bind it all the same.`);
+    throw new DataError(
+      "adapter-base",
+      `Expected the base model that ${root} was trained on (hash ${recordedHash.slice(0, 12)}) but the open model has ${openHash.slice(0, 12)}. Pass otherBase: "accept" to bind it all the same.`,
+    );
   }
   if (lora.baseModel === null || base.name === null || sameBaseName(lora.baseModel, base.name)) return;
-  throw new DataError("adapter-base", expected(`base model ${lora.baseModel} (named by its adapter_config.json)`, root, base.name, 'Pass otherBase: "accept" to bind it all the same.'));
+  throw new DataError(
+    "adapter-base",
+    expected(
+      `base model ${lora.baseModel} (named by its adapter_config.json)`,
+      root,
+      base.name,
+      'Pass otherBase: "accept" to bind it all the same.',
+    ),
+  );
 }
 
 function checkTensors(table: SafetensorsTable, lora: LoraConfig, config: ModelConfig): void {
@@ -240,22 +288,31 @@ function checkTensors(table: SafetensorsTable, lora: LoraConfig, config: ModelCo
   const fail = (sentence: string): never => {
     throw new DataError("adapter-tensor", `${sentence} (${table.file})`);
   };
-  const some = (names: string[]): string => names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
+  const some = (names: string[]): string =>
+    names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
   const extra = [...table.tensors.keys()].filter((name) => !wanted.has(name));
-  if (extra.length > 0) fail(`Expected only LoRA pairs of ${config.num_hidden_layers} layers x ${lora.targets.join(", ")} but received ${some(extra)}.`);
+  if (extra.length > 0)
+    fail(
+      `Expected only LoRA pairs of ${config.num_hidden_layers} layers x ${lora.targets.join(", ")} but received ${some(extra)}.`,
+    );
   const absent = [...wanted.keys()].filter((name) => !table.tensors.has(name));
   if (absent.length > 0) fail(`Expected every LoRA pair but ${some(absent)} is missing.`);
   for (const [name, shape] of wanted) {
     const entry = table.tensors.get(name);
     const got = entry?.shape.join(", ");
-    if (got !== shape) fail(`Expected shape [${shape}] (r and the base model's config) for ${name} but received [${got}].`);
+    if (got !== shape)
+      fail(`Expected shape [${shape}] (r and the base model's config) for ${name} but received [${got}].`);
     if (!FLOATS.has(entry?.dtype ?? "")) fail(`Expected a float type for ${name} but received ${entry?.dtype}.`);
   }
 }
 
 async function finiteTensor(table: SafetensorsTable, name: string): Promise<Float32Array> {
   const values = await readTensor(table, name);
-  if (!allFinite(values)) throw new DataError("adapter-tensor", expected("finite values", name, "NaN or infinity", `The adapter is damaged (${table.file}).`));
+  if (!allFinite(values))
+    throw new DataError(
+      "adapter-tensor",
+      expected("finite values", name, "NaN or infinity", `The adapter is damaged (${table.file}).`),
+    );
   return values;
 }
 

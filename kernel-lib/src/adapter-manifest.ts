@@ -39,14 +39,19 @@ export function parseManifest(text: string, name: string = MANIFEST_NAME): Adapt
   const fields = parseJsonStrict(text, name) as Record<string, unknown>;
   const check = (field: string, what: string, good: (value: unknown) => boolean): void => {
     const value = (fields ?? {})[field];
-    if (!good(value)) throw new DataError("manifest-field", expected(what, `${field} in ${name}`, JSON.stringify(value) ?? "nothing"));
+    if (!good(value))
+      throw new DataError("manifest-field", expected(what, `${field} in ${name}`, JSON.stringify(value) ?? "nothing"));
   };
   const isText = (value: unknown): boolean => typeof value === "string";
   const orNull = (good: (value: unknown) => boolean) => (value: unknown) => value === null || good(value);
   const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
   check("format", "1 (this version's format)", (value) => value === 1);
   check("questions", "a list of texts", (value) => Array.isArray(value) && value.every(isText));
-  check("labels", "two different texts", (value) => Array.isArray(value) && value.length === 2 && value.every(isText) && value[0] !== value[1]);
+  check(
+    "labels",
+    "two different texts",
+    (value) => Array.isArray(value) && value.length === 2 && value.every(isText) && value[0] !== value[1],
+  );
   check("answerPrefix", "a text or null", orNull(isText));
   check("protocolHash", "a text or null", orNull(isText));
   check("baseModelHash", "a text or null", orNull(isText));

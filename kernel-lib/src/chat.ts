@@ -71,9 +71,17 @@ export function chatTemplate(
   try {
     new Template(source);
   } catch (cause) {
-    throw new DataError("chat-template", `Expected a Jinja chat template but it does not parse: ${reason(cause)}.`, { cause });
+    throw new DataError("chat-template", `Expected a Jinja chat template but it does not parse: ${reason(cause)}.`, {
+      cause,
+    });
   }
-  return { source, hash: sha256(source), controlTokens, bosToken: special.bosToken ?? null, eosToken: special.eosToken ?? null };
+  return {
+    source,
+    hash: sha256(source),
+    controlTokens,
+    bosToken: special.bosToken ?? null,
+    eosToken: special.eosToken ?? null,
+  };
 }
 
 /**
@@ -84,20 +92,29 @@ export function chatTemplate(
 export function loadChatTemplate(folder: string): ChatTemplate {
   const configFile = path.join(folder, "tokenizer_config.json");
   const jinjaFile = path.join(folder, "chat_template.jinja");
-  const config = fs.existsSync(configFile) ? (JSON.parse(fs.readFileSync(configFile, "utf8")) as Record<string, unknown>) : {};
+  const config = fs.existsSync(configFile)
+    ? (JSON.parse(fs.readFileSync(configFile, "utf8")) as Record<string, unknown>)
+    : {};
   const inConfig = Array.isArray(config.chat_template) ? defaultOf(config.chat_template) : config.chat_template;
   const source = fs.existsSync(jinjaFile) ? fs.readFileSync(jinjaFile, "utf8") : inConfig;
   if (typeof source !== "string") {
-    throw new DataError("chat-template", `Expected chat_template.jinja, or chat_template in tokenizer_config.json, in ${folder} but found neither.`);
+    throw new DataError(
+      "chat-template",
+      `Expected chat_template.jinja, or chat_template in tokenizer_config.json, in ${folder} but found neither.`,
+    );
   }
   const tokenizerFile = path.join(folder, "tokenizer.json");
   const tokenizer = fs.existsSync(tokenizerFile)
     ? (JSON.parse(fs.readFileSync(tokenizerFile, "utf8")) as { added_tokens?: { content: string }[] })
     : {};
-  return chatTemplate(source, (tokenizer.added_tokens ?? []).map((token) => token.content), {
-    bosToken: tokenText(config.bos_token),
-    eosToken: tokenText(config.eos_token),
-  });
+  return chatTemplate(
+    source,
+    (tokenizer.added_tokens ?? []).map((token) => token.content),
+    {
+      bosToken: tokenText(config.bos_token),
+      eosToken: tokenText(config.eos_token),
+    },
+  );
 }
 
 /** A named list of templates holds one called "default". */
@@ -115,20 +132,39 @@ function tokenText(value: unknown): string | null {
 function checkConversation(turns: readonly ChatTurn[], answerPrefix: string | null): void {
   if (turns.length === 0) throw new InputError("chat-turns", expected("at least one turn", "turns", "none"));
   for (const [i, turn] of turns.entries()) {
-    if (typeof turn.content !== "string") throw new InputError("chat-turns", expected("text", `turns[${i}].content`, typeof turn.content));
+    if (typeof turn.content !== "string")
+      throw new InputError("chat-turns", expected("text", `turns[${i}].content`, typeof turn.content));
     if (turn.role === "system" && i > 0) {
-      throw new InputError("chat-turns", expected("one system turn, in first place,", "turns", `another at ${i}`, "Put all of it into one."));
+      throw new InputError(
+        "chat-turns",
+        expected("one system turn, in first place,", "turns", `another at ${i}`, "Put all of it into one."),
+      );
     }
     if (turn.role === "system") continue;
     const wanted: ChatRole = (i - (turns[0].role === "system" ? 1 : 0)) % 2 === 0 ? "user" : "assistant";
-    if (turn.role !== wanted) throw new InputError("chat-turns", expected(`role ${wanted}`, `turns[${i}]`, turn.role, "User and assistant take turns."));
+    if (turn.role !== wanted)
+      throw new InputError(
+        "chat-turns",
+        expected(`role ${wanted}`, `turns[${i}]`, turn.role, "User and assistant take turns."),
+      );
   }
   if (answerPrefix === null) return;
   if (turns[turns.length - 1].role !== "user") {
-    throw new InputError("chat-turns", expected("a user turn before the answer", "turns", `${turns[turns.length - 1].role} last`));
+    throw new InputError(
+      "chat-turns",
+      expected("a user turn before the answer", "turns", `${turns[turns.length - 1].role} last`),
+    );
   }
   if (/\s$/.test(answerPrefix)) {
-    throw new InputError("trailing-space", expected("no white space at the end", "answerPrefix", answerPrefix, "The label's own space is part of its token."));
+    throw new InputError(
+      "trailing-space",
+      expected(
+        "no white space at the end",
+        "answerPrefix",
+        answerPrefix,
+        "The label's own space is part of its token.",
+      ),
+    );
   }
 }
 
@@ -144,7 +180,11 @@ function render(template: ChatTemplate, turns: readonly ChatTurn[], open: boolea
       eos_token: template.eosToken ?? "",
     });
   } catch (cause) {
-    throw new DataError("chat-template", `Expected the chat template to take this conversation but it refuses: ${reason(cause)}.`, { cause });
+    throw new DataError(
+      "chat-template",
+      `Expected the chat template to take this conversation but it refuses: ${reason(cause)}.`,
+      { cause },
+    );
   }
 }
 
@@ -161,7 +201,11 @@ function render(template: ChatTemplate, turns: readonly ChatTurn[], open: boolea
  * const chat = renderChat(loadChatTemplate("data/lab-model"), [{ role: "user", content: "Hi" }], { answerPrefix: "The answer is" });
  * chat.text.slice(...chat.turns[0].content); // "Hi"
  */
-export function renderChat(template: ChatTemplate, turns: readonly ChatTurn[], options: { answerPrefix?: string | null } = {}): ChatText {
+export function renderChat(
+  template: ChatTemplate,
+  turns: readonly ChatTurn[],
+  options: { answerPrefix?: string | null } = {},
+): ChatText {
   const answerPrefix = options.answerPrefix ?? null;
   checkConversation(turns, answerPrefix);
   const blank = turns.map(({ role }, i) => ({ role, content: standIn(i) }));
@@ -183,13 +227,24 @@ export function renderChat(template: ChatTemplate, turns: readonly ChatTurn[], o
   }
   const text = parts.map((part) => part.text).join("");
   if (text !== render(template, turns, open)) {
-    throw new DataError("chat-template", "Expected the chat template to leave contents as they are but it rewrites one. Remove white space at the ends of the contents, or use another template.");
+    throw new DataError(
+      "chat-template",
+      "Expected the chat template to leave contents as they are but it rewrites one. Remove white space at the ends of the contents, or use another template.",
+    );
   }
   checkEnds(template, chunks, turns, open);
   const ends = turnEnds(template, blank, turns, skeleton);
-  const spans: TurnSpan[] = turns.map((turn, i) => ({ role: turn.role, content: content[i], whole: [i === 0 ? 0 : ends[i - 1], ends[i]] }));
+  const spans: TurnSpan[] = turns.map((turn, i) => ({
+    role: turn.role,
+    content: content[i],
+    whole: [i === 0 ? 0 : ends[i - 1], ends[i]],
+  }));
   if (answerPrefix !== null) {
-    spans.push({ role: "assistant", content: [at, at + answerPrefix.length], whole: [ends[ends.length - 1], at + answerPrefix.length] });
+    spans.push({
+      role: "assistant",
+      content: [at, at + answerPrefix.length],
+      whole: [ends[ends.length - 1], at + answerPrefix.length],
+    });
     push("content", answerPrefix);
   }
   return {
@@ -207,7 +262,10 @@ function splitAtStandIns(skeleton: string, count: number): string[] {
   for (let i = 0; i < count; i++) {
     const pieces = rest.split(standIn(i));
     if (pieces.length !== 2) {
-      throw new DataError("chat-template", `Expected the chat template to write turn ${i} once but it writes it ${pieces.length - 1} times.`);
+      throw new DataError(
+        "chat-template",
+        `Expected the chat template to write turn ${i} once but it writes it ${pieces.length - 1} times.`,
+      );
     }
     chunks.push(pieces[0]);
     rest = pieces[1];
@@ -219,10 +277,16 @@ function splitAtStandIns(skeleton: string, count: number): string[] {
 function checkEnds(template: ChatTemplate, chunks: string[], turns: readonly ChatTurn[], open: boolean): void {
   for (const [i, turn] of turns.entries()) {
     if (template.controlTokens.some((token) => chunks[i + 1].startsWith(token))) continue;
-    throw new DataError("chat-template", `Expected an end-of-turn token after turn ${i} (${turn.role}) but the template writes ${JSON.stringify(chunks[i + 1].slice(0, 20))}.`);
+    throw new DataError(
+      "chat-template",
+      `Expected an end-of-turn token after turn ${i} (${turn.role}) but the template writes ${JSON.stringify(chunks[i + 1].slice(0, 20))}.`,
+    );
   }
   if (open && !template.controlTokens.some((token) => chunks[turns.length].lastIndexOf(token) > 0)) {
-    throw new DataError("chat-template", "Expected the chat template to open an assistant turn for add_generation_prompt but it does not.");
+    throw new DataError(
+      "chat-template",
+      "Expected the chat template to open an assistant turn for add_generation_prompt but it does not.",
+    );
   }
 }
 
@@ -232,7 +296,10 @@ function turnEnds(template: ChatTemplate, blank: ChatTurn[], turns: readonly Cha
   return turns.map((turn, i) => {
     const upTo = render(template, blank.slice(0, i + 1), false);
     if (!skeleton.startsWith(upTo)) {
-      throw new DataError("chat-template", `Expected a conversation to begin with its own first ${i + 1} turns but the chat template rewrites them later.`);
+      throw new DataError(
+        "chat-template",
+        `Expected a conversation to begin with its own first ${i + 1} turns but the chat template rewrites them later.`,
+      );
     }
     growth += turn.content.length - standIn(i).length;
     return upTo.length + growth;
@@ -241,7 +308,10 @@ function turnEnds(template: ChatTemplate, blank: ChatTurn[], turns: readonly Cha
 
 /** What stands between the header of a system turn and the next control token in the text before the first content. */
 function injectedSystem(template: ChatTemplate, before: string): string | null {
-  const probe: ChatTurn[] = [{ role: "system", content: standIn(0) }, { role: "user", content: standIn(1) }];
+  const probe: ChatTurn[] = [
+    { role: "system", content: standIn(0) },
+    { role: "user", content: standIn(1) },
+  ];
   const header = splitAtStandIns(render(template, probe, false), 2)[0];
   const start = before.indexOf(header);
   if (header === "" || start === -1) return null;

@@ -43,7 +43,11 @@ export function modelTensors(config: ModelConfig): { name: string; shape: number
       out.push({ name: `model.layers.${layer}.${name}`, shape });
     };
     add("input_layernorm.weight", [C]);
-    for (const [projection, width] of [["q_proj", queries], ["k_proj", keys], ["v_proj", keys]] as const) {
+    for (const [projection, width] of [
+      ["q_proj", queries],
+      ["k_proj", keys],
+      ["v_proj", keys],
+    ] as const) {
       add(`self_attn.${projection}.weight`, [width, C]);
       add(`self_attn.${projection}.bias`, [width]);
     }
@@ -75,7 +79,10 @@ export function readCheckpoint(folder: string): Checkpoint {
   }
   const configText = readIfPresent(root, "config.json");
   if (configText === null) {
-    throw new DataError("checkpoint-missing", `Expected config.json in ${root} but there is none. A model folder has it beside its weights.`);
+    throw new DataError(
+      "checkpoint-missing",
+      `Expected config.json in ${root} but there is none. A model folder has it beside its weights.`,
+    );
   }
   const config = parseModelConfig(configText, path.join(root, "config.json"));
   const found = readWeightHeaders(root);
@@ -98,7 +105,10 @@ export function readCheckpoint(folder: string): Checkpoint {
  *
  * @param onProgress bytes hashed so far and in all
  */
-export async function checkpointHash(checkpoint: Checkpoint, onProgress?: (done: number, total: number) => void): Promise<string> {
+export async function checkpointHash(
+  checkpoint: Checkpoint,
+  onProgress?: (done: number, total: number) => void,
+): Promise<string> {
   const sizes = checkpoint.files.map((file) => fs.statSync(file).size);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   let done = 0;
@@ -141,7 +151,10 @@ function readWeightHeaders(root: string): Map<string, FoundTensor> {
   if (indexText !== null) return readShards(root, indexText);
   const pickles = fs.readdirSync(root).filter((name) => /\.(bin|pt|pth|ckpt|gguf)$/.test(name));
   const instead = pickles.length > 0 ? `It holds ${pickles[0]}, a format that is not read.` : "";
-  throw new DataError("checkpoint-missing", `Expected ${SINGLE} or ${INDEX} in ${root} but found neither. ${instead}`.trim());
+  throw new DataError(
+    "checkpoint-missing",
+    `Expected ${SINGLE} or ${INDEX} in ${root} but found neither. ${instead}`.trim(),
+  );
 }
 
 function readShards(root: string, indexText: string): Map<string, FoundTensor> {
@@ -149,52 +162,85 @@ function readShards(root: string, indexText: string): Map<string, FoundTensor> {
   const weightMap = index?.weight_map;
   const good = typeof weightMap === "object" && weightMap !== null && !Array.isArray(weightMap);
   if (!good || Object.values(weightMap).some((file) => typeof file !== "string" || !file.endsWith(".safetensors"))) {
-    throw new DataError("checkpoint-shard", `Expected weight_map as {tensor: "*.safetensors"} in ${path.join(root, INDEX)}.`);
+    throw new DataError(
+      "checkpoint-shard",
+      `Expected weight_map as {tensor: "*.safetensors"} in ${path.join(root, INDEX)}.`,
+    );
   }
   const listed = new Map(Object.entries(weightMap as Record<string, string>));
   const found = new Map<string, FoundTensor>();
   for (const shard of [...new Set(listed.values())].sort()) {
     const file = inFolder(root, shard, `weight_map of ${INDEX}`);
     if (!fs.existsSync(file)) {
-      throw new DataError("checkpoint-shard", `Expected shard ${shard} in ${root}, named by ${INDEX}, but it is missing. Fetch it again.`);
+      throw new DataError(
+        "checkpoint-shard",
+        `Expected shard ${shard} in ${root}, named by ${INDEX}, but it is missing. Fetch it again.`,
+      );
     }
     for (const [name, entry] of readSafetensorsHeader(file).tensors) {
       const earlier = found.get(name);
       if (earlier !== undefined) {
-        throw new DataError("checkpoint-shard", `Expected tensor ${name} once but ${path.basename(earlier.file)} and ${shard} both hold it.`);
+        throw new DataError(
+          "checkpoint-shard",
+          `Expected tensor ${name} once but ${path.basename(earlier.file)} and ${shard} both hold it.`,
+        );
       }
       if (listed.get(name) !== shard) {
-        throw new DataError("checkpoint-shard", `Expected ${INDEX} to list every tensor of ${shard} but ${name} is ${listed.has(name) ? `listed in ${listed.get(name)}` : "not listed"}.`);
+        throw new DataError(
+          "checkpoint-shard",
+          `Expected ${INDEX} to list every tensor of ${shard} but ${name} is ${listed.has(name) ? `listed in ${listed.get(name)}` : "not listed"}.`,
+        );
       }
       found.set(name, { entry, file });
     }
   }
   for (const [name, shard] of listed) {
-    if (!found.has(name)) throw new DataError("checkpoint-shard", `Expected tensor ${name} in ${shard}, as ${INDEX} says, but it is not there.`);
+    if (!found.has(name))
+      throw new DataError(
+        "checkpoint-shard",
+        `Expected tensor ${name} in ${shard}, as ${INDEX} says, but it is not there.`,
+      );
   }
   return found;
 }
 
 /** Extra tensors that do not change the model's numbers: buffers of old exports, and the head a tied model shares. */
 function isHarmless(name: string, config: ModelConfig): boolean {
-  return /^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/.test(name) || (config.tie_word_embeddings && name === "lm_head.weight");
+  return (
+    /^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/.test(name) ||
+    (config.tie_word_embeddings && name === "lm_head.weight")
+  );
 }
 
 function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root: string): TensorLocation[] {
   const wanted = modelTensors(config);
   const names = new Set(wanted.map((tensor) => tensor.name));
   const absent = wanted.filter((tensor) => !found.has(tensor.name)).map((tensor) => tensor.name);
-  if (absent.length > 0) throw new DataError("checkpoint-tensor", `Expected ${someOf(absent)} in the weights of ${root} but received no such tensor.`);
+  if (absent.length > 0)
+    throw new DataError(
+      "checkpoint-tensor",
+      `Expected ${someOf(absent)} in the weights of ${root} but received no such tensor.`,
+    );
   const extra = [...found.keys()].filter((name) => !names.has(name) && !isHarmless(name, config));
-  if (extra.length > 0) throw new DataError("checkpoint-tensor", `Expected only tensors of a Qwen2 model in ${root} but received ${someOf(extra)}.`);
+  if (extra.length > 0)
+    throw new DataError(
+      "checkpoint-tensor",
+      `Expected only tensors of a Qwen2 model in ${root} but received ${someOf(extra)}.`,
+    );
   return wanted.map(({ name, shape }) => {
     const { entry, file } = found.get(name) as FoundTensor;
     if (entry.shape.join() !== shape.join()) {
-      throw new DataError("checkpoint-tensor", expected(`shape [${shape.join(", ")}] (from config.json)`, name, `[${entry.shape.join(", ")}]`));
+      throw new DataError(
+        "checkpoint-tensor",
+        expected(`shape [${shape.join(", ")}] (from config.json)`, name, `[${entry.shape.join(", ")}]`),
+      );
     }
     const dtype = FLOAT_TYPES[entry.dtype];
     if (dtype === undefined) {
-      throw new DataError("checkpoint-tensor", expected("dtype F32, BF16, F16 or F64", name, entry.dtype, "Quantised weights are not implemented."));
+      throw new DataError(
+        "checkpoint-tensor",
+        expected("dtype F32, BF16, F16 or F64", name, entry.dtype, "Quantised weights are not implemented."),
+      );
     }
     return { name, file, dtype, shape, byteOffset: entry.byteOffset, byteLength: entry.byteLength };
   });

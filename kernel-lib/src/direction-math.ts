@@ -11,7 +11,8 @@ const MIN_NORM = 1e-12;
 
 /** Inner product of two vectors of equal length. @throws InputError "vector-length" */
 export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  if (a.length !== b.length) throw new InputError("vector-length", expected(`${a.length} components`, "vector", b.length));
+  if (a.length !== b.length)
+    throw new InputError("vector-length", expected(`${a.length} components`, "vector", b.length));
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
@@ -64,8 +65,10 @@ export function cosineMatrix(vectors: readonly ArrayLike<number>[]): number[][] 
  * const [first] = randomDirections(200, config.hidden_size, random(1));
  */
 export function randomDirections(count: number, size: number, random: Random): Float32Array[] {
-  if (!Number.isInteger(count) || count < 0) throw new InputError("vector-count", expected("an integer >= 0", "count", count));
-  if (!Number.isInteger(size) || size < 1) throw new InputError("vector-length", expected("an integer >= 1", "size", size));
+  if (!Number.isInteger(count) || count < 0)
+    throw new InputError("vector-count", expected("an integer >= 0", "count", count));
+  if (!Number.isInteger(size) || size < 1)
+    throw new InputError("vector-length", expected("an integer >= 1", "size", size));
   return Array.from({ length: count }, (_, i) => {
     const stream = random.fork(`direction ${i}`);
     return normalise(Float64Array.from({ length: size }, () => stream.normal()));
@@ -90,15 +93,25 @@ export interface Contrast {
  * @example
  * const { direction } = contrastDirection(statesOf(breadPrompts), statesOf(neutralPrompts));
  */
-export function contrastDirection(positive: readonly ArrayLike<number>[], negative: readonly ArrayLike<number>[]): Contrast {
+export function contrastDirection(
+  positive: readonly ArrayLike<number>[],
+  negative: readonly ArrayLike<number>[],
+): Contrast {
   if (positive.length === 0 || negative.length === 0) {
-    throw new InputError("contrast-states", expected("states on both sides", "contrast", `${positive.length} and ${negative.length}`));
+    throw new InputError(
+      "contrast-states",
+      expected("states on both sides", "contrast", `${positive.length} and ${negative.length}`),
+    );
   }
   const size = positive[0].length;
   const difference = new Float64Array(size);
-  for (const [states, sign] of [[positive, 1], [negative, -1]] as const) {
+  for (const [states, sign] of [
+    [positive, 1],
+    [negative, -1],
+  ] as const) {
     for (const state of states) {
-      if (state.length !== size) throw new InputError("vector-length", expected(`${size} components`, "state", state.length));
+      if (state.length !== size)
+        throw new InputError("vector-length", expected(`${size} components`, "state", state.length));
       for (let i = 0; i < size; i++) difference[i] += (sign * state[i]) / states.length;
     }
   }

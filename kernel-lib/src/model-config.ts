@@ -23,24 +23,37 @@ function unsupported(name: string, field: string, value: unknown, remedy: string
   );
 }
 
-function sizeField(fields: Fields, field: string, name: string, fallback: number | null, limit: number = MAX_SIZE): number {
+function sizeField(
+  fields: Fields,
+  field: string,
+  name: string,
+  fallback: number | null,
+  limit: number = MAX_SIZE,
+): number {
   const value = fields[field] ?? fallback;
   if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > limit) {
-    throw new DataError("config-field", expected(`an integer 1..${limit}`, `${field} in ${name}`, JSON.stringify(fields[field]) ?? "nothing"));
+    throw new DataError(
+      "config-field",
+      expected(`an integer 1..${limit}`, `${field} in ${name}`, JSON.stringify(fields[field]) ?? "nothing"),
+    );
   }
   return value;
 }
 
 function positiveField(value: unknown, field: string, name: string): number {
   if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) {
-    throw new DataError("config-field", expected("a positive number", `${field} in ${name}`, JSON.stringify(value) ?? "nothing"));
+    throw new DataError(
+      "config-field",
+      expected("a positive number", `${field} in ${name}`, JSON.stringify(value) ?? "nothing"),
+    );
   }
   return value;
 }
 
 function booleanField(fields: Fields, field: string, name: string, fallback: boolean): boolean {
   const value = fields[field] ?? fallback;
-  if (typeof value !== "boolean") throw new DataError("config-field", expected("true or false", `${field} in ${name}`, JSON.stringify(value)));
+  if (typeof value !== "boolean")
+    throw new DataError("config-field", expected("true or false", `${field} in ${name}`, JSON.stringify(value)));
   return value;
 }
 
@@ -57,7 +70,12 @@ function refuseUnsupported(fields: Fields, name: string): void {
     unsupported(name, "architectures", architectures, only);
   }
   if ((fields.quantization_config ?? null) !== null) {
-    unsupported(name, "quantization_config", fields.quantization_config, "Quantised weights are not implemented; use the bf16 checkpoint.");
+    unsupported(
+      name,
+      "quantization_config",
+      fields.quantization_config,
+      "Quantised weights are not implemented; use the bf16 checkpoint.",
+    );
   }
   if (booleanField(fields, "use_sliding_window", name, false)) {
     unsupported(name, "use_sliding_window", true, "Sliding-window attention is not implemented.");
@@ -71,11 +89,18 @@ function refuseUnsupported(fields: Fields, name: string): void {
   if ((fields.attention_bias ?? true) !== true) {
     unsupported(name, "attention_bias", fields.attention_bias, "Qwen2 has biases on q, k and v.");
   }
-  if ((fields.mlp_bias ?? false) !== false) unsupported(name, "mlp_bias", fields.mlp_bias, "Qwen2 has no biases in its MLP.");
+  if ((fields.mlp_bias ?? false) !== false)
+    unsupported(name, "mlp_bias", fields.mlp_bias, "Qwen2 has no biases in its MLP.");
   if ((fields.attention_dropout ?? 0) !== 0) {
-    unsupported(name, "attention_dropout", fields.attention_dropout, "Dropout inside attention is not implemented; set it to 0.");
+    unsupported(
+      name,
+      "attention_dropout",
+      fields.attention_dropout,
+      "Dropout inside attention is not implemented; set it to 0.",
+    );
   }
-  if ((fields.use_mrope ?? false) !== false) unsupported(name, "use_mrope", fields.use_mrope, "Multimodal positions are not implemented.");
+  if ((fields.use_mrope ?? false) !== false)
+    unsupported(name, "use_mrope", fields.use_mrope, "Multimodal positions are not implemented.");
 }
 
 /** The rotary base, from either place; refuses every scaling of positions. */
@@ -87,12 +112,20 @@ function ropeTheta(fields: Fields, name: string): number {
     if (!isObject(rope)) unsupported(name, field, rope, remedy);
     const kind = rope.rope_type ?? rope.type ?? "default";
     const extra = Object.keys(rope).filter((key) => !["rope_type", "type", "rope_theta"].includes(key));
-    if (kind !== "default" || (extra.length > 0 && !(extra.join() === "partial_rotary_factor" && rope.partial_rotary_factor === 1))) {
+    if (
+      kind !== "default" ||
+      (extra.length > 0 && !(extra.join() === "partial_rotary_factor" && rope.partial_rotary_factor === 1))
+    ) {
       unsupported(name, field, rope, remedy);
     }
   }
   if ((fields.partial_rotary_factor ?? 1) !== 1) {
-    unsupported(name, "partial_rotary_factor", fields.partial_rotary_factor, "Only fully rotated heads are implemented.");
+    unsupported(
+      name,
+      "partial_rotary_factor",
+      fields.partial_rotary_factor,
+      "Only fully rotated heads are implemented.",
+    );
   }
   const inner = isObject(fields.rope_parameters) ? fields.rope_parameters.rope_theta : undefined;
   const outer = fields.rope_theta;
@@ -125,14 +158,21 @@ export function parseModelConfig(text: string, name = "config.json"): ModelConfi
   const heads = sizeField(fields, "num_attention_heads", name, null);
   const kvHeads = sizeField(fields, "num_key_value_heads", name, heads);
   if (heads % kvHeads !== 0) {
-    throw new DataError("config-field", expected(`a divisor of num_attention_heads (${heads})`, `num_key_value_heads in ${name}`, kvHeads));
+    throw new DataError(
+      "config-field",
+      expected(`a divisor of num_attention_heads (${heads})`, `num_key_value_heads in ${name}`, kvHeads),
+    );
   }
   const explicitHeadDim = (fields.head_dim ?? null) !== null;
   if (!explicitHeadDim && hidden % heads !== 0) {
-    throw new DataError("config-field", expected(`a multiple of num_attention_heads (${heads}), or a head_dim,`, `hidden_size in ${name}`, hidden));
+    throw new DataError(
+      "config-field",
+      expected(`a multiple of num_attention_heads (${heads}), or a head_dim,`, `hidden_size in ${name}`, hidden),
+    );
   }
   const headDim = explicitHeadDim ? sizeField(fields, "head_dim", name, null) : hidden / heads;
-  if (headDim % 2 !== 0) throw new DataError("config-field", expected("an even number (rotary pairs)", `head_dim in ${name}`, headDim));
+  if (headDim % 2 !== 0)
+    throw new DataError("config-field", expected("an even number (rotary pairs)", `head_dim in ${name}`, headDim));
   return {
     hidden_size: hidden,
     num_hidden_layers: sizeField(fields, "num_hidden_layers", name, null, MAX_LAYERS),

@@ -14,7 +14,11 @@ const TOKEN_VARIABLES = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_
  * @example
  * scrubSecrets("Bearer hf_abcdefghijklmnopqrstuvwx"); // "Bearer ***"
  */
-export function scrubSecrets(text: string, known: readonly (string | null)[] = [], env: NodeJS.ProcessEnv = process.env): string {
+export function scrubSecrets(
+  text: string,
+  known: readonly (string | null)[] = [],
+  env: NodeJS.ProcessEnv = process.env,
+): string {
   const values = [...known, ...TOKEN_VARIABLES.map((name) => env[name] ?? null)];
   let out = text;
   for (const value of values) if (value !== null && value.length >= 4) out = out.replaceAll(value, "***");

@@ -86,7 +86,8 @@ interface RunTokens {
  */
 export function loadTokenizer(folder: string): Tokenizer {
   const file = path.join(folder, "tokenizer.json");
-  if (!fs.existsSync(file)) throw new DataError("tokenizer-missing", `Expected tokenizer.json in ${folder} but there is none.`);
+  if (!fs.existsSync(file))
+    throw new DataError("tokenizer-missing", `Expected tokenizer.json in ${folder} but there is none.`);
   return parseTokenizer(fs.readFileSync(file, "utf8"), file);
 }
 
@@ -99,7 +100,10 @@ export function parseTokenizer(text: string, name = "tokenizer.json"): Tokenizer
     throw new DataError("tokenizer-unsupported", `Expected valid JSON in ${name}.`);
   }
   const unsupported = (part: string, value: unknown): never => {
-    throw new DataError("tokenizer-unsupported", expected("byte-level BPE (Qwen2)", name, `${part} ${JSON.stringify(value) ?? "nothing"}`.slice(0, 120)));
+    throw new DataError(
+      "tokenizer-unsupported",
+      expected("byte-level BPE (Qwen2)", name, `${part} ${JSON.stringify(value) ?? "nothing"}`.slice(0, 120)),
+    );
   };
   if (json.model?.type !== "BPE") unsupported("model.type", json.model?.type);
   if (json.decoder?.type !== "ByteLevel") unsupported("decoder", json.decoder ?? null);
@@ -110,10 +114,21 @@ export function parseTokenizer(text: string, name = "tokenizer.json"): Tokenizer
   }
   // No added tokens and no post-processor: the BPE sees plain text only, and nothing is put around it.
   const plain = new BpeTokenizer(
-    { ...json, added_tokens: [], post_processor: null, normalizer: json.normalizer ?? null, pre_tokenizer: json.pre_tokenizer ?? null },
+    {
+      ...json,
+      added_tokens: [],
+      post_processor: null,
+      normalizer: json.normalizer ?? null,
+      pre_tokenizer: json.pre_tokenizer ?? null,
+    },
     { clean_up_tokenization_spaces: false },
   );
-  return new ByteLevelTokenizer(plain, new Map(added.map((token) => [token.content, token.id])), json.normalizer?.type === "NFC", sha256(text));
+  return new ByteLevelTokenizer(
+    plain,
+    new Map(added.map((token) => [token.content, token.id])),
+    json.normalizer?.type === "NFC",
+    sha256(text),
+  );
 }
 
 class ByteLevelTokenizer implements Tokenizer {
@@ -171,7 +186,8 @@ class ByteLevelTokenizer implements Tokenizer {
     const pieces: Uint8Array[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i];
-      if (!Number.isInteger(id) || id < 0) throw new InputError("token-id", expected("token ids >= 0", `ids[${i}]`, id));
+      if (!Number.isInteger(id) || id < 0)
+        throw new InputError("token-id", expected("token ids >= 0", `ids[${i}]`, id));
       const control = this.controlIds.get(id);
       if (control !== undefined) {
         if (options.skipControls !== true) pieces.push(Buffer.from(control, "utf8"));
@@ -183,16 +199,30 @@ class ByteLevelTokenizer implements Tokenizer {
 
   labelTokens(prefix: string | readonly TextPart[], labels: readonly string[]): LabelTokens {
     const parts: readonly TextPart[] = typeof prefix === "string" ? [{ kind: "content", text: prefix }] : prefix;
-    const shown = parts.map((part) => part.text).join("").slice(-30);
+    const shown = parts
+      .map((part) => part.text)
+      .join("")
+      .slice(-30);
     if (/[^\S\r\n]$/.test(shown)) {
-      throw new InputError("trailing-space", expected("no space at the end", "prefix", shown, "Leave it off: the label's own space is part of its token."));
+      throw new InputError(
+        "trailing-space",
+        expected("no space at the end", "prefix", shown, "Leave it off: the label's own space is part of its token."),
+      );
     }
     if (labels.length === 0) throw new InputError("label-tokens", expected("at least one label", "labels", "[]"));
     const before = this.encodeParts(parts).ids;
     const ids = labels.map((label) => this.singleToken(parts, before, label, shown));
     for (const [i, id] of ids.entries()) {
       const twin = ids.indexOf(id);
-      if (twin !== i) throw new InputError("label-tokens", expected("labels with different tokens", "labels", `${JSON.stringify(labels[twin])} and ${JSON.stringify(labels[i])}, both token ${id}`));
+      if (twin !== i)
+        throw new InputError(
+          "label-tokens",
+          expected(
+            "labels with different tokens",
+            "labels",
+            `${JSON.stringify(labels[twin])} and ${JSON.stringify(labels[i])}, both token ${id}`,
+          ),
+        );
     }
     return { texts: [...labels], ids };
   }
@@ -201,12 +231,23 @@ class ByteLevelTokenizer implements Tokenizer {
     const after = this.encodeParts([...parts, { kind: "content", text: label }]).ids;
     const where = `label ${JSON.stringify(label)} after ${JSON.stringify(shown)}`;
     if (before.some((id, i) => after[i] !== id)) {
-      throw new InputError("label-tokens", expected("a label that leaves the tokens before it alone", where, "a merge with the prefix", 'A label usually begins with a space, as " yes".'));
+      throw new InputError(
+        "label-tokens",
+        expected(
+          "a label that leaves the tokens before it alone",
+          where,
+          "a merge with the prefix",
+          'A label usually begins with a space, as " yes".',
+        ),
+      );
     }
     const added = [...after.subarray(before.length)];
     if (added.length !== 1) {
       const pieces = added.map((id) => JSON.stringify(this.decode([id]))).join(", ");
-      throw new InputError("label-tokens", `Expected one token for ${where} but received ${added.length} (${pieces}). Choose a label that is a single token of this model.`);
+      throw new InputError(
+        "label-tokens",
+        `Expected one token for ${where} but received ${added.length} (${pieces}). Choose a label that is a single token of this model.`,
+      );
     }
     return added[0];
   }
@@ -224,7 +265,8 @@ class ByteLevelTokenizer implements Tokenizer {
     };
     for (const part of parts) {
       let from = 0;
-      const matches = part.kind === "template" && this.controlPattern !== null ? part.text.matchAll(this.controlPattern) : [];
+      const matches =
+        part.kind === "template" && this.controlPattern !== null ? part.text.matchAll(this.controlPattern) : [];
       for (const match of matches) {
         const index = match.index ?? 0; // matchAll always sets it
         addText(part.text.slice(from, index));
@@ -243,7 +285,11 @@ class ByteLevelTokenizer implements Tokenizer {
 
   /** Appends the run's ids and proves that their bytes are the run's text: nothing lost, no control token slipped in. */
   private encodeRun(run: Piece, ids: number[]): RunTokens {
-    if (/\p{Surrogate}/u.test(run.text)) throw new InputError("text", expected("well-formed Unicode", "text", "a lone surrogate", "Half a character cannot be encoded."));
+    if (/\p{Surrogate}/u.test(run.text))
+      throw new InputError(
+        "text",
+        expected("well-formed Unicode", "text", "a lone surrogate", "Half a character cannot be encoded."),
+      );
     const first = ids.length;
     const ends: number[] = [];
     const pieces: Uint8Array[] = [];
@@ -251,7 +297,10 @@ class ByteLevelTokenizer implements Tokenizer {
     for (const id of this.plain.encode(run.text, { add_special_tokens: false }).ids) {
       const bytes = this.bytesOf[id];
       if (bytes === undefined || this.controlIds.has(id)) {
-        throw new DataError("tokenizer-unsupported", expected("byte-level tokens only", "plain text", `token ${id}`, "The tokenizer cannot spell this text."));
+        throw new DataError(
+          "tokenizer-unsupported",
+          expected("byte-level tokens only", "plain text", `token ${id}`, "The tokenizer cannot spell this text."),
+        );
       }
       pieces.push(bytes);
       end += bytes.length;
@@ -259,12 +308,20 @@ class ByteLevelTokenizer implements Tokenizer {
       ids.push(id);
     }
     if (!Buffer.concat(pieces).equals(Buffer.from(this.normalised(run.text), "utf8"))) {
-      throw new DataError("tokenizer-unsupported", expected("tokens that spell the text", "encode", JSON.stringify(run.text.slice(0, 40))));
+      throw new DataError(
+        "tokenizer-unsupported",
+        expected("tokens that spell the text", "encode", JSON.stringify(run.text.slice(0, 40))),
+      );
     }
     return { start: run.start, text: run.text, first, ends };
   }
 
-  private tokensOf(start: number, end: number, runs: RunTokens[], controls: { start: number; end: number; index: number }[]): [number, number] {
+  private tokensOf(
+    start: number,
+    end: number,
+    runs: RunTokens[],
+    controls: { start: number; end: number; index: number }[],
+  ): [number, number] {
     if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end < start) {
       throw new InputError("span", expected("0 <= start <= end", "span", `[${start}, ${end})`));
     }
@@ -278,7 +335,8 @@ class ByteLevelTokenizer implements Tokenizer {
       }
       if (earlier) before = Math.max(before, index + 1);
     };
-    for (const control of controls) see(control.index, control.start < end && control.end > start, control.end <= start);
+    for (const control of controls)
+      see(control.index, control.start < end && control.end > start, control.end <= start);
     for (const run of runs) {
       const from = this.byteAt(run, start);
       const to = this.byteAt(run, end);

@@ -56,7 +56,10 @@ export function randomDirectionSet(count: number, size: number, seed: number): D
 function checkSet(set: DirectionSet): void {
   const { names, directions, norms } = set;
   if (names.length !== directions.length || new Set(names).size !== names.length) {
-    throw new InputError("vector-names", expected(`${directions.length} different names`, "names", `${new Set(names).size}`));
+    throw new InputError(
+      "vector-names",
+      expected(`${directions.length} different names`, "names", `${new Set(names).size}`),
+    );
   }
   if (norms !== null && norms.length !== directions.length) {
     throw new InputError("vector-count", expected(`${directions.length} norms`, "norms", norms.length));
@@ -64,7 +67,14 @@ function checkSet(set: DirectionSet): void {
   directions.forEach((direction, i) => {
     const length = directions[0].length === direction.length ? norm(direction) : Number.NaN;
     if (!(Math.abs(length - 1) < UNIT_TOLERANCE)) {
-      throw new InputError("vector-norm", expected(`unit length and ${directions[0].length} components`, names[i], `length ${length}, ${direction.length} components`));
+      throw new InputError(
+        "vector-norm",
+        expected(
+          `unit length and ${directions[0].length} components`,
+          names[i],
+          `length ${length}, ${direction.length} components`,
+        ),
+      );
     }
   });
 }
@@ -79,12 +89,18 @@ export function saveDirections(file: string, set: DirectionSet): void {
   const n = set.directions.length;
   const size = n === 0 ? 0 : set.directions[0].length;
   const flat = new Float32Array(n * size);
-  set.directions.forEach((direction, i) => flat.set(direction, i * size));
+  for (const [i, direction] of set.directions.entries()) flat.set(direction, i * size);
   const tensors: Record<string, TensorToWrite> = { vectors: { dtype: "F32", shape: [n, size], data: flat } };
   if (set.norms !== null) tensors.norms = { dtype: "F32", shape: [n], data: set.norms };
   writeSafetensors(file, tensors, {
     format: FORMAT,
-    origin: JSON.stringify({ names: set.names, method: set.method, seed: set.seed, layer: set.layer, modelHash: set.modelHash }),
+    origin: JSON.stringify({
+      names: set.names,
+      method: set.method,
+      seed: set.seed,
+      layer: set.layer,
+      modelHash: set.modelHash,
+    }),
   });
 }
 
@@ -99,20 +115,25 @@ export function saveDirections(file: string, set: DirectionSet): void {
 export async function loadDirections(file: string): Promise<DirectionSet> {
   const table = readSafetensorsHeader(file);
   const { shape } = tensorEntry(table, "vectors");
-  if (shape.length !== 2) throw new DataError("vector-shape", expected("shape [n, hidden]", `vectors in ${file}`, `[${shape.join(", ")}]`));
+  if (shape.length !== 2)
+    throw new DataError("vector-shape", expected("shape [n, hidden]", `vectors in ${file}`, `[${shape.join(", ")}]`));
   const [n, size] = shape;
   const flat = await readTensor(table, "vectors");
   const raw = Array.from({ length: n }, (_, i) => flat.slice(i * size, (i + 1) * size));
   const lengths = raw.map((vector, i) => {
     const length = Math.sqrt(dot(vector, vector));
     if (!(length > 0 && Number.isFinite(length))) {
-      throw new DataError("vector-values", expected("finite values that are not all zero", `vectors[${i}] in ${file}`, `length ${length}`));
+      throw new DataError(
+        "vector-values",
+        expected("finite values that are not all zero", `vectors[${i}] in ${file}`, `length ${length}`),
+      );
     }
     return length;
   });
   const isUnit = lengths.every((length) => Math.abs(length - 1) < UNIT_TOLERANCE);
   const stored = table.tensors.has("norms") ? Array.from(await readTensor(table, "norms")) : null;
-  if (stored !== null && stored.length !== n) throw new DataError("vector-shape", expected(`${n} values`, `norms in ${file}`, stored.length));
+  if (stored !== null && stored.length !== n)
+    throw new DataError("vector-shape", expected(`${n} values`, `norms in ${file}`, stored.length));
   return {
     ...parseOrigin(table.metadata, n, file),
     directions: isUnit ? raw : raw.map(normalise),
@@ -120,16 +141,32 @@ export async function loadDirections(file: string): Promise<DirectionSet> {
   };
 }
 
-function parseOrigin(metadata: Record<string, string>, n: number, file: string): Omit<DirectionSet, "directions" | "norms"> {
+function parseOrigin(
+  metadata: Record<string, string>,
+  n: number,
+  file: string,
+): Omit<DirectionSet, "directions" | "norms"> {
   if (metadata.format !== FORMAT) {
-    return { names: Array.from({ length: n }, (_, i) => `vector-${i}`), method: null, seed: null, layer: null, modelHash: null };
+    return {
+      names: Array.from({ length: n }, (_, i) => `vector-${i}`),
+      method: null,
+      seed: null,
+      layer: null,
+      modelHash: null,
+    };
   }
-  const origin = parseJsonStrict(metadata.origin ?? "null", `the origin in ${file}`) as Partial<Record<string, unknown>> | null;
+  const origin = parseJsonStrict(metadata.origin ?? "null", `the origin in ${file}`) as Partial<
+    Record<string, unknown>
+  > | null;
   const names = origin?.names;
   if (!Array.isArray(names) || names.length !== n || names.some((name) => typeof name !== "string")) {
-    throw new DataError("vector-origin", expected(`${n} names`, `the metadata of ${file}`, JSON.stringify(names)?.slice(0, 40) ?? "nothing"));
+    throw new DataError(
+      "vector-origin",
+      expected(`${n} names`, `the metadata of ${file}`, JSON.stringify(names)?.slice(0, 40) ?? "nothing"),
+    );
   }
-  const ofType = <T>(value: unknown, type: "string" | "number"): T | null => (typeof value === type ? (value as T) : null);
+  const ofType = <T>(value: unknown, type: "string" | "number"): T | null =>
+    typeof value === type ? (value as T) : null;
   return {
     names: names as string[],
     method: ofType<string>(origin?.method, "string"),

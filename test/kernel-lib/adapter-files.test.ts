@@ -15,13 +15,27 @@ import {
   writeAdapter,
 } from "../../kernel-lib/src/adapter-files";
 import { type AdapterManifest, parseManifest } from "../../kernel-lib/src/adapter-manifest";
-import { readSafetensorsHeader, readTensor, type TensorToWrite, writeSafetensors } from "../../kernel-lib/src/safetensors";
+import {
+  readSafetensorsHeader,
+  readTensor,
+  type TensorToWrite,
+  writeSafetensors,
+} from "../../kernel-lib/src/safetensors";
 import type { ModelConfig, TrainerTensor } from "../../kernel-lib/src/types";
 
 const peft = path.join(__dirname, "..", "fixtures", "adapter", "peft");
 const config: ModelConfig = {
-  hidden_size: 8, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 6, intermediate_size: 12,
-  vocab_size: 16, max_position_embeddings: 32, rope_theta: 10000, rms_norm_eps: 1e-6, tie_word_embeddings: false,
+  hidden_size: 8,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  head_dim: 6,
+  intermediate_size: 12,
+  vocab_size: 16,
+  max_position_embeddings: 32,
+  rope_theta: 10000,
+  rms_norm_eps: 1e-6,
+  tie_word_embeddings: false,
 };
 const base = { config, name: "example-org/tiny-qwen2" };
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-adapter-"));
@@ -34,18 +48,22 @@ beforeEach(() => {
   copy = path.join(folder, `adapter-${count}`);
   fs.cpSync(peft, copy, { recursive: true });
 });
-const configText = (): Record<string, unknown> => JSON.parse(fs.readFileSync(path.join(peft, "adapter_config.json"), "utf8"));
+const configText = (): Record<string, unknown> =>
+  JSON.parse(fs.readFileSync(path.join(peft, "adapter_config.json"), "utf8"));
 const writeConfig = (change: Record<string, unknown>): void =>
   fs.writeFileSync(path.join(copy, "adapter_config.json"), JSON.stringify({ ...configText(), ...change }));
 const refusal = async (code: string, text: string | RegExp): Promise<void> => {
-  await expect(readAdapter(copy, base)).rejects.toThrowError(expect.objectContaining({ code, message: expect.stringMatching(text) }));
+  await expect(readAdapter(copy, base)).rejects.toThrowError(
+    expect.objectContaining({ code, message: expect.stringMatching(text) }),
+  );
 };
 
 /** Rewrites the copied weights after `change`. */
 async function rewrite(change: (tensors: Record<string, TensorToWrite>) => void): Promise<void> {
   const table = readSafetensorsHeader(path.join(peft, "adapter_model.safetensors"));
   const tensors: Record<string, TensorToWrite> = {};
-  for (const [name, entry] of table.tensors) tensors[name] = { dtype: "F32", shape: entry.shape, data: await readTensor(table, name) };
+  for (const [name, entry] of table.tensors)
+    tensors[name] = { dtype: "F32", shape: entry.shape, data: await readTensor(table, name) };
   change(tensors);
   writeSafetensors(path.join(copy, "adapter_model.safetensors"), tensors);
 }
@@ -54,25 +72,45 @@ const first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
 describe("readAdapter", () => {
   it("reads what PEFT wrote", async () => {
     const adapter = await readAdapter(peft, base);
-    expect(adapter.lora).toEqual({ r: 3, alpha: 6, dropout: 0.05, targets: ["q_proj", "v_proj", "down_proj"], baseModel: "example-org/tiny-qwen2" });
+    expect(adapter.lora).toEqual({
+      r: 3,
+      alpha: 6,
+      dropout: 0.05,
+      targets: ["q_proj", "v_proj", "down_proj"],
+      baseModel: "example-org/tiny-qwen2",
+    });
     expect(adapter.manifest).toBeNull();
     expect(adapter.parts.map((part) => `${part.layer}.${part.module}`)).toEqual([
-      "0.q_proj", "0.v_proj", "0.down_proj", "1.q_proj", "1.v_proj", "1.down_proj",
+      "0.q_proj",
+      "0.v_proj",
+      "0.down_proj",
+      "1.q_proj",
+      "1.v_proj",
+      "1.down_proj",
     ]);
     const table = readSafetensorsHeader(path.join(peft, "adapter_model.safetensors"));
     for (const part of adapter.parts) {
       expect(part.scaling).toBe(2);
       const [out, input] = projectionShape(config, part.module);
       expect([part.a.length, part.b.length]).toEqual([3 * input, out * 3]);
-      expect(part.a).toEqual(await readTensor(table, `base_model.model.${loraTensorName(part.layer, part.module, "A")}`));
+      expect(part.a).toEqual(
+        await readTensor(table, `base_model.model.${loraTensorName(part.layer, part.module, "A")}`),
+      );
     }
   });
 
   it("reads what writeAdapter wrote, with PEFT's own weight bytes, hash and manifest", async () => {
     const adapter = await readAdapter(peft, base);
     const manifest: AdapterManifest = {
-      format: 1, questions: ["Was it changed?"], labels: [" yes", " no"], answerPrefix: "The answer is", protocolHash: "ab",
-      baseModelHash: "cd", step: 400, metrics: { accuracy: 0.9, mass: null }, seed: 1,
+      format: 1,
+      questions: ["Was it changed?"],
+      labels: [" yes", " no"],
+      answerPrefix: "The answer is",
+      protocolHash: "ab",
+      baseModelHash: "cd",
+      step: 400,
+      metrics: { accuracy: 0.9, mass: null },
+      seed: 1,
     };
     const target = path.join(folder, "written");
     writeAdapter(target, { lora: adapter.lora, parts: [...adapter.parts].reverse(), config, manifest });
@@ -158,19 +196,37 @@ describe("readAdapter", () => {
     writeConfig({ r: 4 });
     await refusal("adapter-tensor", /shape \[4, 8\]/);
     writeConfig({});
-    await expect(readAdapter(copy, { ...base, config: { ...config, num_hidden_layers: 3 } })).rejects.toThrowError(/layers\.2\./);
-    await expect(readAdapter(copy, { ...base, config: { ...config, num_hidden_layers: 1 } })).rejects.toThrowError(/layers\.1\./);
-    await expect(readAdapter(copy, { ...base, config: { ...config, hidden_size: 9 } })).rejects.toThrowError(/\[3, 9\]/);
+    await expect(readAdapter(copy, { ...base, config: { ...config, num_hidden_layers: 3 } })).rejects.toThrowError(
+      /layers\.2\./,
+    );
+    await expect(readAdapter(copy, { ...base, config: { ...config, num_hidden_layers: 1 } })).rejects.toThrowError(
+      /layers\.1\./,
+    );
+    await expect(readAdapter(copy, { ...base, config: { ...config, hidden_size: 9 } })).rejects.toThrowError(
+      /\[3, 9\]/,
+    );
   });
 
   it("refuses another base unless told to accept it; a hash decides where both are known", async () => {
     const other = { config, name: "example-org/other" };
-    await expect(readAdapter(copy, other)).rejects.toThrowError(/base model example-org\/tiny-qwen2.*received "example-org\/other"/);
+    await expect(readAdapter(copy, other)).rejects.toThrowError(
+      /base model example-org\/tiny-qwen2.*received "example-org\/other"/,
+    );
     await expect(readAdapter(copy, other, { otherBase: "accept" })).resolves.toBeTruthy();
     await expect(readAdapter(copy, { config, name: null })).resolves.toBeTruthy();
     writeConfig({ base_model_name_or_path: null });
     await expect(readAdapter(copy, other)).resolves.toBeTruthy();
-    const manifest = { format: 1, questions: [], labels: ["a", "b"], answerPrefix: null, protocolHash: null, baseModelHash: "aa", step: null, metrics: {}, seed: null };
+    const manifest = {
+      format: 1,
+      questions: [],
+      labels: ["a", "b"],
+      answerPrefix: null,
+      protocolHash: null,
+      baseModelHash: "aa",
+      step: null,
+      metrics: {},
+      seed: null,
+    };
     fs.writeFileSync(path.join(copy, "steerlab.json"), JSON.stringify(manifest));
     await expect(readAdapter(copy, { ...base, hash: "bb" })).rejects.toThrowError(/hash aa/);
     await expect(readAdapter(copy, { ...other, hash: "aa" })).resolves.toBeTruthy();
@@ -213,8 +269,18 @@ describe("flat parameters", () => {
     let offset = 3; // a layout may leave room in front
     for (const { layer, module } of parts) {
       const [out, input] = projectionShape(config, module);
-      for (const [which, shape] of [["A", [3, input]], ["B", [out, 3]]] as const) {
-        layout.push({ name: loraTensorName(layer, module, which), layer, module, which, shape: [shape[0], shape[1]], offset });
+      for (const [which, shape] of [
+        ["A", [3, input]],
+        ["B", [out, 3]],
+      ] as const) {
+        layout.push({
+          name: loraTensorName(layer, module, which),
+          layer,
+          module,
+          which,
+          shape: [shape[0], shape[1]],
+          offset,
+        });
         offset += shape[0] * shape[1];
       }
     }
@@ -227,11 +293,31 @@ describe("flat parameters", () => {
 
 describe("parseManifest", () => {
   it("names the field that is wrong", () => {
-    const good = { format: 1, questions: ["q"], labels: [" yes", " no"], answerPrefix: null, protocolHash: null, baseModelHash: null, step: 3, metrics: { a: 1 }, seed: 0 };
+    const good = {
+      format: 1,
+      questions: ["q"],
+      labels: [" yes", " no"],
+      answerPrefix: null,
+      protocolHash: null,
+      baseModelHash: null,
+      step: 3,
+      metrics: { a: 1 },
+      seed: 0,
+    };
     expect(parseManifest(JSON.stringify(good))).toEqual(good);
-    const wrong: [string, unknown][] = [["format", 2], ["questions", "q"], ["labels", [" yes", " yes"]], ["step", -1], ["metrics", { a: "1" }], ["seed", 1.5], ["answerPrefix", 4]];
+    const wrong: [string, unknown][] = [
+      ["format", 2],
+      ["questions", "q"],
+      ["labels", [" yes", " yes"]],
+      ["step", -1],
+      ["metrics", { a: "1" }],
+      ["seed", 1.5],
+      ["answerPrefix", 4],
+    ];
     for (const [field, value] of wrong) {
-      expect(() => parseManifest(JSON.stringify({ ...good, [field]: value }))).toThrowError(new RegExp(`for ${field} in`));
+      expect(() => parseManifest(JSON.stringify({ ...good, [field]: value }))).toThrowError(
+        new RegExp(`for ${field} in`),
+      );
     }
     expect(() => parseManifest("null")).toThrowError(/format/);
   });

@@ -16,22 +16,26 @@ const assistant = (content: string): ChatTurn => ({ role: "assistant", content }
 const system = (content: string): ChatTurn => ({ role: "system", content });
 
 describe("renderChat", () => {
-  it.each(golden.chats.map((chat, i) => [i, chat] as const))("golden chat %i: text, ids and spans", (_i, { turns, prefix, text, ids }) => {
-    const chat = renderChat(template, turns, { answerPrefix: prefix });
-    expect(chat.text).toBe(text);
-    const encoded = tokenizer.encodeChat(chat);
-    expect([...encoded.ids]).toEqual(ids);
-    const contents = [...turns.map((turn) => turn.content), ...(prefix === null ? [] : [prefix])];
-    expect(chat.turns.map((turn) => chat.text.slice(...turn.content))).toEqual(contents);
-    expect(chat.turns.map((turn) => chat.text.slice(...turn.whole)).join("")).toBe(text);
-    encoded.turns.forEach((turn, i) => {
-      expect(tokenizer.decode(encoded.ids.subarray(...turn.content))).toContain(contents[i].trim().normalize("NFC"));
-    });
-    // Turns meet at control tokens, so their token ranges tile the whole.
-    expect(encoded.turns[0].whole[0]).toBe(0);
-    for (let i = 1; i < encoded.turns.length; i++) expect(encoded.turns[i].whole[0]).toBe(encoded.turns[i - 1].whole[1]);
-    expect(encoded.turns[encoded.turns.length - 1].whole[1]).toBe(ids.length);
-  });
+  it.each(golden.chats.map((chat, i) => [i, chat] as const))(
+    "golden chat %i: text, ids and spans",
+    (_i, { turns, prefix, text, ids }) => {
+      const chat = renderChat(template, turns, { answerPrefix: prefix });
+      expect(chat.text).toBe(text);
+      const encoded = tokenizer.encodeChat(chat);
+      expect([...encoded.ids]).toEqual(ids);
+      const contents = [...turns.map((turn) => turn.content), ...(prefix === null ? [] : [prefix])];
+      expect(chat.turns.map((turn) => chat.text.slice(...turn.content))).toEqual(contents);
+      expect(chat.turns.map((turn) => chat.text.slice(...turn.whole)).join("")).toBe(text);
+      encoded.turns.forEach((turn, i) => {
+        expect(tokenizer.decode(encoded.ids.subarray(...turn.content))).toContain(contents[i].trim().normalize("NFC"));
+      });
+      // Turns meet at control tokens, so their token ranges tile the whole.
+      expect(encoded.turns[0].whole[0]).toBe(0);
+      for (let i = 1; i < encoded.turns.length; i++)
+        expect(encoded.turns[i].whole[0]).toBe(encoded.turns[i - 1].whole[1]);
+      expect(encoded.turns[encoded.turns.length - 1].whole[1]).toBe(ids.length);
+    },
+  );
 
   it("shows the system text that a template puts in by itself", () => {
     expect(renderChat(template, [user("Hi")]).injectedSystem).toBe("You are a small test model.");
@@ -66,7 +70,9 @@ describe("renderChat", () => {
   });
 
   it("refuses an answer after an answer, and a prefix with a trailing space", () => {
-    expect(() => renderChat(template, [user("a"), assistant("b")], { answerPrefix: "x" })).toThrowError(/user turn before the answer/);
+    expect(() => renderChat(template, [user("a"), assistant("b")], { answerPrefix: "x" })).toThrowError(
+      /user turn before the answer/,
+    );
     expect(() => renderChat(template, [user("a")], { answerPrefix: "The answer is " })).toThrowError(
       expect.objectContaining({ code: "trailing-space" }),
     );
@@ -74,16 +80,34 @@ describe("renderChat", () => {
 });
 
 describe("templates that would mislead", () => {
-  const make = (source: string): ReturnType<typeof chatTemplate> => chatTemplate(source, ["<|im_start|>", "<|im_end|>"]);
-  const loop = (body: string): string => `{%- for m in messages %}${body}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>a\\n' }}{%- endif %}`;
+  const make = (source: string): ReturnType<typeof chatTemplate> =>
+    chatTemplate(source, ["<|im_start|>", "<|im_end|>"]);
+  const loop = (body: string): string =>
+    `{%- for m in messages %}${body}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>a\\n' }}{%- endif %}`;
   it.each<[string, string, RegExp]>([
-    ["without end of turn", loop("{{- '<|im_start|>' + m.role + ':' + m.content + '\\n' }}"), /end-of-turn token after turn 0/],
+    [
+      "without end of turn",
+      loop("{{- '<|im_start|>' + m.role + ':' + m.content + '\\n' }}"),
+      /end-of-turn token after turn 0/,
+    ],
     ["that trim", loop("{{- '<|im_start|>' + m.content|trim + '<|im_end|>' }}"), /leave contents as they are/],
-    ["that drop a turn", loop("{%- if m.role == 'user' and loop.last %}{{- '<|im_start|>' + m.content + '<|im_end|>' }}{%- endif %}"), /turn 0 once but it writes it 0 times/],
+    [
+      "that drop a turn",
+      loop("{%- if m.role == 'user' and loop.last %}{{- '<|im_start|>' + m.content + '<|im_end|>' }}{%- endif %}"),
+      /turn 0 once but it writes it 0 times/,
+    ],
     ["that repeat a turn", loop("{{- m.content + '<|im_end|>' + m.content + '<|im_end|>' }}"), /2 times/],
-    ["that rewrite the past", `{{- messages|length }}${loop("{{- m.content + '<|im_end|>' }}")}`, /rewrites them later/],
+    [
+      "that rewrite the past",
+      `{{- messages|length }}${loop("{{- m.content + '<|im_end|>' }}")}`,
+      /rewrites them later/,
+    ],
     ["that refuse", "{{- raise_exception('no such chat') }}", /refuses: no such chat/],
-    ["that do not open an answer", "{%- for m in messages %}{{- '<|im_start|>' + m.content + '<|im_end|>' }}{%- endfor %}", /open an assistant turn/],
+    [
+      "that do not open an answer",
+      "{%- for m in messages %}{{- '<|im_start|>' + m.content + '<|im_end|>' }}{%- endfor %}",
+      /open an assistant turn/,
+    ],
   ])("%s", (_name, source, message) => {
     const turns = [user(" a "), assistant("b"), user("c")];
     expect(() => renderChat(make(source), turns, { answerPrefix: "The answer is" })).toThrowError(

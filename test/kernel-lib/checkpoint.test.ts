@@ -34,16 +34,28 @@ const tiny = {
   vocab_size: 32,
 };
 type Fields = Record<string, unknown>;
-const parse = (change: Fields): ReturnType<typeof parseModelConfig> => parseModelConfig(JSON.stringify({ ...tiny, ...change }));
+const parse = (change: Fields): ReturnType<typeof parseModelConfig> =>
+  parseModelConfig(JSON.stringify({ ...tiny, ...change }));
 
 describe("parseModelConfig", () => {
   it("reads transformers 5 and 4 layouts alike", () => {
     const config = parse({});
     expect(config).toEqual({
-      hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 6, intermediate_size: 20,
-      vocab_size: 32, max_position_embeddings: 64, rope_theta: 1e6, rms_norm_eps: 1e-5, tie_word_embeddings: false,
+      hidden_size: 16,
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      head_dim: 6,
+      intermediate_size: 20,
+      vocab_size: 32,
+      max_position_embeddings: 64,
+      rope_theta: 1e6,
+      rms_norm_eps: 1e-5,
+      tie_word_embeddings: false,
     });
-    expect(parse({ rope_parameters: undefined, layer_types: undefined, rope_theta: 1e6, rope_scaling: null })).toEqual(config);
+    expect(parse({ rope_parameters: undefined, layer_types: undefined, rope_theta: 1e6, rope_scaling: null })).toEqual(
+      config,
+    );
     expect(parse({ rope_theta: 1e6 })).toEqual(config);
     expect(parse({ head_dim: null }).head_dim).toBe(4);
     expect(parse({ rope_parameters: undefined }).rope_theta).toBe(10_000);
@@ -68,7 +80,9 @@ describe("parseModelConfig", () => {
     ["rope_parameters", { rope_parameters: { full_attention: { rope_theta: 1e6 } } }],
     ["partial_rotary_factor", { partial_rotary_factor: 0.5 }],
   ])("refuses %s by name: %j", (field, change) => {
-    expect(() => parse(change)).toThrowError(expect.objectContaining({ code: "config-unsupported", message: expect.stringContaining(field) }));
+    expect(() => parse(change)).toThrowError(
+      expect.objectContaining({ code: "config-unsupported", message: expect.stringContaining(field) }),
+    );
   });
 
   it.each<[string, Fields]>([
@@ -85,7 +99,9 @@ describe("parseModelConfig", () => {
     ["rope_theta", { rope_parameters: undefined, rope_theta: -1 }],
     ["tie_word_embeddings", { tie_word_embeddings: "no" }],
   ])("refuses an impossible %s: %j", (field, change) => {
-    expect(() => parse(change)).toThrowError(expect.objectContaining({ code: "config-field", message: expect.stringContaining(field) }));
+    expect(() => parse(change)).toThrowError(
+      expect.objectContaining({ code: "config-field", message: expect.stringContaining(field) }),
+    );
   });
 
   it("refuses text that is not one JSON object", () => {
@@ -113,12 +129,17 @@ beforeEach(() => {
   fs.mkdirSync(model);
   fs.writeFileSync(path.join(model, "config.json"), JSON.stringify(tiny));
 });
-const write = (name: string, tensors: Record<string, TensorToWrite>): void => writeSafetensors(path.join(model, name), tensors);
+const write = (name: string, tensors: Record<string, TensorToWrite>): void =>
+  writeSafetensors(path.join(model, name), tensors);
 const refusal = (code: string, text: string | RegExp): void => {
-  expect(() => readCheckpoint(model)).toThrowError(expect.objectContaining({ code, message: expect.stringMatching(text) }));
+  expect(() => readCheckpoint(model)).toThrowError(
+    expect.objectContaining({ code, message: expect.stringMatching(text) }),
+  );
 };
 
-function writeSharded(change: (map: Record<string, string>, shards: Record<string, TensorToWrite>[]) => void = () => {}): void {
+function writeSharded(
+  change: (map: Record<string, string>, shards: Record<string, TensorToWrite>[]) => void = () => {},
+): void {
   const names = Object.keys(tensorsOf());
   const all = tensorsOf();
   const shards: Record<string, TensorToWrite>[] = [{}, {}];
@@ -128,7 +149,7 @@ function writeSharded(change: (map: Record<string, string>, shards: Record<strin
     map[name] = `model-0000${(i % 2) + 1}-of-00002.safetensors`;
   }
   change(map, shards);
-  shards.forEach((shard, i) => write(`model-0000${i + 1}-of-00002.safetensors`, shard));
+  for (const [i, shard] of shards.entries()) write(`model-0000${i + 1}-of-00002.safetensors`, shard);
   fs.writeFileSync(path.join(model, "model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map: map }));
 }
 
@@ -136,7 +157,9 @@ describe("readCheckpoint", () => {
   it("locates every tensor of a single file, and its bytes are there", () => {
     write("model.safetensors", tensorsOf());
     const checkpoint = readCheckpoint(model);
-    expect(checkpoint.tensors.map((tensor) => tensor.name)).toEqual(modelTensors(checkpoint.config).map((tensor) => tensor.name));
+    expect(checkpoint.tensors.map((tensor) => tensor.name)).toEqual(
+      modelTensors(checkpoint.config).map((tensor) => tensor.name),
+    );
     expect(checkpoint.eosTokenIds).toEqual([7]);
     const bytes = fs.readFileSync(path.join(model, "model.safetensors"));
     for (const [i, tensor] of checkpoint.tensors.entries()) {
@@ -185,13 +208,25 @@ describe("readCheckpoint", () => {
     delete absent["model.layers.1.self_attn.q_proj.bias"];
     write("model.safetensors", absent);
     refusal("checkpoint-tensor", /model\.layers\.1\.self_attn\.q_proj\.bias/);
-    write("model.safetensors", { ...tensorsOf(), "model.layers.0.self_attn.o_proj.bias": { dtype: "F32", shape: [1], data: [0] } });
+    write("model.safetensors", {
+      ...tensorsOf(),
+      "model.layers.0.self_attn.o_proj.bias": { dtype: "F32", shape: [1], data: [0] },
+    });
     refusal("checkpoint-tensor", /received model\.layers\.0\.self_attn\.o_proj\.bias/);
-    write("model.safetensors", { ...tensorsOf(), "model.norm.weight": { dtype: "F32", shape: [1, 16], data: new Float32Array(16) } });
+    write("model.safetensors", {
+      ...tensorsOf(),
+      "model.norm.weight": { dtype: "F32", shape: [1, 16], data: new Float32Array(16) },
+    });
     refusal("checkpoint-tensor", /shape \[16\].*model\.norm\.weight.*\[1, 16\]/);
-    write("model.safetensors", { ...tensorsOf(), "model.norm.weight": { dtype: "I32", shape: [16], data: new Float32Array(16) } });
+    write("model.safetensors", {
+      ...tensorsOf(),
+      "model.norm.weight": { dtype: "I32", shape: [16], data: new Float32Array(16) },
+    });
     refusal("checkpoint-tensor", /dtype.*model\.norm\.weight.*I32/);
-    fs.writeFileSync(path.join(model, "config.json"), JSON.stringify({ ...tiny, num_hidden_layers: 3, layer_types: undefined }));
+    fs.writeFileSync(
+      path.join(model, "config.json"),
+      JSON.stringify({ ...tiny, num_hidden_layers: 3, layer_types: undefined }),
+    );
     write("model.safetensors", tensorsOf());
     refusal("checkpoint-tensor", /and 9 more/);
   });

@@ -36,7 +36,10 @@ describe("jsonl", () => {
     const second = new JsonlWriter(file);
     second.appendAll([{ id: 2 }, { id: 3, value: null }]);
     second.close();
-    expect(readJsonl(file)).toEqual({ records: [{ id: 1, text: "line\nbreak ☃" }, { id: 2 }, { id: 3, value: null }], torn: null });
+    expect(readJsonl(file)).toEqual({
+      records: [{ id: 1, text: "line\nbreak ☃" }, { id: 2 }, { id: 3, value: null }],
+      torn: null,
+    });
     expect(() => second.append({})).toThrowError(/was closed/);
   });
 
@@ -123,14 +126,18 @@ describe("atomic writes", () => {
 describe("confinePath", () => {
   it("lets plain relative paths through, existing or not", () => {
     fs.mkdirSync(at("root", "sub"), { recursive: true });
-    expect(confinePath(at("root"), "sub/file.bin", "entry")).toBe(path.join(fs.realpathSync(at("root")), "sub/file.bin"));
+    expect(confinePath(at("root"), "sub/file.bin", "entry")).toBe(
+      path.join(fs.realpathSync(at("root")), "sub/file.bin"),
+    );
     expect(confinePath(at("root"), "new/deep/file", "entry")).toMatch(/root\/new\/deep\/file$/);
     expect(confinePath(at("root"), "..hidden", "entry")).toMatch(/\.\.hidden$/);
   });
 
   it("refuses every way out by text", () => {
     for (const text of ["", "..", "../x", "a/../../x", "/etc/passwd", "a\\b", "a\0b", "C:/x", "./x", "a/.."]) {
-      expect(() => confinePath(at("root"), text, "entry")).toThrowError(expect.objectContaining({ code: "path-escape" }));
+      expect(() => confinePath(at("root"), text, "entry")).toThrowError(
+        expect.objectContaining({ code: "path-escape" }),
+      );
     }
   });
 
@@ -173,6 +180,8 @@ describe("run folders", () => {
     expect([run.status(), run.failure()]).toEqual(["failed", "DeviceError out-of-memory: no room."]);
     run.markDone();
     expect([run.status(), run.failure()]).toEqual(["done", null]);
-    expect(() => openRunFolder(at("runs", "absent"))).toThrowError(expect.objectContaining({ code: "run-folder-missing" }));
+    expect(() => openRunFolder(at("runs", "absent"))).toThrowError(
+      expect.objectContaining({ code: "run-folder-missing" }),
+    );
   });
 });

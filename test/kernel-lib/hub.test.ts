@@ -14,7 +14,13 @@ const TOKEN = "hf_thisIsASecretTokenForTests";
 const root = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-hub-"));
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-type Seen = { host: "hub" | "storage"; method: string; url: string; authorization: string | undefined; range: string | undefined };
+type Seen = {
+  host: "hub" | "storage";
+  method: string;
+  url: string;
+  authorization: string | undefined;
+  range: string | undefined;
+};
 interface HubState {
   files: Record<string, Buffer>;
   /** bytes after which storage cuts the connection, once per entry */
@@ -33,7 +39,8 @@ let storageAddress = "";
 const servers: http.Server[] = [];
 
 const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
-const gitSha1 = (bytes: Buffer): string => createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
+const gitSha1 = (bytes: Buffer): string =>
+  createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
 const isLarge = (name: string): boolean => name.endsWith(".safetensors");
 
 function listing(): string {
@@ -42,7 +49,10 @@ function listing(): string {
     const small = { rfilename, size: bytes.length, blobId: gitSha1(bytes) };
     return isLarge(rfilename) ? { ...small, lfs: { sha256: sha256(bytes), size: bytes.length } } : small;
   });
-  return JSON.stringify({ sha: COMMIT, siblings: [...siblings, { rfilename: "../../evil", size: 1, blobId: "b".repeat(40) }] });
+  return JSON.stringify({
+    sha: COMMIT,
+    siblings: [...siblings, { rfilename: "../../evil", size: 1, blobId: "b".repeat(40) }],
+  });
 }
 
 function sendBytes(bytes: Buffer, request: http.IncomingMessage, response: http.ServerResponse, cut?: number): void {
@@ -56,10 +66,16 @@ function sendBytes(bytes: Buffer, request: http.IncomingMessage, response: http.
   else response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
 }
 
-function serve(host: "hub" | "storage", request: http.IncomingMessage, response: http.ServerResponse): void {
+function serve(host: "hub" | "storage", request: http.IncomingMessage, response: http.ServerResponse): unknown {
   const url = request.url ?? "";
-  seen.push({ host, method: request.method ?? "", url, authorization: request.headers.authorization, range: request.headers.range });
-  const fail = (status: number): void => void response.writeHead(status).end("no");
+  seen.push({
+    host,
+    method: request.method ?? "",
+    url,
+    authorization: request.headers.authorization,
+    range: request.headers.range,
+  });
+  const fail = (status: number): unknown => response.writeHead(status).end("no");
   if (host === "storage") {
     const bytes = state.files[decodeURIComponent(url.split("/")[1].split("?")[0])];
     return sendBytes(state.corrupt ? Buffer.alloc(bytes.length, 1) : bytes, request, response, state.cuts.shift());
@@ -67,13 +83,15 @@ function serve(host: "hub" | "storage", request: http.IncomingMessage, response:
   const status = state.statuses.shift();
   if (status !== undefined) return fail(status);
   if (state.private && request.headers.authorization !== `Bearer ${TOKEN}`) return fail(401);
-  if (url.startsWith("/api/models/org/old/")) return void response.writeHead(307, { location: url.replace("/old/", "/tiny/") }).end();
-  if (/^\/api\/models\/org\/tiny\/revision\/(main|v1%2Fx|a{40})\?blobs=true$/.test(url)) return void response.end(listing());
+  if (url.startsWith("/api/models/org/old/"))
+    return response.writeHead(307, { location: url.replace("/old/", "/tiny/") }).end();
+  if (/^\/api\/models\/org\/tiny\/revision\/(main|v1%2Fx|a{40})\?blobs=true$/.test(url)) return response.end(listing());
   const file = /^\/org\/(?:tiny|old)\/resolve\/a{40}\/(.+)$/.exec(url);
   const bytes = file === null ? undefined : state.files[decodeURIComponent(file[1])];
   if (file === null || bytes === undefined) return fail(404);
   if (!isLarge(file[1])) {
-    if (request.method === "HEAD") return void response.writeHead(200, { etag: `W/"${gitSha1(bytes)}"`, "content-length": bytes.length }).end();
+    if (request.method === "HEAD")
+      return response.writeHead(200, { etag: `W/"${gitSha1(bytes)}"`, "content-length": bytes.length }).end();
     return sendBytes(bytes, request, response);
   }
   response.writeHead(302, {
@@ -94,7 +112,9 @@ beforeAll(async () => {
   hubAddress = await start("hub");
   storageAddress = await start("storage");
 });
-afterAll(() => servers.forEach((server) => server.close()));
+afterAll(() => {
+  for (const server of servers) server.close();
+});
 
 /** An address where nothing listens. */
 function closedPort(): Promise<string> {
@@ -114,11 +134,26 @@ beforeEach(() => {
   cache = path.join(root, `cache-${count}`);
   seen = [];
   state = {
-    files: { "config.json": Buffer.from("{}"), "tokenizer.json": Buffer.from('{"t": 1}'), "model.safetensors": weights, "README.md": Buffer.from("no") },
-    cuts: [], statuses: [], private: false, plainListing: false, corrupt: false, ignoreRange: false,
+    files: {
+      "config.json": Buffer.from("{}"),
+      "tokenizer.json": Buffer.from('{"t": 1}'),
+      "model.safetensors": weights,
+      "README.md": Buffer.from("no"),
+    },
+    cuts: [],
+    statuses: [],
+    private: false,
+    plainListing: false,
+    corrupt: false,
+    ignoreRange: false,
   };
 });
-const env = (more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => ({ HOME: root, HF_HUB_CACHE: cache, HF_ENDPOINT: hubAddress, ...more });
+const env = (more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => ({
+  HOME: root,
+  HF_HUB_CACHE: cache,
+  HF_ENDPOINT: hubAddress,
+  ...more,
+});
 const model = (name: string, more: NodeJS.ProcessEnv = {}, options: object = {}): Promise<string> =>
   resolveModel(name, { env: env(more), retryDelayMs: 1, ...options });
 const rejectsWith = (promise: Promise<unknown>, code: string, text: RegExp): Promise<void> =>
@@ -128,7 +163,11 @@ const downloads = (): Seen[] => seen.filter((request) => request.host === "stora
 describe("resolveModel", () => {
   it("fetches what is read into the hub's cache layout, and then needs no network", async () => {
     const progress: [number, number, string][] = [];
-    const folder = await model("org/tiny", {}, { onProgress: (...report: [number, number, string]) => progress.push(report) });
+    const folder = await model(
+      "org/tiny",
+      {},
+      { onProgress: (...report: [number, number, string]) => progress.push(report) },
+    );
     const store = path.join(cache, "models--org--tiny");
     expect(folder).toBe(path.join(store, "snapshots", COMMIT));
     expect(fs.readdirSync(folder).sort()).toEqual(["config.json", "model.safetensors", "tokenizer.json"]);
@@ -164,7 +203,9 @@ describe("resolveModel", () => {
 
   it("fetches the shards that an index names, and completes a half-fetched snapshot", async () => {
     delete state.files["model.safetensors"];
-    state.files["model.safetensors.index.json"] = Buffer.from(JSON.stringify({ weight_map: { a: "m-1.safetensors", b: "m-2.safetensors", c: "m-1.safetensors" } }));
+    state.files["model.safetensors.index.json"] = Buffer.from(
+      JSON.stringify({ weight_map: { a: "m-1.safetensors", b: "m-2.safetensors", c: "m-1.safetensors" } }),
+    );
     state.files["m-1.safetensors"] = Buffer.from("one");
     state.files["m-2.safetensors"] = Buffer.from("two!");
     const folder = await model("org/tiny");
@@ -227,9 +268,17 @@ describe("resolveModel", () => {
     state.files["generation_config.json"] = Buffer.from("{}");
     const slow = new AbortController();
     state.cuts = [1000, 1000, 1000, 1000, 1000, 1000];
-    await rejectsWith(model("org/tiny", {}, { signal: slow.signal, onProgress: (done: number) => done > 100 && slow.abort() }), "aborted", /request/);
+    await rejectsWith(
+      model("org/tiny", {}, { signal: slow.signal, onProgress: (done: number) => done > 100 && slow.abort() }),
+      "aborted",
+      /request/,
+    );
     state.cuts = [];
-    await rejectsWith(model("org/tiny", { HF_ENDPOINT: await closedPort() }), "hub-network", /connection failed \(ECONNREFUSED\)/);
+    await rejectsWith(
+      model("org/tiny", { HF_ENDPOINT: await closedPort() }),
+      "hub-network",
+      /connection failed \(ECONNREFUSED\)/,
+    );
   });
 
   it("sends the token to the hub only, and shows it nowhere", async () => {
@@ -237,12 +286,27 @@ describe("resolveModel", () => {
     await rejectsWith(model("org/tiny"), "hub-access", /Set HF_TOKEN/);
     await rejectsWith(model("org/tiny", { HF_TOKEN: "hf_wrongTokenWrongToken" }), "hub-access", /^(?!.*wrongToken)/);
     await model("org/tiny", { HF_TOKEN: TOKEN });
-    expect(seen.filter((request) => request.host === "hub").slice(2).every((request) => request.authorization === `Bearer ${TOKEN}`)).toBe(true);
+    expect(
+      seen
+        .filter((request) => request.host === "hub")
+        .slice(2)
+        .every((request) => request.authorization === `Bearer ${TOKEN}`),
+    ).toBe(true);
     expect(downloads().map((request) => request.authorization)).toEqual([undefined]);
   });
 
   it("names what is wrong with names, repositories and answers", async () => {
-    for (const name of ["tiny", "org/tiny/more", "../x", "org/..", "org/tiny@../../x", "/no/such/folder", "org--x/y", "", "org/tiny@"]) {
+    for (const name of [
+      "tiny",
+      "org/tiny/more",
+      "../x",
+      "org/..",
+      "org/tiny@../../x",
+      "/no/such/folder",
+      "org--x/y",
+      "",
+      "org/tiny@",
+    ]) {
       await rejectsWith(model(name), "hub-name", /existing folder or a hub name/);
     }
     await rejectsWith(model("org/absent"), "hub-not-found", /revision main of org\/absent/);
@@ -253,18 +317,36 @@ describe("resolveModel", () => {
   });
 
   it("fetches adapters with their manifest", async () => {
-    state.files = { "adapter_config.json": Buffer.from("{}"), "steerlab.json": Buffer.from("{}"), "adapter_model.safetensors": Buffer.from("w") };
+    state.files = {
+      "adapter_config.json": Buffer.from("{}"),
+      "steerlab.json": Buffer.from("{}"),
+      "adapter_model.safetensors": Buffer.from("w"),
+    };
     const folder = await resolveAdapter("org/tiny", { env: env() });
-    expect(fs.readdirSync(folder).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "steerlab.json"]);
+    expect(fs.readdirSync(folder).sort()).toEqual([
+      "adapter_config.json",
+      "adapter_model.safetensors",
+      "steerlab.json",
+    ]);
   });
 });
 
 describe("hubEnvironment", () => {
   it("reads the same variables as the Python library, in its order", () => {
-    expect(hubEnvironment({ HOME: "/h" })).toEqual({ cache: "/h/.cache/huggingface/hub", endpoint: "https://huggingface.co", token: null, offline: false });
+    expect(hubEnvironment({ HOME: "/h" })).toEqual({
+      cache: "/h/.cache/huggingface/hub",
+      endpoint: "https://huggingface.co",
+      token: null,
+      offline: false,
+    });
     expect(hubEnvironment({ HOME: "/h", XDG_CACHE_HOME: "/x" }).cache).toBe("/x/huggingface/hub");
-    expect(hubEnvironment({ HOME: "/h", HF_HOME: "~/hf", HF_HUB_OFFLINE: "ON" })).toMatchObject({ cache: "/h/hf/hub", offline: true });
-    expect(hubEnvironment({ HOME: "/h", HF_HOME: "/hf", HF_HUB_CACHE: "/c", HF_ENDPOINT: "https://mirror.example/" })).toMatchObject({ cache: "/c", endpoint: "https://mirror.example" });
+    expect(hubEnvironment({ HOME: "/h", HF_HOME: "~/hf", HF_HUB_OFFLINE: "ON" })).toMatchObject({
+      cache: "/h/hf/hub",
+      offline: true,
+    });
+    expect(
+      hubEnvironment({ HOME: "/h", HF_HOME: "/hf", HF_HUB_CACHE: "/c", HF_ENDPOINT: "https://mirror.example/" }),
+    ).toMatchObject({ cache: "/c", endpoint: "https://mirror.example" });
     fs.writeFileSync(path.join(root, "token"), " hf_fromfile \n");
     expect(hubEnvironment({ HOME: "/h", HF_TOKEN_PATH: path.join(root, "token") }).token).toBe("hf_fromfile");
     expect(hubEnvironment({ HOME: "/h", HF_HOME: root, HF_TOKEN: "hf_env" }).token).toBe("hf_env");
@@ -275,7 +357,9 @@ describe("hubEnvironment", () => {
 describe("scrubSecrets", () => {
   it("removes known values, token-like words and logins in addresses", () => {
     const text = "Bearer s3cr3t-value, hf_abcdefghijklmnopqrst, https://me:pw@mirror.example/x, keep hf_short";
-    expect(scrubSecrets(text, ["s3cr3t-value"], {})).toBe("Bearer ***, ***, https://***@mirror.example/x, keep hf_short");
+    expect(scrubSecrets(text, ["s3cr3t-value"], {})).toBe(
+      "Bearer ***, ***, https://***@mirror.example/x, keep hf_short",
+    );
     expect(scrubSecrets("x tokenvalue y", [], { HF_TOKEN: "tokenvalue" })).toBe("x *** y");
   });
 });

@@ -18,11 +18,33 @@ describe("writeParquet", () => {
       { id: "ü☃", hit: false, layer: -4, big: 1, mass: 1, spans: { x: null }, mixed: "two", late: 7 },
     ]);
     expect(await parquetReadObjects({ file: bytes() })).toEqual([
-      { id: "a", hit: true, layer: 3, big: BigInt(2 ** 40), mass: 0.5, note: null, spans: "[1,2]", mixed: "1", late: null },
+      {
+        id: "a",
+        hit: true,
+        layer: 3,
+        big: BigInt(2 ** 40),
+        mass: 0.5,
+        note: null,
+        spans: "[1,2]",
+        mixed: "1",
+        late: null,
+      },
       { id: "ü☃", hit: false, layer: -4, big: 1n, mass: 1, note: null, spans: '{"x":null}', mixed: '"two"', late: 7 },
     ]);
-    const types = parquetMetadata(bytes()).schema.slice(1).map((column) => column.type);
-    expect(types).toEqual(["BYTE_ARRAY", "BOOLEAN", "INT32", "INT64", "DOUBLE", "BYTE_ARRAY", "BYTE_ARRAY", "BYTE_ARRAY", "INT32"]);
+    const types = parquetMetadata(bytes())
+      .schema.slice(1)
+      .map((column) => column.type);
+    expect(types).toEqual([
+      "BYTE_ARRAY",
+      "BOOLEAN",
+      "INT32",
+      "INT64",
+      "DOUBLE",
+      "BYTE_ARRAY",
+      "BYTE_ARRAY",
+      "BYTE_ARRAY",
+      "INT32",
+    ]);
   });
 
   it("holds many rows, writes the same bytes again, and refuses NaN", async () => {

@@ -26,7 +26,14 @@ describe("philox4x32-10", () => {
 
 describe("random", () => {
   it("repeats for the same seed and differs for another", () => {
-    const take = (seed: number): number[] => Array.from({ length: 20 }, ((rng) => () => rng.uniform())(random(seed)));
+    const take = (seed: number): number[] =>
+      Array.from(
+        { length: 20 },
+        (
+          (rng) => () =>
+            rng.uniform()
+        )(random(seed)),
+      );
     expect(take(5)).toEqual(take(5));
     expect(take(5)).not.toEqual(take(6));
     expect(take(2 ** 32)).not.toEqual(take(0)); // the high half of the seed counts
@@ -46,7 +53,11 @@ describe("random", () => {
     const rng = random(9);
     for (let i = 0; i < 7; i++) rng.integer(10);
     const copy = restoreRandom(JSON.parse(JSON.stringify(rng.state())));
-    expect([copy.uniform(), copy.normal(), copy.integer(1000)]).toEqual([rng.uniform(), rng.normal(), rng.integer(1000)]);
+    expect([copy.uniform(), copy.normal(), copy.integer(1000)]).toEqual([
+      rng.uniform(),
+      rng.normal(),
+      rng.integer(1000),
+    ]);
     expect(() => restoreRandom({ key: "xyz", position: 0 })).toThrowError(/16 hex digits/);
     expect(() => restoreRandom({ key: "0".repeat(16), position: -1 })).toThrowError(/position/);
   });

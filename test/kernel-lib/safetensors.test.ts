@@ -74,15 +74,24 @@ describe("reading what the reference library wrote", () => {
 describe("writing", () => {
   it("gives the reference library's bytes for the same contents", () => {
     const types: Record<string, SafetensorsDType> = {
-      "z.f64": "F64", "a.f32": "F32", "b.bf16": "BF16", "c.f16": "F16", "d.i64": "I64", "e.i32": "I32", "f.u8": "U8",
-      "g.empty": "F32", "h.scalar": "F32",
+      "z.f64": "F64",
+      "a.f32": "F32",
+      "b.bf16": "BF16",
+      "c.f16": "F16",
+      "d.i64": "I64",
+      "e.i32": "I32",
+      "f.u8": "U8",
+      "g.empty": "F32",
+      "h.scalar": "F32",
     };
     const tensors: Record<string, TensorToWrite> = {};
     for (const [name, dtype] of Object.entries(types)) {
       tensors[name] = { dtype, shape: expectedValues[name].shape, data: expectedValues[name].values };
     }
     writeSafetensors(at("plain.safetensors"), tensors, { format: "pt" });
-    expect(fs.readFileSync(at("plain.safetensors")).equals(fs.readFileSync(path.join(fixtures, "plain.safetensors")))).toBe(true);
+    expect(
+      fs.readFileSync(at("plain.safetensors")).equals(fs.readFileSync(path.join(fixtures, "plain.safetensors"))),
+    ).toBe(true);
     const shuffled = Object.fromEntries(Object.entries(tensors).reverse());
     writeSafetensors(at("again.safetensors"), shuffled, { format: "pt" });
     expect(fs.readFileSync(at("again.safetensors")).equals(fs.readFileSync(at("plain.safetensors")))).toBe(true);
@@ -92,19 +101,30 @@ describe("writing", () => {
     const rng = random(4);
     const backing = Float32Array.from({ length: 1000 }, () => rng.normal());
     const data = backing.subarray(7, 907);
-    writeSafetensors(at("v.safetensors"), { "10": { dtype: "F32", shape: [30, 30], data }, "9": { dtype: "BF16", shape: [900], data } });
+    writeSafetensors(at("v.safetensors"), {
+      "10": { dtype: "F32", shape: [30, 30], data },
+      "9": { dtype: "BF16", shape: [900], data },
+    });
     const table = readSafetensorsHeader(at("v.safetensors"));
     expect(await readTensor(table, "10")).toEqual(Float32Array.from(data));
     const rounded = await readTensor(table, "9");
-    rounded.forEach((value, i) => expect(Math.abs(value - data[i])).toBeLessThanOrEqual(Math.abs(data[i]) * 2 ** -8));
+    for (const [i, value] of rounded.entries()) {
+      expect(Math.abs(value - data[i])).toBeLessThanOrEqual(Math.abs(data[i]) * 2 ** -8);
+    }
   });
 
   it("refuses what it cannot write, and leaves nothing behind", () => {
     const data = new Float32Array(4);
-    expect(() => writeSafetensors(at("no"), { a: { dtype: "F32", shape: [5], data } })).toThrowError(/shape of 4 values/);
+    expect(() => writeSafetensors(at("no"), { a: { dtype: "F32", shape: [5], data } })).toThrowError(
+      /shape of 4 values/,
+    );
     expect(() => writeSafetensors(at("no"), { a: { dtype: "F32", shape: [-2, -2], data } })).toThrowError(/shape/);
-    expect(() => writeSafetensors(at("no"), { a: { dtype: "F8_E4M3", shape: [4], data } })).toThrowError(/dtype to write/);
-    expect(() => writeSafetensors(at("no"), { __metadata__: { dtype: "F32", shape: [4], data } })).toThrowError(/tensor name/);
+    expect(() => writeSafetensors(at("no"), { a: { dtype: "F8_E4M3", shape: [4], data } })).toThrowError(
+      /dtype to write/,
+    );
+    expect(() => writeSafetensors(at("no"), { __metadata__: { dtype: "F32", shape: [4], data } })).toThrowError(
+      /tensor name/,
+    );
     expect(fs.readdirSync(folder).filter((name) => name.startsWith("no"))).toEqual([]);
   });
 });
@@ -154,7 +174,15 @@ describe("damage", () => {
 
   it("a header length beyond the file, the limit or 63 bits allocates nothing", () => {
     const before = process.memoryUsage().arrayBuffers;
-    for (const declared of [0n, 1n, 9n, BigInt(MAX_HEADER_BYTES), BigInt(MAX_HEADER_BYTES) + 1n, 2n ** 53n, 2n ** 64n - 1n]) {
+    for (const declared of [
+      0n,
+      1n,
+      9n,
+      BigInt(MAX_HEADER_BYTES),
+      BigInt(MAX_HEADER_BYTES) + 1n,
+      2n ** 53n,
+      2n ** 64n - 1n,
+    ]) {
       expect(codeOf(image("{}", 0, declared))).toBe("safetensors-header");
     }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1 << 20);
@@ -169,7 +197,12 @@ describe("damage", () => {
     ["half a header", '{"a":', 0, "json-syntax"],
     ["one good tensor", `{"a":${entry("F32", "[2,3]", 0, 24)}}`, 24, "accepted"],
     ["duplicate tensor", `{"a":${entry("U8", "[1]", 0, 1)},"a":${entry("U8", "[1]", 0, 1)}}`, 1, "json-duplicate-key"],
-    ["duplicate by escape", `{"a":${entry("U8", "[1]", 0, 1)},"\\u0061":${entry("U8", "[1]", 1, 2)}}`, 2, "json-duplicate-key"],
+    [
+      "duplicate by escape",
+      `{"a":${entry("U8", "[1]", 0, 1)},"\\u0061":${entry("U8", "[1]", 1, 2)}}`,
+      2,
+      "json-duplicate-key",
+    ],
     ["duplicate field", '{"a":{"dtype":"U8","dtype":"I8","shape":[1],"data_offsets":[0,1]}}', 1, "json-duplicate-key"],
     ["unknown dtype", `{"a":${entry("F4", "[2]", 0, 1)}}`, 1, "safetensors-tensor"],
     ["dtype from the prototype", `{"a":${entry("toString", "[2]", 0, 1)}}`, 1, "safetensors-tensor"],
@@ -195,7 +228,12 @@ describe("damage", () => {
     ["hole at the start", `{"a":${entry("U8", "[4]", 1, 5)}}`, 5, "safetensors-layout"],
     ["data after the last", `{"a":${entry("U8", "[4]", 0, 4)}}`, 5, "safetensors-layout"],
     ["data cut off", `{"a":${entry("U8", "[4]", 0, 4)}}`, 3, "safetensors-layout"],
-    ["empty tensors share an offset", `{"b":${entry("U8", "[0]", 4, 4)},"a":${entry("U8", "[4]", 0, 4)},"c":${entry("U8", "[2,0]", 0, 0)}}`, 4, "accepted"],
+    [
+      "empty tensors share an offset",
+      `{"b":${entry("U8", "[0]", 4, 4)},"a":${entry("U8", "[4]", 0, 4)},"c":${entry("U8", "[2,0]", 0, 0)}}`,
+      4,
+      "accepted",
+    ],
     ["metadata of numbers", '{"__metadata__":{"n":1}}', 0, "safetensors-header"],
     ["metadata a list", '{"__metadata__":["a"]}', 0, "safetensors-header"],
     ["tensor named __proto__", `{"__proto__":${entry("U8", "[1]", 0, 1)}}`, 1, "accepted"],
@@ -207,7 +245,9 @@ describe("damage", () => {
 
   it("invalid UTF-8 and a byte-order mark are refused", () => {
     expect(codeOf(image(Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), 0))).toBe("safetensors-header");
-    expect(codeOf(image(Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from("{}")]), 0))).toBe("safetensors-header");
+    expect(codeOf(image(Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from("{}")]), 0))).toBe(
+      "safetensors-header",
+    );
   });
 
   it("names the missing file", () => {

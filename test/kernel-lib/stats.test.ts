@@ -61,12 +61,16 @@ describe("rates", () => {
     for (const { k, n, level, wilson: w, clopperPearson: c } of golden.proportions) {
       const [one, other] = [wilson(k, n, level), clopperPearson(k, n, level)];
       near(one.value, k / n);
-      [one.low, one.high, other.low, other.high].forEach((end, i) => near(end, [...w, ...c][i], 1e-9));
+      const ends = [one.low, one.high, other.low, other.high];
+      for (const [i, end] of ends.entries()) near(end, [...w, ...c][i], 1e-9);
     }
   });
 
   it("Newcombe's difference agrees with statsmodels", () => {
-    for (const { counts, low_high: [low, high] } of golden.differences) {
+    for (const {
+      counts,
+      low_high: [low, high],
+    } of golden.differences) {
       const [a, b, c, d] = counts as [number, number, number, number];
       near(rateDifference(a, b, c, d).low, low, 1e-9);
       near(rateDifference(a, b, c, d).high, high, 1e-9);
@@ -78,8 +82,11 @@ describe("rates", () => {
       for (const p of [0.02, 0.1, 0.5, 0.9]) {
         let [exact, score] = [0, 0];
         for (let k = 0; k <= n; k++) {
-          const mass = Math.exp(logGamma(n + 1) - logGamma(k + 1) - logGamma(n - k + 1) + k * Math.log(p) + (n - k) * Math.log(1 - p));
-          const covers = (estimate: Estimate): boolean => (estimate.low as number) <= p && p <= (estimate.high as number);
+          const mass = Math.exp(
+            logGamma(n + 1) - logGamma(k + 1) - logGamma(n - k + 1) + k * Math.log(p) + (n - k) * Math.log(1 - p),
+          );
+          const covers = (estimate: Estimate): boolean =>
+            (estimate.low as number) <= p && p <= (estimate.high as number);
           if (covers(clopperPearson(k, n))) exact += mass;
           if (covers(wilson(k, n))) score += mass;
         }
@@ -95,7 +102,11 @@ describe("rates", () => {
     const perfect = balancedAccuracy({ hits: 30, steered: 30, falseAlarms: 0, clean: 30 });
     expect([perfect.value, perfect.high]).toEqual([1, 1]);
     expect(perfect.low).toBeLessThan(0.95);
-    expect(balancedAccuracy({ hits: 3, steered: 5, falseAlarms: 0, clean: 0 })).toMatchObject({ value: null, low: null, high: null });
+    expect(balancedAccuracy({ hits: 3, steered: 5, falseAlarms: 0, clean: 0 })).toMatchObject({
+      value: null,
+      low: null,
+      high: null,
+    });
   });
 
   it("refuses impossible counts, and gives nulls for none", () => {
@@ -144,7 +155,10 @@ describe("auroc", () => {
 
   it("is 0.5 for equal scores, 1 - itself with classes swapped, unmoved by monotone changes", () => {
     expect(auroc([1, 1, 1], [1, 1])).toMatchObject({ value: 0.5, low: null, high: null });
-    const [a, b] = [[3, 5, 1, 9], [2, 4, 4]];
+    const [a, b] = [
+      [3, 5, 1, 9],
+      [2, 4, 4],
+    ];
     expect(auroc(b, a).value).toBeCloseTo(1 - (auroc(a, b).value as number), 12);
     expect(auroc(a.map(Math.exp), b.map(Math.exp)).value).toBe(auroc(a, b).value);
     expect([...midranks([10, 20, 10, 5])]).toEqual([2.5, 4, 2.5, 1]);
@@ -165,9 +179,12 @@ describe("tests", () => {
     for (const { counts, p } of golden.mcnemar) near(mcnemar(counts[0], counts[1]).p, p);
     const { before, after, p } = golden.signFlip;
     near(signFlipTest(after, before, { random: random(1) }).p, p);
-    near(permutationTest(golden.permutation.one, golden.permutation.other, { random: random(1) }).p, golden.permutation.p);
+    near(
+      permutationTest(golden.permutation.one, golden.permutation.other, { random: random(1) }).p,
+      golden.permutation.p,
+    );
     const adjusted = benjaminiHochberg(golden.benjaminiHochberg.p);
-    adjusted.forEach((value, i) => near(value, golden.benjaminiHochberg.adjusted[i]));
+    for (const [i, value] of adjusted.entries()) near(value, golden.benjaminiHochberg.adjusted[i]);
   });
 
   it("Monte Carlo agrees with the exact count within 5 standard errors (odds of false alarm 6e-7) and never gives 0", () => {
@@ -177,7 +194,13 @@ describe("tests", () => {
     expect(sampled.method).toMatch(/Monte Carlo/);
     expect(Math.abs((sampled.p as number) - p)).toBeLessThan(5 * Math.sqrt((p * (1 - p)) / 20_000));
     const far = Array.from({ length: 30 }, () => 1);
-    expect(signFlipTest(far, far.map(() => 0), { random: random(3), samples: 500 }).p).toBe(1 / 501);
+    expect(
+      signFlipTest(
+        far,
+        far.map(() => 0),
+        { random: random(3), samples: 500 },
+      ).p,
+    ).toBe(1 / 501);
   });
 
   it("keeps group sizes: a false-positive rate of 5 % for 3 against 57 (400 null data sets, 5 sigma)", () => {
@@ -237,7 +260,11 @@ describe("means and bootstraps", () => {
     const clustered = clusterMean(values, clusters, { random: rng, samples: 500 });
     expect(clusterMean(values, clusters, { random: rng, samples: 500 })).toEqual(clustered);
     expect(JSON.stringify(rng.state())).toBe(before);
-    const naive = clusterMean(values, values.map((_, i) => i), { random: rng, samples: 500 });
+    const naive = clusterMean(
+      values,
+      values.map((_, i) => i),
+      { random: rng, samples: 500 },
+    );
     const width = (estimate: Estimate): number => (estimate.high as number) - (estimate.low as number);
     expect(width(clustered)).toBeGreaterThan(3 * width(naive));
     expect(clustered.method).toMatch(/20 clusters, 500 samples/);
@@ -265,9 +292,21 @@ describe("means and bootstraps", () => {
 
   it("says null for one cluster, no data, and statistics that are often undefined", () => {
     expect(clusterMean([1, 2], ["a", "a"], { random: random(1) })).toMatchObject({ value: 1.5, low: null, high: null });
-    expect(clusterBootstrap([], () => 0, () => 1, { random: random(1) })).toMatchObject({ value: null });
+    expect(
+      clusterBootstrap(
+        [],
+        () => 0,
+        () => 1,
+        { random: random(1) },
+      ),
+    ).toMatchObject({ value: null });
     let calls = 0;
-    const often = clusterBootstrap([1, 2, 3], (item) => item, () => (calls++ % 2 === 0 ? 1 : null), { random: random(1), samples: 50 });
+    const often = clusterBootstrap(
+      [1, 2, 3],
+      (item) => item,
+      () => (calls++ % 2 === 0 ? 1 : null),
+      { random: random(1), samples: 50 },
+    );
     expect(often).toMatchObject({ low: null, high: null });
     const pairs = pairedBootstrap([2, 3, 4], [1, 2, 3], { random: random(1), samples: 50 });
     expect([pairs.value, pairs.low, pairs.high]).toEqual([1, 1, 1]);
@@ -290,21 +329,79 @@ describe("psychometric curve", () => {
   });
 
   const at = (rows: [number, number, number][], options = {}): ReturnType<typeof fitPsychometric> =>
-    fitPsychometric(rows.map(([strength, hits, n]) => ({ strength, hits, n })), options);
+    fitPsychometric(
+      rows.map(([strength, hits, n]) => ({ strength, hits, n })),
+      options,
+    );
 
   it("does not extrapolate, does not invent slopes, and says where a jump lies", () => {
-    expect(at([[1, 0, 50], [2, 1, 50], [4, 5, 50]]).threshold).toBeNull(); // never reaches half
-    expect(at([[1, 45, 50], [2, 48, 50], [4, 50, 50]]).threshold).toBeNull(); // always above half
-    expect(at([[1, 0, 50], [2, 0, 50]]).threshold).toBeNull();
-    expect(at([[1, 40, 50], [2, 25, 50], [4, 10, 50]]).threshold).toBeNull(); // falls
-    const jump = at([[1, 0, 20], [2, 0, 20], [4, 20, 20], [8, 20, 20]]);
+    expect(
+      at([
+        [1, 0, 50],
+        [2, 1, 50],
+        [4, 5, 50],
+      ]).threshold,
+    ).toBeNull(); // never reaches half
+    expect(
+      at([
+        [1, 45, 50],
+        [2, 48, 50],
+        [4, 50, 50],
+      ]).threshold,
+    ).toBeNull(); // always above half
+    expect(
+      at([
+        [1, 0, 50],
+        [2, 0, 50],
+      ]).threshold,
+    ).toBeNull();
+    expect(
+      at([
+        [1, 40, 50],
+        [2, 25, 50],
+        [4, 10, 50],
+      ]).threshold,
+    ).toBeNull(); // falls
+    const jump = at([
+      [1, 0, 20],
+      [2, 0, 20],
+      [4, 20, 20],
+      [8, 20, 20],
+    ]);
     expect(jump.threshold).toBeNull();
     expect(jump.between?.map((x) => Math.round(x * 1e9) / 1e9)).toEqual([2, 4]);
     expect(at([[1, 3, 9]])).toMatchObject({ slope: null, threshold: null });
-    expect(at([[-1, 2, 20], [0, 10, 20], [1, 18, 20]], { scale: "linear" }).threshold).toBeCloseTo(0, 10);
-    expect(() => at([[0, 1, 2], [1, 2, 2]])).toThrowError(/strength > 0/);
-    expect(() => at([[1, 3, 2], [2, 2, 2]])).toThrowError(/hits/);
-    expect(() => at([[1, 1, 2], [2, 2, 2]], { guess: 0.6, lapse: 0.5 })).toThrowError(/guess/);
+    expect(
+      at(
+        [
+          [-1, 2, 20],
+          [0, 10, 20],
+          [1, 18, 20],
+        ],
+        { scale: "linear" },
+      ).threshold,
+    ).toBeCloseTo(0, 10);
+    expect(() =>
+      at([
+        [0, 1, 2],
+        [1, 2, 2],
+      ]),
+    ).toThrowError(/strength > 0/);
+    expect(() =>
+      at([
+        [1, 3, 2],
+        [2, 2, 2],
+      ]),
+    ).toThrowError(/hits/);
+    expect(() =>
+      at(
+        [
+          [1, 1, 2],
+          [2, 2, 2],
+        ],
+        { guess: 0.6, lapse: 0.5 },
+      ),
+    ).toThrowError(/guess/);
   });
 
   function trialsOf(seed: number, strengths: number[], threshold: number): StrengthTrial[] {
@@ -312,7 +409,11 @@ describe("psychometric curve", () => {
     return Array.from({ length: 25 }, (_, cluster) => {
       const own = Math.log(threshold) + 0.2 * rng.normal();
       return strengths.flatMap((strength) =>
-        Array.from({ length: 2 }, () => ({ strength, cluster, hit: rng.uniform() < 1 / (1 + Math.exp(-4 * (Math.log(strength) - own))) })),
+        Array.from({ length: 2 }, () => ({
+          strength,
+          cluster,
+          hit: rng.uniform() < 1 / (1 + Math.exp(-4 * (Math.log(strength) - own))),
+        })),
       );
     }).flat();
   }

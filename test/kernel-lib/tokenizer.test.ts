@@ -15,10 +15,13 @@ const content = (text: string): TextPart => ({ kind: "content", text });
 const template = (text: string): TextPart => ({ kind: "template", text });
 
 describe("encode and decode", () => {
-  it.each(golden.texts.map(({ text, ids }) => [JSON.stringify(text).slice(0, 40), text, ids] as const))("%s", (_shown, text, ids) => {
-    expect([...tokenizer.encode(text)]).toEqual(ids);
-    expect(tokenizer.decode(ids)).toBe(text.normalize("NFC"));
-  });
+  it.each(golden.texts.map(({ text, ids }) => [JSON.stringify(text).slice(0, 40), text, ids] as const))(
+    "%s",
+    (_shown, text, ids) => {
+      expect([...tokenizer.encode(text)]).toEqual(ids);
+      expect(tokenizer.decode(ids)).toBe(text.normalize("NFC"));
+    },
+  );
 
   it("never gives a control token for text that looks like one", () => {
     const controls = new Set(tokenizer.controlTokens.values());
@@ -99,8 +102,12 @@ describe("labelTokens", () => {
   });
 
   it("fails closed, saying why", () => {
-    expect(() => tokenizer.labelTokens(prefix, [" yes", " 0"])).toThrowError(/Expected one token for label " 0" .* received 2 \(" ", "0"\)/);
-    expect(() => tokenizer.labelTokens("The answer is ", [" yes"])).toThrowError(expect.objectContaining({ code: "trailing-space" }));
+    expect(() => tokenizer.labelTokens(prefix, [" yes", " 0"])).toThrowError(
+      /Expected one token for label " 0" .* received 2 \(" ", "0"\)/,
+    );
+    expect(() => tokenizer.labelTokens("The answer is ", [" yes"])).toThrowError(
+      expect.objectContaining({ code: "trailing-space" }),
+    );
     expect(() => tokenizer.labelTokens(prefix, ["yes"])).toThrowError(/label "yes"/); // "isyes" is not "is" + "yes" here
     expect(() => tokenizer.labelTokens(prefix, [" yes", " yes"])).toThrowError(/different tokens/);
     expect(() => tokenizer.labelTokens(prefix, [""])).toThrowError(/received 0/);
@@ -123,7 +130,9 @@ describe("parseTokenizer", () => {
   });
 
   it("names the missing file and broken JSON", () => {
-    expect(() => loadTokenizer(path.join(fixtures, "nowhere"))).toThrowError(expect.objectContaining({ code: "tokenizer-missing" }));
+    expect(() => loadTokenizer(path.join(fixtures, "nowhere"))).toThrowError(
+      expect.objectContaining({ code: "tokenizer-missing" }),
+    );
     expect(() => parseTokenizer("{")).toThrowError(/valid JSON/);
   });
 });

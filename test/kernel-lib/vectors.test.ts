@@ -49,7 +49,9 @@ describe("contrast", () => {
     const { direction, norm: length } = contrastDirection(positive, negative);
     expect(length).toBeCloseTo(5, 12);
     expect([...direction].map((value) => Math.round(value * 1e6) / 1e6)).toEqual([0.6, 0, -0.8]);
-    expect(contrastDirection(negative, positive).direction).toEqual(direction.map((value) => (value === 0 ? 0 : -value)));
+    expect(contrastDirection(negative, positive).direction).toEqual(
+      direction.map((value) => (value === 0 ? 0 : -value)),
+    );
     const shift = (states: Float32Array[]): Float32Array[] => states.map((state) => state.map((value) => value + 2));
     expect(contrastDirection(shift(positive), shift(negative)).direction).toEqual(direction);
   });
@@ -70,7 +72,12 @@ describe("contrast", () => {
     expect(() => normalise([Number.NaN, 1])).toThrowError(/finite/);
     expect(() => dot([1], [1, 2])).toThrowError(/components/);
     expect(meanNorm([])).toBeNull();
-    expect(meanNorm([[3, 4], [0, 1]])).toBe(3);
+    expect(
+      meanNorm([
+        [3, 4],
+        [0, 1],
+      ]),
+    ).toBe(3);
   });
 });
 
@@ -91,7 +98,13 @@ describe("matchedRandom", () => {
 
 describe("direction files", () => {
   it("come back whole, and byte for byte the same", async () => {
-    const set = { ...randomDirectionSet(5, 16, 9), norms: [1, 2, 3, 4, 5.5], layer: 5, modelHash: "ab", method: "contrast" };
+    const set = {
+      ...randomDirectionSet(5, 16, 9),
+      norms: [1, 2, 3, 4, 5.5],
+      layer: 5,
+      modelHash: "ab",
+      method: "contrast",
+    };
     saveDirections(at("a.safetensors"), set);
     saveDirections(at("b.safetensors"), set);
     expect(fs.readFileSync(at("a.safetensors")).equals(fs.readFileSync(at("b.safetensors")))).toBe(true);
@@ -106,7 +119,10 @@ describe("direction files", () => {
     writeSafetensors(at("foreign.safetensors"), { vectors: { dtype: "F32", shape: [2, 2], data: [3, 4, 0, 2] } });
     const set = await loadDirections(at("foreign.safetensors"));
     expect(set).toMatchObject({ names: ["vector-0", "vector-1"], norms: [5, 2], method: null, seed: null });
-    expect(set.directions.map((direction) => [...direction])).toEqual([[Math.fround(0.6), Math.fround(0.8)], [0, 1]]);
+    expect(set.directions.map((direction) => [...direction])).toEqual([
+      [Math.fround(0.6), Math.fround(0.8)],
+      [0, 1],
+    ]);
   });
 
   it("are refused when they do not hold directions", async () => {
@@ -118,11 +134,19 @@ describe("direction files", () => {
     await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(/vectors\[1\]/);
     write([1, 2], [1, 0], { norms: { dtype: "F32", shape: [2], data: [1, 1] } });
     await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(/norms/);
-    writeSafetensors(at("bad.safetensors"), { vectors: { dtype: "F32", shape: [1, 2], data: [1, 0] } }, { format: "steerlab-vectors-1", origin: '{"names":[]}' });
-    await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(expect.objectContaining({ code: "vector-origin" }));
+    writeSafetensors(
+      at("bad.safetensors"),
+      { vectors: { dtype: "F32", shape: [1, 2], data: [1, 0] } },
+      { format: "steerlab-vectors-1", origin: '{"names":[]}' },
+    );
+    await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(
+      expect.objectContaining({ code: "vector-origin" }),
+    );
     const set = randomDirectionSet(2, 4, 1);
     expect(() => saveDirections(at("x"), { ...set, names: ["a", "a"] })).toThrowError(/different names/);
     expect(() => saveDirections(at("x"), { ...set, norms: [1] })).toThrowError(/2 norms/);
-    expect(() => saveDirections(at("x"), { ...set, directions: [set.directions[0], set.directions[1].map((v) => 2 * v)] })).toThrowError(/unit length/);
+    expect(() =>
+      saveDirections(at("x"), { ...set, directions: [set.directions[0], set.directions[1].map((v) => 2 * v)] }),
+    ).toThrowError(/unit length/);
   });
 });

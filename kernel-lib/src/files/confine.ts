@@ -51,7 +51,10 @@ export function confinePath(
   } catch {
     return refuse("It is a link that leads nowhere.");
   }
-  const homes = [realRoot, ...(options.linksMayLeaveTo ?? []).filter((home) => fs.existsSync(home)).map((home) => fs.realpathSync(home))];
+  const homes = [
+    realRoot,
+    ...(options.linksMayLeaveTo ?? []).filter((home) => fs.existsSync(home)).map((home) => fs.realpathSync(home)),
+  ];
   if (!homes.some((home) => isWithin(real, home))) refuse("A link leads out of the folder.");
   return target;
 }

@@ -78,7 +78,8 @@ function walkJson(
       if (atKey) onKey(JSON.parse(token) as string, stack[stack.length - 1] as Set<string>);
       atKey = false;
     } else if (first !== ":") onNumber(token);
-    if (stack.length > MAX_DEPTH) throw new DataError("json-depth", `Expected at most ${MAX_DEPTH} nested levels in ${name}.`);
+    if (stack.length > MAX_DEPTH)
+      throw new DataError("json-depth", `Expected at most ${MAX_DEPTH} nested levels in ${name}.`);
   }
 }
 

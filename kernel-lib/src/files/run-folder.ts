@@ -45,7 +45,12 @@ export function runStamp(time: Date): string {
 
 /** Lower-case letters, digits and single hyphens from any text; "run" if nothing is left. */
 export function slugify(text: string): string {
-  const slug = text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 48).replace(/-+$/, "");
+  const slug = text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "")
+    .slice(0, 48)
+    .replace(/-+$/, "");
   return slug === "" ? "run" : slug;
 }
 
@@ -63,7 +68,8 @@ export function slugify(text: string): string {
  */
 export function createRunFolder(options: { root: string; slug: string; seed: number; time: Date }): RunFolder {
   const { root, slug, seed, time } = options;
-  if (!SLUG.test(slug)) throw new InputError("run-slug", expected("lower-case letters, digits and hyphens", "slug", slug));
+  if (!SLUG.test(slug))
+    throw new InputError("run-slug", expected("lower-case letters, digits and hyphens", "slug", slug));
   if (!Number.isSafeInteger(seed) || seed < 0) throw new InputError("seed", expected("an integer >= 0", "seed", seed));
   fs.mkdirSync(root, { recursive: true });
   for (let second = 0; second < 60; second++) {
@@ -75,7 +81,10 @@ export function createRunFolder(options: { root: string; slug: string; seed: num
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     }
   }
-  throw new DataError("run-folder-taken", `Expected a free run name for ${slug} in ${root} but 60 seconds of names are taken.`);
+  throw new DataError(
+    "run-folder-taken",
+    `Expected a free run name for ${slug} in ${root} but 60 seconds of names are taken.`,
+  );
 }
 
 /**
@@ -93,8 +102,13 @@ export function openRunFolder(folder: string): RunFolder {
 /** All run folders below `root`, oldest first; other entries are passed over. An absent root holds no runs. */
 export function listRunFolders(root: string): RunFolder[] {
   if (!fs.existsSync(root)) return [];
-  const names = fs.readdirSync(root, { withFileTypes: true }).filter((entry) => entry.isDirectory() && RUN_ID.test(entry.name));
-  return names.map((entry) => entry.name).sort().map((name) => folderAt(path.resolve(root, name)));
+  const names = fs
+    .readdirSync(root, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && RUN_ID.test(entry.name));
+  return names
+    .map((entry) => entry.name)
+    .sort()
+    .map((name) => folderAt(path.resolve(root, name)));
 }
 
 function folderAt(folder: string): RunFolder {

@@ -35,7 +35,14 @@ const ATTEMPTS = 5;
  * @param pathname address of the file below the endpoint
  * @throws DataError "hub-checksum", "hub-response", "hub-access", "hub-not-found", "hub-network"; AbortedError (what came is kept)
  */
-export async function fetchBlob(hub: HubEnvironment, pathname: string, repo: string, blobs: string, file: RemoteFile, options: BlobOptions): Promise<string> {
+export async function fetchBlob(
+  hub: HubEnvironment,
+  pathname: string,
+  repo: string,
+  blobs: string,
+  file: RemoteFile,
+  options: BlobOptions,
+): Promise<string> {
   const target = path.join(blobs, file.etag);
   const finished = (): boolean => fs.statSync(target, { throwIfNoEntry: false })?.size === file.size;
   if (finished()) return target;
@@ -57,7 +64,14 @@ export async function fetchBlob(hub: HubEnvironment, pathname: string, repo: str
 }
 
 /** One attempt: continue the incomplete file, then prove and name it. */
-async function fetchOnce(hub: HubEnvironment, pathname: string, purpose: RequestPurpose, target: string, file: RemoteFile, options: BlobOptions): Promise<void> {
+async function fetchOnce(
+  hub: HubEnvironment,
+  pathname: string,
+  purpose: RequestPurpose,
+  target: string,
+  file: RemoteFile,
+  options: BlobOptions,
+): Promise<void> {
   const incomplete = `${target}.incomplete`;
   let have = fs.statSync(incomplete, { throwIfNoEntry: false })?.size ?? 0;
   if (have > file.size) {
@@ -65,18 +79,34 @@ async function fetchOnce(hub: HubEnvironment, pathname: string, purpose: Request
     have = 0;
   }
   const hash = checksum(file);
-  if (have < file.size || file.size === 0) have = await receive(hub, pathname, purpose, incomplete, have, file, options);
-  if (have < file.size) throw new TransientHubError("hub-network", `Expected ${file.size} bytes of ${purpose.what} but the connection ended after ${have}.`);
+  if (have < file.size || file.size === 0)
+    have = await receive(hub, pathname, purpose, incomplete, have, file, options);
+  if (have < file.size)
+    throw new TransientHubError(
+      "hub-network",
+      `Expected ${file.size} bytes of ${purpose.what} but the connection ended after ${have}.`,
+    );
   for await (const piece of fs.createReadStream(incomplete, { highWaterMark: 1 << 20 })) hash?.update(piece as Buffer);
   if (hash !== null && hash.digest("hex") !== file.etag) {
     fs.rmSync(incomplete);
-    throw new TransientHubError("hub-checksum", `Expected ${purpose.what} of ${purpose.repo} with checksum ${file.etag.slice(0, 12)} but received other bytes. The download was thrown away.`);
+    throw new TransientHubError(
+      "hub-checksum",
+      `Expected ${purpose.what} of ${purpose.repo} with checksum ${file.etag.slice(0, 12)} but received other bytes. The download was thrown away.`,
+    );
   }
   fs.renameSync(incomplete, target);
 }
 
 /** Appends the missing bytes; returns how many the file then has. */
-async function receive(hub: HubEnvironment, pathname: string, purpose: RequestPurpose, incomplete: string, have: number, file: RemoteFile, options: BlobOptions): Promise<number> {
+async function receive(
+  hub: HubEnvironment,
+  pathname: string,
+  purpose: RequestPurpose,
+  incomplete: string,
+  have: number,
+  file: RemoteFile,
+  options: BlobOptions,
+): Promise<number> {
   const headers: Record<string, string> = have > 0 ? { range: `bytes=${have}-` } : {};
   const response = await hubFetch(hub, pathname, purpose, { headers, signal: options.signal });
   const resumed = response.status === 206;
@@ -98,7 +128,10 @@ async function receive(hub: HubEnvironment, pathname: string, purpose: RequestPu
   } catch (cause) {
     if (options.signal?.aborted === true) throw new AbortedError();
     if (cause instanceof DataError) throw cause;
-    throw new TransientHubError("hub-network", `Expected ${file.size} bytes of ${purpose.what} but the connection broke after ${done}.`);
+    throw new TransientHubError(
+      "hub-network",
+      `Expected ${file.size} bytes of ${purpose.what} but the connection broke after ${done}.`,
+    );
   } finally {
     await handle.close();
   }

@@ -34,25 +34,46 @@ export interface HubRequest {
  * @throws DataError "hub-access" (401, 403), "hub-not-found" (404), "hub-response"; TransientHubError "hub-network";
  *   AbortedError
  */
-export async function hubFetch(hub: HubEnvironment, pathname: string, purpose: RequestPurpose, request: HubRequest = {}): Promise<Response> {
+export async function hubFetch(
+  hub: HubEnvironment,
+  pathname: string,
+  purpose: RequestPurpose,
+  request: HubRequest = {},
+): Promise<Response> {
   const home = new URL(hub.endpoint);
   let address = new URL(hub.endpoint + pathname);
   for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
-    const headers: Record<string, string> = { "user-agent": "steerlab", "accept-encoding": "identity", ...request.headers };
+    const headers: Record<string, string> = {
+      "user-agent": "steerlab",
+      "accept-encoding": "identity",
+      ...request.headers,
+    };
     if (address.origin === home.origin && hub.token !== null) headers.authorization = `Bearer ${hub.token}`;
     let response: Response;
     try {
-      response = await fetch(withoutLogin(address), { method: request.method ?? "GET", headers, redirect: "manual", signal: request.signal });
+      response = await fetch(withoutLogin(address), {
+        method: request.method ?? "GET",
+        headers,
+        redirect: "manual",
+        signal: request.signal,
+      });
     } catch (cause) {
       if (request.signal?.aborted === true) throw new AbortedError();
-      const why = scrubSecrets(String((cause as { cause?: { code?: string } }).cause?.code ?? (cause as Error).message), [hub.token]);
-      throw new TransientHubError("hub-network", `Expected an answer from ${home.host} for ${purpose.what} of ${purpose.repo} but the connection failed (${why}). Check the network, or set HF_HUB_OFFLINE=1 to use the cache.`);
+      const why = scrubSecrets(
+        String((cause as { cause?: { code?: string } }).cause?.code ?? (cause as Error).message),
+        [hub.token],
+      );
+      throw new TransientHubError(
+        "hub-network",
+        `Expected an answer from ${home.host} for ${purpose.what} of ${purpose.repo} but the connection failed (${why}). Check the network, or set HF_HUB_OFFLINE=1 to use the cache.`,
+      );
     }
     const location = response.headers.get("location");
     if (response.status < 300 || response.status > 399 || location === null) return checked(response, hub, purpose);
     const target = new URL(location, address);
     if (target.origin !== home.origin && request.followAway === false) return response;
-    if (address.protocol === "https:" && target.protocol !== "https:") throw responseError(purpose, "a secure redirect", "one to plain http");
+    if (address.protocol === "https:" && target.protocol !== "https:")
+      throw responseError(purpose, "a secure redirect", "one to plain http");
     await response.body?.cancel();
     address = target;
   }
@@ -73,17 +94,33 @@ async function checked(response: Response, hub: HubEnvironment, purpose: Request
   const { repo, what } = purpose;
   const status = response.status;
   if (status === 401 || status === 403) {
-    const remedy = hub.token === null ? "Set HF_TOKEN if the repository is private or gated." : "The token in use has no access; accept the licence on the hub or use another token.";
-    throw new DataError("hub-access", `Expected access to ${what} of ${repo} but the hub refused (${status}). ${remedy}`);
+    const remedy =
+      hub.token === null
+        ? "Set HF_TOKEN if the repository is private or gated."
+        : "The token in use has no access; accept the licence on the hub or use another token.";
+    throw new DataError(
+      "hub-access",
+      `Expected access to ${what} of ${repo} but the hub refused (${status}). ${remedy}`,
+    );
   }
-  if (status === 404) throw new DataError("hub-not-found", `Expected ${what} of ${repo} on the hub but it is not there (404). Check the name and revision.`);
+  if (status === 404)
+    throw new DataError(
+      "hub-not-found",
+      `Expected ${what} of ${repo} on the hub but it is not there (404). Check the name and revision.`,
+    );
   if (status === 429 || status >= 500) {
-    throw new TransientHubError("hub-network", `Expected ${what} of ${repo} but the hub answered ${status}. Try again later.`);
+    throw new TransientHubError(
+      "hub-network",
+      `Expected ${what} of ${repo} but the hub answered ${status}. Try again later.`,
+    );
   }
   throw responseError(purpose, "an answer of 200", String(status));
 }
 
 /** "hub-response": the server spoke, but not as a hub does. */
 export function responseError(purpose: RequestPurpose, what: string, received: string): SteerlabError {
-  return new DataError("hub-response", `Expected ${what} for ${purpose.what} of ${purpose.repo} but received ${received}.`);
+  return new DataError(
+    "hub-response",
+    `Expected ${what} for ${purpose.what} of ${purpose.repo} but received ${received}.`,
+  );
 }

@@ -21,13 +21,19 @@ export interface HubEnvironment {
 /** Reads the settings from `env`. @throws InputError "hub-endpoint" if HF_ENDPOINT is not an http(s) address */
 export function hubEnvironment(env: NodeJS.ProcessEnv = process.env): HubEnvironment {
   const home = set(env.HOME) ?? os.homedir();
-  const hfHome = expand(set(env.HF_HOME) ?? path.join(set(env.XDG_CACHE_HOME) ?? path.join(home, ".cache"), "huggingface"), home);
+  const hfHome = expand(
+    set(env.HF_HOME) ?? path.join(set(env.XDG_CACHE_HOME) ?? path.join(home, ".cache"), "huggingface"),
+    home,
+  );
   const cache = expand(set(env.HF_HUB_CACHE) ?? set(env.HUGGINGFACE_HUB_CACHE) ?? path.join(hfHome, "hub"), home);
   const endpoint = (set(env.HF_ENDPOINT) ?? "https://huggingface.co").replace(/\/+$/, "");
   if (!isAddress(endpoint)) {
     throw new InputError("hub-endpoint", expected("an http(s) address", "HF_ENDPOINT", "something else"));
   }
-  const token = set(env.HF_TOKEN) ?? set(env.HUGGING_FACE_HUB_TOKEN) ?? fileText(set(env.HF_TOKEN_PATH) ?? path.join(hfHome, "token"));
+  const token =
+    set(env.HF_TOKEN) ??
+    set(env.HUGGING_FACE_HUB_TOKEN) ??
+    fileText(set(env.HF_TOKEN_PATH) ?? path.join(hfHome, "token"));
   return { cache, endpoint, token, offline: /^(1|true|yes|on)$/i.test(set(env.HF_HUB_OFFLINE) ?? "") };
 }
 

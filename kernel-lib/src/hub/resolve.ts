@@ -83,9 +83,18 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
   const cached = cachedSnapshot(store, revision, kind);
   if (cached !== null && (options.refresh !== true || hub.offline)) return cached;
   if (hub.offline) {
-    throw new DataError("hub-offline", `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on.`);
+    throw new DataError(
+      "hub-offline",
+      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on.`,
+    );
   }
-  return download(hub, repo, revision, store, kind, options);
+  try {
+    return await download(hub, repo, revision, store, kind, options);
+  } catch (error) {
+    // A mistyped folder looks like a hub name: say that it was looked for.
+    const unreachable = error instanceof DataError && ["hub-network", "hub-not-found", "hub-access"].includes(error.code);
+    throw unreachable ? new DataError(error.code, `${error.message} There is no folder ${name} on this machine either.`, { cause: error }) : error;
+  }
 }
 
 /** The snapshot that a revision stands for, if every file that is read is there. */
@@ -114,7 +123,14 @@ function shardsOf(indexText: string): string[] | null {
   }
 }
 
-async function download(hub: HubEnvironment, repo: string, revision: string, store: string, kind: RepoKind, options: ResolveOptions): Promise<string> {
+async function download(
+  hub: HubEnvironment,
+  repo: string,
+  revision: string,
+  store: string,
+  kind: RepoKind,
+  options: ResolveOptions,
+): Promise<string> {
   const purpose: RequestPurpose = { repo, what: `revision ${revision}` };
   const listing = `/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`;
   const response = await hubFetch(hub, listing, purpose, { signal: options.signal });
@@ -145,7 +161,10 @@ async function download(hub: HubEnvironment, repo: string, revision: string, sto
 }
 
 function missing(repo: string, kind: RepoKind, file: string): DataError {
-  return new DataError("hub-files", `Expected ${file} in ${repo} but the repository has none. It is not a ${kind.noun} that can be read here.`);
+  return new DataError(
+    "hub-files",
+    `Expected ${file} in ${repo} but the repository has none. It is not a ${kind.noun} that can be read here.`,
+  );
 }
 
 interface ListedFile {
@@ -166,7 +185,12 @@ function parseListing(text: string, purpose: RequestPurpose): { commit: string; 
     throw responseError(purpose, "a commit and a list of files", "neither");
   }
   const files = new Map<string, ListedFile>();
-  for (const item of answer.siblings as { rfilename?: unknown; size?: unknown; blobId?: unknown; lfs?: { sha256?: unknown; size?: unknown } | null }[]) {
+  for (const item of answer.siblings as {
+    rfilename?: unknown;
+    size?: unknown;
+    blobId?: unknown;
+    lfs?: { sha256?: unknown; size?: unknown } | null;
+  }[]) {
     if (typeof item?.rfilename !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(item.rfilename)) continue;
     const size = item.lfs?.size ?? item.size;
     const etag = item.lfs?.sha256 ?? item.blobId;
@@ -179,16 +203,28 @@ function parseListing(text: string, purpose: RequestPurpose): { commit: string; 
   return { commit: answer.sha, files };
 }
 
-const filePath = (repo: string, commit: string, name: string): string => `/${repo}/resolve/${commit}/${encodeURIComponent(name)}`;
+const filePath = (repo: string, commit: string, name: string): string =>
+  `/${repo}/resolve/${commit}/${encodeURIComponent(name)}`;
 
 /** Size and tag of a file; a mirror whose listing lacks them is asked for the file's headers. */
-async function describe(hub: HubEnvironment, repo: string, commit: string, file: ListedFile, options: ResolveOptions): Promise<RemoteFile> {
+async function describe(
+  hub: HubEnvironment,
+  repo: string,
+  commit: string,
+  file: ListedFile,
+  options: ResolveOptions,
+): Promise<RemoteFile> {
   if (file.size !== null && file.etag !== null) return { name: file.name, size: file.size, etag: file.etag };
   const purpose: RequestPurpose = { repo, what: file.name };
-  const { headers } = await hubFetch(hub, filePath(repo, commit, file.name), purpose, { method: "HEAD", followAway: false, signal: options.signal });
+  const { headers } = await hubFetch(hub, filePath(repo, commit, file.name), purpose, {
+    method: "HEAD",
+    followAway: false,
+    signal: options.signal,
+  });
   const etag = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^W\//, "").replace(/"/g, "");
   const size = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? Number.NaN);
-  if (!/^[A-Za-z0-9_-]{1,128}$/.test(etag) || !Number.isSafeInteger(size)) throw responseError(purpose, "an etag and a size", "neither");
+  if (!/^[A-Za-z0-9_-]{1,128}$/.test(etag) || !Number.isSafeInteger(size))
+    throw responseError(purpose, "an etag and a size", "neither");
   return { name: file.name, size, etag };
 }
 
@@ -201,11 +237,21 @@ function checkSpace(store: string, files: readonly RemoteFile[]): void {
   const free = bavail * bsize;
   if (needed > free) {
     const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
-    throw new DeviceError("disk-space", `Expected ${gigabytes(needed)} of free disk in ${store} but there are ${gigabytes(free)}. Set HF_HUB_CACHE to a larger disk.`);
+    throw new DeviceError(
+      "disk-space",
+      `Expected ${gigabytes(needed)} of free disk in ${store} but there are ${gigabytes(free)}. Set HF_HUB_CACHE to a larger disk.`,
+    );
   }
 }
 
-async function fetchFiles(hub: HubEnvironment, repo: string, commit: string, store: string, files: readonly RemoteFile[], options: ResolveOptions): Promise<void> {
+async function fetchFiles(
+  hub: HubEnvironment,
+  repo: string,
+  commit: string,
+  store: string,
+  files: readonly RemoteFile[],
+  options: ResolveOptions,
+): Promise<void> {
   const total = files.reduce((sum, file) => sum + file.size, 0);
   let before = 0;
   for (const file of files) {

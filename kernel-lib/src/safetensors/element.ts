@@ -166,10 +166,17 @@ export function decodeFloat32(bytes: Uint8Array, dtype: SafetensorsDType, out: F
  * @returns new bytes, or a view of `values` where they already have that form
  * @throws InputError "dtype-write" for element types that are only read
  */
-export function encodeElements(values: ArrayLike<number>, start: number, end: number, dtype: SafetensorsDType): Uint8Array {
+export function encodeElements(
+  values: ArrayLike<number>,
+  start: number,
+  end: number,
+  dtype: SafetensorsDType,
+): Uint8Array {
   const size = BYTES[dtype];
-  const asIs = (values instanceof Float32Array && dtype === "F32") || (values instanceof Float64Array && dtype === "F64");
-  if (asIs && LITTLE_ENDIAN_HOST) return new Uint8Array(values.buffer, values.byteOffset + start * size, (end - start) * size);
+  const asIs =
+    (values instanceof Float32Array && dtype === "F32") || (values instanceof Float64Array && dtype === "F64");
+  if (asIs && LITTLE_ENDIAN_HOST)
+    return new Uint8Array(values.buffer, values.byteOffset + start * size, (end - start) * size);
   const bytes = new Uint8Array((end - start) * size);
   const view = new DataView(bytes.buffer);
   const write = writerOf(dtype, view);
@@ -179,13 +186,20 @@ export function encodeElements(values: ArrayLike<number>, start: number, end: nu
 
 function writerOf(dtype: SafetensorsDType, view: DataView): (at: number, value: number) => void {
   switch (dtype) {
-    case "F32": return (at, value) => view.setFloat32(at, value, true);
-    case "F64": return (at, value) => view.setFloat64(at, value, true);
-    case "BF16": return (at, value) => view.setUint16(at, floatToBfloat(value), true);
-    case "F16": return (at, value) => view.setUint16(at, floatToHalf(value), true);
-    case "I32": return (at, value) => view.setInt32(at, value, true);
-    case "I64": return (at, value) => view.setBigInt64(at, BigInt(value), true);
-    case "U8": return (at, value) => view.setUint8(at, value);
+    case "F32":
+      return (at, value) => view.setFloat32(at, value, true);
+    case "F64":
+      return (at, value) => view.setFloat64(at, value, true);
+    case "BF16":
+      return (at, value) => view.setUint16(at, floatToBfloat(value), true);
+    case "F16":
+      return (at, value) => view.setUint16(at, floatToHalf(value), true);
+    case "I32":
+      return (at, value) => view.setInt32(at, value, true);
+    case "I64":
+      return (at, value) => view.setBigInt64(at, BigInt(value), true);
+    case "U8":
+      return (at, value) => view.setUint8(at, value);
     default:
       throw new InputError("dtype-write", expected("F64, F32, F16, BF16, I64, I32 or U8", "dtype to write", dtype));
   }

@@ -70,9 +70,15 @@ export function readSafetensorsHeader(file: string): SafetensorsTable {
 }
 
 function checkedHeaderLength(declared: bigint, fileBytes: number, file: string): number {
-  if (declared > BigInt(MAX_HEADER_BYTES)) throw headerError(file, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${declared}`);
+  if (declared > BigInt(MAX_HEADER_BYTES))
+    throw headerError(file, `a header of at most ${MAX_HEADER_BYTES} bytes`, `${declared}`);
   if (declared > BigInt(fileBytes - 8)) {
-    throw headerError(file, `a header within the file's ${fileBytes} bytes`, `length ${declared}`, "The file may be cut off.");
+    throw headerError(
+      file,
+      `a header within the file's ${fileBytes} bytes`,
+      `length ${declared}`,
+      "The file may be cut off.",
+    );
   }
   if (declared < 2n) throw headerError(file, "a header of at least 2 bytes", `length ${declared}`);
   return Number(declared);
@@ -126,13 +132,15 @@ function checkedEntry(name: string, value: unknown, dataStart: number, file: str
   const size = typeof dtype === "string" ? elementBytes(dtype) : null;
   if (size === null) return refuse(`a dtype of ${elementTypes().join(", ")}`, dtype);
   if (!isNumberList(shape)) return refuse("a shape of whole numbers", shape);
-  if (!isNumberList(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) return refuse("data_offsets [start, end]", offsets);
+  if (!isNumberList(offsets) || offsets.length !== 2 || offsets[0] > offsets[1])
+    return refuse("data_offsets [start, end]", offsets);
   let byteLength = size;
   for (const dimension of shape) {
     byteLength *= dimension;
     if (!Number.isSafeInteger(byteLength)) refuse("a shape whose byte count stays below 2^53", shape);
   }
-  if (offsets[1] - offsets[0] !== byteLength) refuse(`data_offsets that span ${byteLength} bytes (${dtype} x shape)`, offsets);
+  if (offsets[1] - offsets[0] !== byteLength)
+    refuse(`data_offsets that span ${byteLength} bytes (${dtype} x shape)`, offsets);
   return { name, dtype: dtype as SafetensorsDType, shape, byteOffset: dataStart + offsets[0], byteLength };
 }
 
@@ -170,5 +178,8 @@ function isNumberList(value: unknown): value is number[] {
 }
 
 function headerError(file: string, what: string, received: string, remedy = ""): DataError {
-  return new DataError("safetensors-header", `Expected ${what} in ${file} but received ${received}.${remedy === "" ? "" : ` ${remedy}`}`);
+  return new DataError(
+    "safetensors-header",
+    `Expected ${what} in ${file} but received ${received}.${remedy === "" ? "" : ` ${remedy}`}`,
+  );
 }

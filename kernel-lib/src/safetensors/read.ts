@@ -31,7 +31,10 @@ export async function streamTensorBytes(
       for (let done = 0; done < wanted; ) {
         const { bytesRead } = await handle.read(piece, done, wanted - done, entry.byteOffset + at + done);
         if (bytesRead === 0) {
-          throw new DataError("safetensors-layout", `Expected all bytes of ${JSON.stringify(entry.name)} in ${file} but the file became shorter.`);
+          throw new DataError(
+            "safetensors-layout",
+            `Expected all bytes of ${JSON.stringify(entry.name)} in ${file} but the file became shorter.`,
+          );
         }
         done += bytesRead;
       }
@@ -87,5 +90,8 @@ export function tensorEntry(table: SafetensorsTable, name: string): SafetensorsE
   if (entry !== undefined) return entry;
   const names = [...table.tensors.keys()];
   const shown = names.slice(0, 5).join(", ") + (names.length > 5 ? ", ..." : "");
-  throw new DataError("tensor-missing", `Expected tensor ${JSON.stringify(name)} in ${table.file} but it holds ${names.length}: ${shown}.`);
+  throw new DataError(
+    "tensor-missing",
+    `Expected tensor ${JSON.stringify(name)} in ${table.file} but it holds ${names.length}: ${shown}.`,
+  );
 }

@@ -70,10 +70,15 @@ function orderedNames(tensors: Record<string, TensorToWrite>): string[] {
   return Object.keys(tensors).sort((a, b) => rank(b) - rank(a) || (a < b ? -1 : 1));
 }
 
-function headerBytes(names: string[], tensors: Record<string, TensorToWrite>, metadata: Record<string, string>): Uint8Array {
+function headerBytes(
+  names: string[],
+  tensors: Record<string, TensorToWrite>,
+  metadata: Record<string, string>,
+): Uint8Array {
   const root: [string, unknown][] = [];
   const metadataKeys = Object.keys(metadata).sort();
-  if (metadataKeys.length > 0) root.push(["__metadata__", Object.fromEntries(metadataKeys.map((key) => [key, metadata[key]]))]);
+  if (metadataKeys.length > 0)
+    root.push(["__metadata__", Object.fromEntries(metadataKeys.map((key) => [key, metadata[key]]))]);
   let end = 0;
   for (const name of names) {
     const { dtype, shape, data } = tensors[name];

@@ -57,7 +57,13 @@ export function auroc(steered: ArrayLike<number>, clean: ArrayLike<number>, leve
   if (variance === 0) {
     const smaller = Math.min(m, k);
     const { low, high } = wilson(Math.round(value * smaller), smaller, level);
-    return { value, n, low: value === 1 || value === 0 ? low : null, high: value === 1 || value === 0 ? high : null, method: `Wilson ${percent(level)} on the smaller class (DeLong variance is 0)` };
+    return {
+      value,
+      n,
+      low: value === 1 || value === 0 ? low : null,
+      high: value === 1 || value === 0 ? high : null,
+      method: `Wilson ${percent(level)} on the smaller class (DeLong variance is 0)`,
+    };
   }
   const half = normalQuantile((1 + level) / 2) * Math.sqrt(variance);
   return { value, n, low: Math.max(0, value - half), high: Math.min(1, value + half), method };

@@ -32,9 +32,13 @@ export function sortedQuantile(sorted: ArrayLike<number>, p: number): number {
 }
 
 /** Middle `level` of resampled values; an end that is infinite or too often undefined is null. */
-export function percentileInterval(values: readonly (number | null)[], level: number): { low: number | null; high: number | null } {
+export function percentileInterval(
+  values: readonly (number | null)[],
+  level: number,
+): { low: number | null; high: number | null } {
   const known = values.filter((value): value is number => value !== null && !Number.isNaN(value)).sort((a, b) => a - b);
-  if (known.length === 0 || values.length - known.length > MAX_UNDEFINED * values.length) return { low: null, high: null };
+  if (known.length === 0 || values.length - known.length > MAX_UNDEFINED * values.length)
+    return { low: null, high: null };
   const end = (p: number): number | null => {
     const value = sortedQuantile(known, p);
     return Number.isFinite(value) ? value : null;
@@ -74,7 +78,8 @@ export function clusterBootstrap<T>(
 ): Estimate {
   const { samples = 2000, level = DEFAULT_LEVEL } = options;
   checkLevel(level);
-  if (!Number.isInteger(samples) || samples < 1) throw new InputError("samples", expected("an integer >= 1", "samples", samples));
+  if (!Number.isInteger(samples) || samples < 1)
+    throw new InputError("samples", expected("an integer >= 1", "samples", samples));
   const clusters = groups(items, clusterOf);
   const method = `cluster bootstrap ${percent(level)}, ${clusters.length} clusters, ${samples} samples, percentile`;
   const value = items.length === 0 ? null : statistic(items);
@@ -83,7 +88,8 @@ export function clusterBootstrap<T>(
   const values: (number | null)[] = [];
   for (let s = 0; s < samples; s++) {
     const sample: T[] = [];
-    for (let c = 0; c < clusters.length; c++) for (const item of clusters[stream.integer(clusters.length)]) sample.push(item);
+    for (let c = 0; c < clusters.length; c++)
+      for (const item of clusters[stream.integer(clusters.length)]) sample.push(item);
     values.push(statistic(sample));
   }
   return { value, n: items.length, ...percentileInterval(values, level), method };
@@ -97,7 +103,11 @@ const average = (values: readonly number[]): number => values.reduce((sum, value
  * @param clusters one label per value
  * @throws InputError "not-finite", "unpaired", "samples", "level"
  */
-export function clusterMean(values: readonly number[], clusters: readonly (string | number)[], options: BootstrapOptions): Estimate {
+export function clusterMean(
+  values: readonly number[],
+  clusters: readonly (string | number)[],
+  options: BootstrapOptions,
+): Estimate {
   checkSeries("values", values, clusters);
   return clusterBootstrap(values, (_value, i) => clusters[i], average, options);
 }

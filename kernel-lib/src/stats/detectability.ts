@@ -34,9 +34,12 @@ function zVariance(rate: number, n: number): number {
  * @throws InputError "count", "level"
  *
  * @example
- * dPrime({ hits: 45, steered: 50, falseAlarms: 2, clean: 50 }); // log-linear: 2.88
+ * dPrime({ hits: 45, steered: 50, falseAlarms: 2, clean: 50 }); // log-linear: 2.89
  */
-export function dPrime(counts: DetectionCounts, options: { correction?: RateCorrection; level?: number } = {}): Estimate {
+export function dPrime(
+  counts: DetectionCounts,
+  options: { correction?: RateCorrection; level?: number } = {},
+): Estimate {
   const { correction = "log-linear", level = DEFAULT_LEVEL } = options;
   checkCounts(counts.hits, counts.steered, "hits");
   checkCounts(counts.falseAlarms, counts.clean, "false alarms");
@@ -46,7 +49,8 @@ export function dPrime(counts: DetectionCounts, options: { correction?: RateCorr
   const alarm = corrected(counts.falseAlarms, counts.clean, correction);
   if (hit === null || alarm === null) return { value: null, n, low: null, high: null, method };
   const value = normalQuantile(hit) - normalQuantile(alarm);
-  const half = normalQuantile((1 + level) / 2) * Math.sqrt(zVariance(hit, counts.steered) + zVariance(alarm, counts.clean));
+  const half =
+    normalQuantile((1 + level) / 2) * Math.sqrt(zVariance(hit, counts.steered) + zVariance(alarm, counts.clean));
   return { value, n, low: value - half, high: value + half, method };
 }
 

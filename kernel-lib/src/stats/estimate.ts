@@ -49,7 +49,8 @@ export function checkCounts(k: number, n: number, name: string): void {
 /** @throws InputError "not-finite" for NaN or infinities; "unpaired" if two series differ in length */
 export function checkSeries(name: string, values: ArrayLike<number>, pairedWith?: ArrayLike<unknown>): void {
   for (let i = 0; i < values.length; i++) {
-    if (!Number.isFinite(values[i])) throw new InputError("not-finite", expected("finite numbers", `${name}[${i}]`, values[i]));
+    if (!Number.isFinite(values[i]))
+      throw new InputError("not-finite", expected("finite numbers", `${name}[${i}]`, values[i]));
   }
   if (pairedWith !== undefined && pairedWith.length !== values.length) {
     throw new InputError("unpaired", expected(`${values.length} entries, one per value,`, name, pairedWith.length));

@@ -44,7 +44,13 @@ export interface ArrangementOptions {
 }
 
 /** p-value of |sum| under arrangements: all of them when few, else random ones. */
-function arrangementP(observed: number, total: number, exact: () => Iterable<number>, draw: () => number, samples: number): { p: number; how: string } {
+function arrangementP(
+  observed: number,
+  total: number,
+  exact: () => Iterable<number>,
+  draw: () => number,
+  samples: number,
+): { p: number; how: string } {
   const bound = Math.abs(observed) - EQUAL * Math.max(1, Math.abs(observed));
   if (total <= MAX_EXACT) {
     let extreme = 0;
@@ -85,12 +91,18 @@ export function signFlipTest(
   const total = parts.length <= 16 ? 2 ** parts.length : Number.POSITIVE_INFINITY;
   const stream = options.random.fork("sign-flips");
   function* all(): Iterable<number> {
-    for (let mask = 0; mask < total; mask++) yield parts.reduce((sum, part, i) => sum + ((mask >> i) & 1 ? -part : part), 0);
+    for (let mask = 0; mask < total; mask++)
+      yield parts.reduce((sum, part, i) => sum + ((mask >> i) & 1 ? -part : part), 0);
   }
   const draw = (): number => parts.reduce((sum, part) => sum + (stream.integer(2) === 0 ? part : -part), 0);
   const observed = parts.reduce((sum, part) => sum + part, 0);
   const { p, how } = arrangementP(observed, total, all, draw, samples);
-  return { statistic: observed / n, n, p, method: `sign flips of ${parts.length} ${options.clusters ? "clusters" : "pairs"}, ${how}` };
+  return {
+    statistic: observed / n,
+    n,
+    p,
+    method: `sign flips of ${parts.length} ${options.clusters ? "clusters" : "pairs"}, ${how}`,
+  };
 }
 
 /**
@@ -99,7 +111,11 @@ export function signFlipTest(
  * @returns statistic = mean(one) - mean(other); p null if a group is empty
  * @throws InputError "not-finite", "samples"
  */
-export function permutationTest(one: ArrayLike<number>, other: ArrayLike<number>, options: ArrangementOptions): TestResult {
+export function permutationTest(
+  one: ArrayLike<number>,
+  other: ArrayLike<number>,
+  options: ArrangementOptions,
+): TestResult {
   checkSeries("one", one);
   checkSeries("other", other);
   const samples = checkSamples(options.samples);
@@ -115,14 +131,21 @@ export function permutationTest(one: ArrayLike<number>, other: ArrayLike<number>
     if (left === 0) yield difference(sum);
     else for (let i = start; i <= n - left; i++) yield* all(i + 1, left - 1, sum + pool[i]);
   }
-  const draw = (): number => difference(stream.shuffle(pool).slice(0, m).reduce((sum, value) => sum + value, 0));
+  const draw = (): number =>
+    difference(
+      stream
+        .shuffle(pool)
+        .slice(0, m)
+        .reduce((sum, value) => sum + value, 0),
+    );
   const total = Math.round(Math.exp(logChoose(n, m)));
   const { p, how } = arrangementP(observed, total, all, draw, samples);
   return { statistic: observed, n, p, method: `permutation of ${m} + ${k}, ${how}` };
 }
 
 function checkSamples(samples = 10_000): number {
-  if (!Number.isInteger(samples) || samples < 1) throw new InputError("samples", expected("an integer >= 1", "samples", samples));
+  if (!Number.isInteger(samples) || samples < 1)
+    throw new InputError("samples", expected("an integer >= 1", "samples", samples));
   return samples;
 }
 
@@ -137,7 +160,8 @@ function checkSamples(samples = 10_000): number {
  */
 export function benjaminiHochberg(pValues: readonly (number | null)[]): (number | null)[] {
   const known = pValues.flatMap((p, i) => (p === null ? [] : [{ p, i }]));
-  for (const { p, i } of known) if (!(p >= 0 && p <= 1)) throw new InputError("p-value", expected("0 <= p <= 1", `pValues[${i}]`, p));
+  for (const { p, i } of known)
+    if (!(p >= 0 && p <= 1)) throw new InputError("p-value", expected("0 <= p <= 1", `pValues[${i}]`, p));
   known.sort((a, b) => b.p - a.p);
   const out: (number | null)[] = pValues.map(() => null);
   let least = 1;

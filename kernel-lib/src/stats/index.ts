@@ -1,6 +1,13 @@
 /** Statistics: arrays in, numbers with intervals out. Unknown is null; randomness is an argument. */
 export { auroc, midranks } from "./auroc";
-export { type BootstrapOptions, clusterBootstrap, clusterMean, pairedBootstrap, percentileInterval, sortedQuantile } from "./bootstrap";
+export {
+  type BootstrapOptions,
+  clusterBootstrap,
+  clusterMean,
+  pairedBootstrap,
+  percentileInterval,
+  sortedQuantile,
+} from "./bootstrap";
 export { criterion, dPrime, type RateCorrection } from "./detectability";
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
 export { differences, mean, pairedMeanDifference } from "./mean";

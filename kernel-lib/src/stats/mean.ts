@@ -36,7 +36,11 @@ export function differences(after: ArrayLike<number>, before: ArrayLike<number>)
 }
 
 /** Mean of after - before over pairs. @throws InputError "not-finite", "unpaired", "level" */
-export function pairedMeanDifference(after: ArrayLike<number>, before: ArrayLike<number>, level: number = DEFAULT_LEVEL): Estimate {
+export function pairedMeanDifference(
+  after: ArrayLike<number>,
+  before: ArrayLike<number>,
+  level: number = DEFAULT_LEVEL,
+): Estimate {
   const estimate = mean(differences(after, before), level);
   return { ...estimate, method: `paired ${estimate.method}` };
 }

@@ -54,11 +54,21 @@ export function clopperPearson(k: number, n: number, level: number = DEFAULT_LEV
 /** `weight` * (one + sign * other) with the two intervals squared and added. */
 function combine(one: Estimate, other: Estimate, sign: 1 | -1, weight: number, method: string): Estimate {
   const n = one.n + other.n;
-  if (one.value === null || other.value === null || one.low === null || one.high === null || other.low === null || other.high === null) {
+  if (
+    one.value === null ||
+    other.value === null ||
+    one.low === null ||
+    one.high === null ||
+    other.low === null ||
+    other.high === null
+  ) {
     return { value: null, n, low: null, high: null, method };
   }
   const value = one.value + sign * other.value;
-  const [otherDown, otherUp] = sign === 1 ? [other.value - other.low, other.high - other.value] : [other.high - other.value, other.value - other.low];
+  const [otherDown, otherUp] =
+    sign === 1
+      ? [other.value - other.low, other.high - other.value]
+      : [other.high - other.value, other.value - other.low];
   return {
     value: weight * value,
     n,
@@ -73,7 +83,13 @@ function combine(one: Estimate, other: Estimate, sign: 1 | -1, weight: number, m
  *
  * @throws InputError "count", "level"
  */
-export function rateDifference(k1: number, n1: number, k2: number, n2: number, level: number = DEFAULT_LEVEL): Estimate {
+export function rateDifference(
+  k1: number,
+  n1: number,
+  k2: number,
+  n2: number,
+  level: number = DEFAULT_LEVEL,
+): Estimate {
   return combine(wilson(k1, n1, level), wilson(k2, n2, level), -1, 1, `Newcombe ${percent(level)}`);
 }
 

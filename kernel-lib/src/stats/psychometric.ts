@@ -53,7 +53,10 @@ const STEPS = 100;
 export function fitPsychometric(counts: readonly StrengthCount[], options: PsychometricOptions = {}): PsychometricFit {
   const { scale = "log", guess = 0, lapse = 0 } = options;
   if (!(guess >= 0 && lapse >= 0 && guess + lapse < 1)) {
-    throw new InputError("psychometric", expected("guess >= 0, lapse >= 0, guess + lapse < 1", "options", `${guess}, ${lapse}`));
+    throw new InputError(
+      "psychometric",
+      expected("guess >= 0, lapse >= 0, guess + lapse < 1", "options", `${guess}, ${lapse}`),
+    );
   }
   const points = checkedPoints(counts, scale);
   const none: PsychometricFit = { intercept: null, slope: null, threshold: null, between: null, logLikelihood: null };
@@ -66,7 +69,13 @@ export function fitPsychometric(counts: readonly StrengthCount[], options: Psych
   const reachable = target > 0 && target < 1 && fit.slope > 0;
   const u = reachable ? (Math.log(target / (1 - target)) - fit.intercept) / fit.slope : null;
   const inside = u !== null && u >= points[0].u && u <= points[points.length - 1].u;
-  return { intercept: fit.intercept, slope: fit.slope, threshold: inside ? toStrength(u, scale) : null, between: null, logLikelihood: fit.logLikelihood };
+  return {
+    intercept: fit.intercept,
+    slope: fit.slope,
+    threshold: inside ? toStrength(u, scale) : null,
+    between: null,
+    logLikelihood: fit.logLikelihood,
+  };
 }
 
 interface Point {
@@ -82,10 +91,16 @@ function checkedPoints(counts: readonly StrengthCount[], scale: "log" | "linear"
   const merged = new Map<number, Point>();
   for (const { strength, hits, n } of counts) {
     if (!Number.isFinite(strength) || (scale === "log" && strength <= 0)) {
-      throw new InputError("strength", expected(scale === "log" ? "a strength > 0 (log scale)" : "a finite strength", "counts", strength));
+      throw new InputError(
+        "strength",
+        expected(scale === "log" ? "a strength > 0 (log scale)" : "a finite strength", "counts", strength),
+      );
     }
     if (!(Number.isInteger(hits) && Number.isInteger(n) && hits >= 0 && hits <= n)) {
-      throw new InputError("count", expected("whole numbers 0 <= hits <= n", `strength ${strength}`, `${hits} of ${n}`));
+      throw new InputError(
+        "count",
+        expected("whole numbers 0 <= hits <= n", `strength ${strength}`, `${hits} of ${n}`),
+      );
     }
     const point = merged.get(strength) ?? { u: scale === "log" ? Math.log(strength) : strength, hits: 0, n: 0 };
     merged.set(strength, { ...point, hits: point.hits + hits, n: point.n + n });
@@ -113,7 +128,11 @@ function logLikelihood(points: readonly Point[], a: number, b: number, guess: nu
 }
 
 /** Fisher scoring with step halving; null if the likelihood has no maximum at a finite slope. */
-function newton(points: readonly Point[], guess: number, lapse: number): { intercept: number; slope: number; logLikelihood: number } | null {
+function newton(
+  points: readonly Point[],
+  guess: number,
+  lapse: number,
+): { intercept: number; slope: number; logLikelihood: number } | null {
   let [a, b] = [0, 0];
   let likelihood = logLikelihood(points, a, b, guess, lapse);
   for (let iteration = 0; iteration < STEPS; iteration++) {
@@ -166,11 +185,26 @@ export interface StrengthTrial {
  *
  * @throws InputError as `fitPsychometric` and `clusterBootstrap`
  */
-export function thresholdInterval(trials: readonly StrengthTrial[], options: PsychometricOptions & BootstrapOptions): Estimate {
+export function thresholdInterval(
+  trials: readonly StrengthTrial[],
+  options: PsychometricOptions & BootstrapOptions,
+): Estimate {
   const fit = fitPsychometric(countTrials(trials), options);
-  const bootstrapped = clusterBootstrap(trials, (trial) => trial.cluster, (sample) => extendedThreshold(countTrials(sample), options), options);
+  const bootstrapped = clusterBootstrap(
+    trials,
+    (trial) => trial.cluster,
+    (sample) => extendedThreshold(countTrials(sample), options),
+    options,
+  );
   const method = `logistic fit, ${bootstrapped.method}`;
-  if (fit.between !== null) return { value: null, n: trials.length, low: fit.between[0], high: fit.between[1], method: "never below, always above: between two strengths" };
+  if (fit.between !== null)
+    return {
+      value: null,
+      n: trials.length,
+      low: fit.between[0],
+      high: fit.between[1],
+      method: "never below, always above: between two strengths",
+    };
   return { value: fit.threshold, n: trials.length, low: bootstrapped.low, high: bootstrapped.high, method };
 }
 
@@ -187,8 +221,16 @@ function countTrials(trials: readonly StrengthTrial[]): StrengthCount[] {
 function extendedThreshold(counts: readonly StrengthCount[], options: PsychometricOptions): number | null {
   const fit = fitPsychometric(counts, options);
   if (fit.threshold !== null) return fit.threshold;
-  if (fit.between !== null) return options.scale === "linear" ? (fit.between[0] + fit.between[1]) / 2 : Math.sqrt(fit.between[0] * fit.between[1]);
-  const rate = counts.reduce((sum, count) => sum + count.hits, 0) / Math.max(1, counts.reduce((sum, count) => sum + count.n, 0));
+  if (fit.between !== null)
+    return options.scale === "linear"
+      ? (fit.between[0] + fit.between[1]) / 2
+      : Math.sqrt(fit.between[0] * fit.between[1]);
+  const rate =
+    counts.reduce((sum, count) => sum + count.hits, 0) /
+    Math.max(
+      1,
+      counts.reduce((sum, count) => sum + count.n, 0),
+    );
   if (counts.length < 2) return null;
   return rate < 0.5 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
 }
