@@ -24,7 +24,7 @@ export const BF16_LOGITS = 4e-2;
 export const BF16_REFERENCE_SLACK = 1.25;
 /**
  * LoRA gradients in bf16: error against the f32 gradient, as a multiple of transformers' own. On these toys of random weights the
- * reference itself errs by 1.3e-2 to 7e-2 (a trained model stays below 3e-2), so a fixed bound would measure the toy. Over 28
+ * reference itself errs by 1.3e-2 to 7e-2, so a fixed bound would measure the toy. Over 28
  * random models the ratio's geometric mean was 0.86 to 1.2 by shape and 1.0 in all; a single gradient scatters by a factor of 2.
  */
 export const BF16_GRADIENT_SLACK = 1.15;
