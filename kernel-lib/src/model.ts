@@ -11,6 +11,7 @@ import { readAdapter } from "./adapter-files";
 import { type Answer, answer } from "./answers";
 import { type ChatTemplate, type ChatTurn, loadChatTemplate, renderChat } from "./chat";
 import { type Checkpoint, checkpointHash, readCheckpoint } from "./checkpoint";
+import { InputError } from "./errors";
 import { resolveAdapter, resolveModel } from "./hub";
 import { nativeInfo, openNative } from "./native";
 import { type EncodedChat, loadTokenizer, type Tokenizer } from "./tokenizer";
@@ -66,6 +67,7 @@ export async function openEngine(name: string, options: EngineOptions = {}): Pro
 async function startEngine(checkpoint: Checkpoint, options: EngineOptions): Promise<Engine> {
   const wanted = options.backend ?? "auto";
   const backend = wanted === "auto" ? (nativeInfo().cuda.available ? "cuda" : "cpu") : wanted;
+  if (backend === "onnx") throw new InputError("onnx-missing", "Expected backend cpu or cuda but received onnx. This version has no ONNX engine.");
   return openNative({
     backend,
     dtype: options.dtype ?? (backend === "cuda" ? "bf16" : "f32"),
