@@ -178,6 +178,8 @@ export interface NativeTrainBatch {
   steering: NativeSteering; // row = example, span within the context
   /** examples packed into one pass; the result does not depend on it */
   microBatch: number;
+  /** what the contexts are prefilled with instead of the trainer's parameters (gradient checks hold them constant), same dropout */
+  contextAdapter?: AdapterHandle | null;
 }
 export interface NativeBatchResult {
   loss: Float64Array; // (B) per example

@@ -16,7 +16,7 @@ std::vector<TensorLocation> read_tensors(const Napi::Array& list);
 std::vector<AdapterPart> read_parts(const Napi::Array& list);
 TrainerOptions read_trainer_options(const Napi::Object& o);
 std::vector<int> read_targets(const Napi::Value& list);
-TrainBatch read_batch(const Napi::Object& o);
+TrainBatch read_batch(const Napi::Object& o);  // without contextAdapter
 // Float32Array or Float64Array, widened.
 std::vector<double> read_master(const Napi::Value& value, const char* name);
 

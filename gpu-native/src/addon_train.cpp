@@ -69,10 +69,21 @@ Napi::Value batch_call(const Napi::CallbackInfo& call, const Napi::Value& job, s
   const TrainerCall t = trainer_of(call);
   auto batch = std::make_shared<TrainBatch>(read_batch(call[1].As<Napi::Object>()));
   check_batch(*batch, t.box->config);
+  std::shared_ptr<Pending<Adapter>> context;
+  const Napi::Value given = call[1].As<Napi::Object>().Get("contextAdapter");
+  if (!given.IsUndefined() && !given.IsNull()) {
+    AdapterHandle& handle = live(unwrap<AdapterHandle>(given));
+    if (handle.box != t.box) throw Error("bad-handle", "Expected an adapter of this model for contextAdapter but received one of another model.");
+    context = handle.content;
+  }
   auto result = std::make_shared<BatchResult>();
   return start_call(
       call.Env(), t.box->engine(), job,
-      [t, batch, result, run = std::move(run)](const Job& running) { *result = run(*t.pending->get(), *batch, running); },
+      [t, batch, context, result, run = std::move(run)](const Job& running) {
+        if (context) batch->context_adapter = context->get();
+        *result = run(*t.pending->get(), *batch, running);
+        batch->context_adapter.reset();
+      },
       [t, result, add = std::move(add)](Napi::Env finishing) -> Napi::Value {
         Napi::Object out = batch_value(finishing, *result);
         if (add) add(finishing, out, *result, t.act());

@@ -79,6 +79,7 @@ struct TrainBatch {
   std::vector<int32_t> context_tokens, context_offsets, question_tokens, question_offsets, labels, targets;
   SteeringColumns steering;
   int micro_batch = 0;
+  std::shared_ptr<const Adapter> context_adapter;  // null: the trainer's own parameters
   int examples() const { return static_cast<int>(targets.size()); }
 };
 

@@ -18,7 +18,8 @@ void check_offsets(const std::vector<int32_t>& offsets, size_t tokens, int examp
 // Contexts are rows 0 .. count - 1, questions rows count .. 2 count - 1, each the child of its context.
 ForwardRequest micro_request(const TrainBatch& batch, int first, int count, std::shared_ptr<const Adapter> adapter) {
   ForwardRequest q;
-  q.adapters = {std::move(adapter)};
+  q.adapters = {adapter, batch.context_adapter ? batch.context_adapter : adapter};
+  const int context_adapter = batch.context_adapter ? 1 : 0;
   q.row_offsets = {0};
   q.report.wanted = true;
   q.report.token_offsets = {0};
@@ -27,7 +28,7 @@ ForwardRequest micro_request(const TrainBatch& batch, int first, int count, std:
     q.row_offsets.push_back(static_cast<int32_t>(q.tokens.size()));
     q.parent_row.push_back(parent);
     q.parent_cache.push_back(nullptr);
-    q.row_adapter.push_back(0);
+    q.row_adapter.push_back(parent < 0 ? context_adapter : 0);
     q.keep_cache.push_back(0);
   };
   for (int i = 0; i < count; ++i) add_row(batch.context_tokens, batch.context_offsets, first + i, -1);

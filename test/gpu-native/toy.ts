@@ -105,3 +105,12 @@ export function initialParameters(count: number, seed: number, size = 0.15): Flo
   const rng = random(seed);
   return Float64Array.from({ length: count }, () => rng.normal() * size);
 }
+
+/** Numbers in the flat parameter array: r * (in + out) for every target of every layer. */
+export function countParameters(config: ModelConfig, options: Pick<TrainerOptions, "r" | "targets">): number {
+  const perLayer = options.targets.reduce((sum, module) => {
+    const shape = projectionShape(config, module);
+    return sum + options.r * (shape.in + shape.out);
+  }, 0);
+  return config.num_hidden_layers * perLayer;
+}

@@ -2,23 +2,14 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type NativeEngine, nativeInfo } from "../../kernel-lib/src/native";
 import type { Trainer, TrainerOptions, TrainerState } from "../../kernel-lib/src/types";
-import { initialParameters, TOY, TRAINER, toyEngine, toyExamples } from "./toy";
+import { countParameters, initialParameters, TOY, TRAINER, toyEngine, toyExamples } from "./toy";
 
 const isas = [...new Set(["plain", nativeInfo().isas[0]])];
 const builds = isas.flatMap((isa) => (["f32", "bf16"] as const).map((dtype) => ({ isa, dtype })));
 const DROPPING: TrainerOptions = { ...TRAINER, dropout: 0.2 };
 
 function trainerOf(engine: NativeEngine, options: TrainerOptions = DROPPING, seed = 8): Trainer {
-  const size = engine.createTrainer(options, new Float32Array(countOf(engine, options)));
-  const initial = Float32Array.from(initialParameters(size.layout.reduce((sum, t) => sum + t.shape[0] * t.shape[1], 0), seed));
-  size.dispose();
-  return engine.createTrainer(options, initial);
-}
-
-function countOf(engine: NativeEngine, options: TrainerOptions): number {
-  const { hidden_size: C, num_attention_heads: H, num_key_value_heads: KVH, head_dim: D, intermediate_size: F, num_hidden_layers: L } = engine.config;
-  const width: Record<string, number> = { q_proj: C + H * D, k_proj: C + KVH * D, v_proj: C + KVH * D, o_proj: H * D + C, gate_proj: C + F, up_proj: C + F, down_proj: F + C };
-  return L * options.r * options.targets.reduce((sum, t) => sum + width[t], 0);
+  return engine.createTrainer(options, Float32Array.from(initialParameters(countParameters(engine.config, options), seed)));
 }
 
 async function steps(trainer: Trainer, from: number, to: number, microBatch?: number): Promise<TrainerState> {
@@ -101,7 +92,8 @@ describe.each(builds)("training laws on $isa $dtype", ({ isa, dtype }) => {
     const trainer = trainerOf(engine);
     const before = await steps(trainer, 1, 1);
     const controller = new AbortController();
-    const running = trainer.step(toyExamples(8), 2, 0.1, { microBatch: 1, signal: controller.signal, onProgress: () => controller.abort() });
+    // hundreds of micro-batches: the first report, long before the last, stops it
+    const running = trainer.step(toyExamples(1500), 2, 0.1, { microBatch: 1, signal: controller.signal, onProgress: () => controller.abort() });
     await expect(running).rejects.toMatchObject({ code: "aborted", name: "AbortedError" });
     expect(await trainer.state()).toEqual(before);
   });

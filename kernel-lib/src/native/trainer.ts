@@ -7,7 +7,7 @@ import { expected, InputError } from "../errors";
 import type { Adapter, BatchResult, Example, ModelConfig, Trainer, TrainerState, TrainerTensor, TrainRun } from "../types";
 import { translated } from "./binding";
 import { checkedToken, checkedTokens } from "./checks";
-import { NativeAdapter } from "./handles";
+import { adapterHandle, NativeAdapter } from "./handles";
 import { abortable } from "./job";
 import { concatenate } from "./pack";
 import { SteeringTable } from "./steering-table";
@@ -34,9 +34,15 @@ export class NativeTrainer implements Trainer {
     return abortable(run, async (job) => batchResult(await this.binding.evaluate(this.handle, this.pack(examples, run), job)));
   }
 
-  gradients(examples: readonly Example[], step: number, run: TrainRun = {}): Promise<BatchResult & { gradients: Float32Array | Float64Array }> {
+  /** @param run.contextAdapter prefills the contexts instead of the present parameters: holds them constant in gradient checks */
+  gradients(
+    examples: readonly Example[],
+    step: number,
+    run: TrainRun & { contextAdapter?: Adapter } = {},
+  ): Promise<BatchResult & { gradients: Float32Array | Float64Array }> {
     return abortable(run, async (job) => {
-      const result = await this.binding.gradients(this.handle, this.pack(examples, run), step, job);
+      const contextAdapter = run.contextAdapter ? adapterHandle(run.contextAdapter, this.owner, "contextAdapter") : null;
+      const result = await this.binding.gradients(this.handle, { ...this.pack(examples, run), contextAdapter }, step, job);
       return { ...batchResult(result), gradients: result.gradients };
     });
   }
