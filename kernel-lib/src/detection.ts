@@ -1,0 +1,129 @@
+/**
+ * Detection: does the model say that it was steered when it was, and only then? All tiers of a protocol, base and tuned.
+ *
+ * `evaluateDetection` plans, checks, runs and summarises into a run folder; `summarizeDetection` does the last part from
+ * records alone, without a model. Metrics: detection/metrics.ts; curves: detection/thresholds.ts; tests: detection/paired.ts.
+ */
+import { inspect } from "node:util";
+import { aimResults } from "./detection/aims";
+import { detectionMetrics } from "./detection/metrics";
+import { pairedMetrics } from "./detection/paired";
+import { thresholdMetrics } from "./detection/thresholds";
+import { AbortedError } from "./errors";
+import { createRunFolder, openRunFolder, type RunFolder, slugify } from "./files";
+import { loadProtocol, type Protocol, saveProtocol } from "./protocol";
+import { bindStudy, type NamedDirection, type StudyModel } from "./protocol/bind";
+import { runMeta } from "./run-meta";
+import { type AimResult, findMetrics, type Metric, writeSummary } from "./summary";
+import { planTrials, preflight, readTrials, runTrials, type TrialRecord } from "./trials";
+import type { Adapter } from "./types";
+
+export { clusterOf, countsOf, groupBy } from "./detection/counts";
+export { type PsychometricCurve, psychometricCurves } from "./detection/thresholds";
+
+/** Metrics and aims of a set of records. */
+export class DetectionSummary {
+  constructor(
+    readonly metrics: readonly Metric[],
+    readonly aims: readonly AimResult[],
+  ) {}
+
+  /** Metrics that match; see `findMetrics`. */
+  find(where: Parameters<typeof findMetrics>[1]): Metric[] {
+    return findMetrics(this.metrics, where);
+  }
+
+  [inspect.custom](): string {
+    const whole = this.metrics.filter((metric) => Object.keys(metric.group).length === 0);
+    const number = (metric: Metric | undefined): string => (metric === undefined || metric.value === null ? "-" : metric.value.toFixed(3)).padStart(7);
+    const lines = [...new Set(whole.map((metric) => `${metric.tier} ${metric.condition}`))].map((key) => {
+      const of = (name: string): Metric | undefined => whole.find((metric) => metric.name === name && `${metric.tier} ${metric.condition}` === key);
+      return `${key.padEnd(28)}${["balancedAccuracy", "hitRate", "falseAlarmRate", "auroc", "mass"].map((name) => number(of(name))).join("")}`;
+    });
+    return [`${"".padEnd(28)}bal.acc   hits  false  auroc   mass`, ...lines, ...this.aims.map((aim) => aim.text)].join("\n");
+  }
+}
+
+/**
+ * Metrics of detection records, with intervals, thresholds, paired tests and aims. A pure function of records and protocol.
+ *
+ * @param seed moves bootstrap and Monte Carlo draws only
+ * @example
+ * console.log(summarizeDetection(readTrials("runs/x/trials.jsonl"), loadProtocol("runs/x/protocol.yaml")));
+ */
+export function summarizeDetection(records: readonly TrialRecord[], protocol: Protocol, seed = 0): DetectionSummary {
+  const metrics = [...detectionMetrics(records, seed), ...thresholdMetrics(records, seed), ...pairedMetrics(records, seed)];
+  return new DetectionSummary(metrics, aimResults(protocol.aims, metrics));
+}
+
+/** Options of `evaluateDetection`. */
+export interface EvaluateOptions {
+  /** null asks the base only (tuned trials are left out) */
+  adapter: Adapter | null;
+  /** directions of the concept tier; without them that tier is left out */
+  concepts?: readonly NamedDirection[];
+  /** names of tiers; default all that can be run */
+  tiers?: readonly string[];
+  /** folder that holds runs; default "runs" */
+  root?: string;
+  /** time of the run's name; default now */
+  time?: Date;
+  /** use this run folder (a stopped evaluation, or one that other evaluations share) instead of a new one */
+  folder?: string;
+  /** trials per engine call */
+  batch?: number;
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** A finished evaluation: where it lies, what was answered, what it comes to. */
+export class DetectionEvaluation {
+  constructor(
+    readonly folder: string,
+    readonly records: readonly TrialRecord[],
+    readonly summary: DetectionSummary,
+  ) {}
+
+  [inspect.custom](): string {
+    return `DetectionEvaluation(${this.records.length} trials) in ${this.folder}\n${inspect(this.summary)}`;
+  }
+}
+
+/**
+ * Runs a protocol's tiers on a model with an adapter; writes trials.jsonl, summary.json and the protocol into a run folder.
+ *
+ * @param protocol resolved protocol, or the name of a shipped one
+ * @throws InputError "prompt-mass", "tier-unknown", "concepts-missing"; DataError "trials-mismatch"; AbortedError when stopped
+ * @example
+ * const result = await evaluateDetection(model, "strict", { adapter: await model.attach("runs/x/adapter") });
+ */
+export async function evaluateDetection(model: StudyModel, protocol: Protocol | string, options: EvaluateOptions): Promise<DetectionEvaluation> {
+  const resolved = typeof protocol === "string" ? loadProtocol(protocol) : protocol;
+  const study = await bindStudy(model, resolved);
+  const tiers = options.tiers ?? resolved.evaluation.tiers.filter((tier) => tier.vectors !== "concepts" || options.concepts !== undefined).map((tier) => tier.name);
+  const planned = planTrials(study, { concepts: options.concepts, tiers });
+  const plan = options.adapter === null ? planned.filter((trial) => trial.condition === "base") : planned;
+  await preflight(study, plan, options.root ?? "runs", { adapter: options.adapter, batch: options.batch });
+  const folder = options.folder === undefined ? newFolder(model, resolved, study.norms, options) : openRunFolder(options.folder);
+  try {
+    const { adapter, batch, signal, onProgress } = options;
+    const records = await runTrials(study, plan, { adapter, file: folder.file("trials.jsonl"), batch, signal, onProgress });
+    const all = readTrials(folder.file("trials.jsonl"));
+    const summary = summarizeDetection(all, resolved);
+    writeSummary(folder.file("summary.json"), summary.metrics, summary.aims);
+    folder.markDone();
+    return new DetectionEvaluation(folder.path, records, summary);
+  } catch (error) {
+    if (!(error instanceof AbortedError)) folder.markFailed(error instanceof Error ? error.message : String(error));
+    throw error;
+  }
+}
+
+function newFolder(model: StudyModel, protocol: Protocol, norms: Float64Array, options: EvaluateOptions): RunFolder {
+  const time = options.time ?? new Date();
+  const { seed } = protocol.evaluation;
+  const folder = createRunFolder({ root: options.root ?? "runs", slug: slugify(`detect-${protocol.name}`), seed, time });
+  saveProtocol(protocol, folder.file("protocol.yaml"));
+  folder.writeMeta({ ...runMeta("detection", model, protocol, { seed, time, norms, adapter: options.adapter }) });
+  return folder;
+}
