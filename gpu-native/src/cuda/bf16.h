@@ -36,7 +36,7 @@ STEERLAB_HD inline uint32_t bits_of_float(float f) {
 STEERLAB_HD inline float widen(float v) { return v; }
 STEERLAB_HD inline float widen(bf16 v) { return float_of_bits(static_cast<uint32_t>(v.bits) << 16); }
 
-STEERLAB_HD inline bf16 to_bf16(float f) {
+STEERLAB_HD inline bf16 bf16_of(float f) {
 #ifdef __CUDA_ARCH__
   bf16 out;
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(f));
@@ -54,7 +54,7 @@ STEERLAB_HD inline T narrow(float v);
 template <>
 STEERLAB_HD inline float narrow<float>(float v) { return v; }
 template <>
-STEERLAB_HD inline bf16 narrow<bf16>(float v) { return to_bf16(v); }
+STEERLAB_HD inline bf16 narrow<bf16>(float v) { return bf16_of(v); }
 
 // The value that storing as T and reading back gives: the rounding points of the seam.
 template <class T>
@@ -92,7 +92,7 @@ STEERLAB_HD inline void store_quad(float* p, const float v[4]) {
 }
 STEERLAB_HD inline void store_quad(bf16* p, const float v[4]) {
   Bf16Quad q;
-  for (int i = 0; i < 4; ++i) q.v[i] = to_bf16(v[i]);
+  for (int i = 0; i < 4; ++i) q.v[i] = bf16_of(v[i]);
   *reinterpret_cast<Bf16Quad*>(p) = q;
 }
 template <class T>
@@ -107,7 +107,7 @@ STEERLAB_HD inline void store_quad(T* p, const float v[4], int count, bool align
 
 // Two bf16 in one register, the first in the low half: operands of the matrix instructions.
 STEERLAB_HD inline uint32_t pack_bf16(float low, float high) {
-  return static_cast<uint32_t>(to_bf16(low).bits) | (static_cast<uint32_t>(to_bf16(high).bits) << 16);
+  return static_cast<uint32_t>(bf16_of(low).bits) | (static_cast<uint32_t>(bf16_of(high).bits) << 16);
 }
 
 // True when quads of rows `stride` elements apart may be read whole from p.

@@ -30,6 +30,7 @@ constexpr unsigned kFullWarp = 0xffffffffu;
 // Shared memory above this many bytes must be asked for, kernel by kernel.
 constexpr size_t kDefaultShared = 48 * 1024;
 
+#ifdef __CUDACC__
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, const A&... args) {
   if (shared > kDefaultShared)
@@ -41,7 +42,6 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStre
 
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 
-#ifdef __CUDACC__
 __device__ __forceinline__ float shuffle_xor(float v, int mask) { return __shfl_xor_sync(kFullWarp, v, mask); }
 __device__ __forceinline__ double shuffle_xor(double v, int mask) { return __shfl_xor_sync(kFullWarp, v, mask); }
 __device__ __forceinline__ float shuffle(float v, int lane) { return __shfl_sync(kFullWarp, v, lane); }

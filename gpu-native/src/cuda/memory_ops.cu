@@ -1,0 +1,178 @@
+// CudaMemory: allocation, copies, weights, counters, and the choice of matrix product.
+#include <cstring>
+#include <new>
+
+#include "cuda_backend.h"
+
+namespace steerlab {
+namespace {
+
+std::string mib(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+
+}  // namespace
+
+void check_cuda(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // clears what can be cleared
+  if (status == cudaErrorMemoryAllocation)
+    throw Error("out-of-memory", std::string("Expected device memory for ") + what + " but the device has none left. " +
+                                     "Use a smaller batch, shorter contexts or a smaller model.");
+  throw Error("cuda", std::string("Expected ") + what + " to succeed on the device but received: " + cudaGetErrorString(status) + ".");
+}
+
+CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes) : act_(act), device_(std::move(device)) {
+  check_cuda(cudaSetDevice(0), "choosing the device");
+  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+  pool_ = std::make_unique<BlockPool>(
+      [](size_t bytes) -> void* {
+        void* p = nullptr;
+        if (cudaMalloc(&p, bytes) == cudaSuccess) return p;
+        cudaGetLastError();
+        return nullptr;
+      },
+      [this](void* p) {
+        cudaStreamSynchronize(stream_);
+        cudaFree(p);
+      });
+  // Addresses are not used twice: room for several models of the card's size, one after the other.
+  arena_ = std::make_unique<WeightArena>(device_virtual_memory(), 16 * device_bytes);
+  staging_ = std::make_unique<Staging>(stream_);
+  cublaslt_ = CublasLt::open(gemm_candidates(process_environment), gemm_);
+}
+
+CudaMemory::~CudaMemory() {
+  cudaStreamSynchronize(stream_);
+  for (auto& entry : plain_weights_) cudaFree(entry.first);
+  cublaslt_.reset();
+  staging_.reset();
+  arena_.reset();
+  pool_.reset();
+  cudaStreamDestroy(stream_);
+}
+
+std::string CudaMemory::describe() const {
+  return "cuda " + device_ + ", " + (act_ == DType::BF16 ? "bf16" : "f32") + ", " +
+         (act_ == DType::BF16 ? gemm_ : std::string("own F32 matrix products"));
+}
+
+void* CudaMemory::allocate(size_t bytes) {
+  void* p = pool_->allocate(bytes);
+  if (p) return p;
+  size_t free_bytes = 0, total = 0;
+  cudaMemGetInfo(&free_bytes, &total);
+  throw Error("out-of-memory", "Expected " + mib(bytes) + " of device memory but " + mib(free_bytes) + " of " + mib(total) +
+                                   " are free (weights " + mib(arena_->committed()) + ", activations and caches " + mib(pool_->used()) +
+                                   "). Use a smaller micro-batch, shorter contexts, or dispose caches.");
+}
+
+void CudaMemory::release(void* p) {
+  if (!p || pool_->release(p)) return;
+  synchronize();  // weights: address space is unmapped at once, unlike a block of the pool
+  if (arena_->release(p)) return;
+  const auto found = plain_weights_.find(p);
+  if (found == plain_weights_.end()) throw Error("internal", "Expected a pointer of this backend but received another one.");
+  cudaFree(p);
+  plain_weights_.erase(found);
+}
+
+void CudaMemory::upload(void* dst, const void* host, size_t bytes) {
+  if (bytes) staging_->upload(dst, host, bytes);
+}
+
+void CudaMemory::download(void* host, const void* src, size_t bytes) {
+  if (bytes) check_cuda(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream_), "download");
+  synchronize();
+}
+
+void CudaMemory::copy(void* dst, const void* src, size_t bytes) {
+  if (bytes) check_cuda(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream_), "copy");
+}
+
+void CudaMemory::zero(void* dst, size_t bytes) {
+  if (bytes) check_cuda(cudaMemsetAsync(dst, 0, bytes, stream_), "clearing memory");
+}
+
+void CudaMemory::synchronize() {
+  check_cuda(cudaStreamSynchronize(stream_), "waiting for the device");
+  staging_->deliver();
+}
+
+DType CudaMemory::kept_type(DType stored) const {
+  if (act_ == DType::BF16 || stored == DType::BF16) return DType::BF16;
+  return DType::F32;
+}
+
+void* CudaMemory::weight_memory(size_t bytes) {
+  if (void* p = arena_->allocate(bytes)) return p;
+  void* p = nullptr;
+  if (cudaMalloc(&p, bytes) != cudaSuccess) {
+    cudaGetLastError();
+    pool_->trim();
+    check_cuda(cudaMalloc(&p, bytes), "weights");
+  }
+  plain_weights_[p] = bytes;
+  return p;
+}
+
+Weight CudaMemory::load_matrix(const HostTensor& t) {
+  Weight w;
+  w.type = kept_type(t.type);
+  w.out = static_cast<int>(t.rows);
+  w.in = static_cast<int>(t.cols);
+  const size_t count = static_cast<size_t>(t.rows) * static_cast<size_t>(t.cols), bytes = count * bytes_of(w.type);
+  void* data = weight_memory(bytes);
+  if (w.type == t.type) staging_->upload(data, t.data, bytes);
+  else if (w.type == DType::BF16) staging_->upload_converted(static_cast<bf16*>(data), t.data, t.type, count);
+  else staging_->upload_converted(static_cast<float*>(data), t.data, t.type, count);
+  w.data = data;
+  return w;
+}
+
+// Vectors do not come from the arena: they would part the matrices that should lie end to end.
+const float* CudaMemory::load_vector(const HostTensor& t) {
+  const size_t count = static_cast<size_t>(t.rows) * static_cast<size_t>(t.cols);
+  float* data = static_cast<float*>(allocate(count * sizeof(float)));
+  if (t.type == DType::F32) staging_->upload(data, t.data, count * sizeof(float));
+  else staging_->upload_converted(data, t.data, t.type, count);
+  return data;
+}
+
+Weight CudaMemory::random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) {
+  Weight w;
+  w.type = kept_type(act_);
+  w.out = out;
+  w.in = in;
+  const size_t count = static_cast<size_t>(out) * static_cast<size_t>(in);
+  void* data = weight_memory(count * bytes_of(w.type));
+  if (w.type == DType::BF16) gpu::random_normal(stream_, static_cast<bf16*>(data), count, std, seed, stream);
+  else gpu::random_normal(stream_, static_cast<float*>(data), count, std, seed, stream);
+  w.data = data;
+  return w;
+}
+
+void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
+  if (g.n == 0 || g.cols == 0) return;
+  if (act_ != DType::BF16) {
+    count("gemm.tile");
+    if (weight == DType::BF16) gpu::tile_gemm<float, bf16, float>(stream_, g);
+    else gpu::tile_gemm<float, float, float>(stream_, g);
+    return;
+  }
+  if (cublaslt_ && cublaslt_->run(stream_, g, float_output)) return count("gemm.cublaslt");
+  if (float_output ? gpu::mma_gemm<float>(stream_, g) : gpu::mma_gemm<bf16>(stream_, g)) return count("gemm.mma");
+  count("gemm.tile");
+  if (float_output) gpu::tile_gemm<bf16, bf16, float>(stream_, g);
+  else gpu::tile_gemm<bf16, bf16, bf16>(stream_, g);
+}
+
+std::string CudaMemory::counters() const {
+  std::string lines;
+  for (const auto& c : counts_) lines += c.first + "=" + std::to_string(c.second) + "\n";
+  lines += "memory.weights=" + std::to_string(arena_->committed()) + "\n";
+  lines += "memory.used=" + std::to_string(pool_->used()) + "\n";
+  lines += "memory.reserved=" + std::to_string(pool_->reserved()) + "\n";
+  lines += "memory.peak=" + std::to_string(arena_->committed() + pool_->peak_reserved()) + "\n";
+  return lines;
+}
+
+}  // namespace steerlab
