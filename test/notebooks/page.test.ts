@@ -21,7 +21,7 @@ describe("renderPage", () => {
     expect(document.querySelectorAll("script")).toHaveLength(3);
     expect(document.querySelectorAll("img")).toHaveLength(0);
     expect(document.querySelector("h1")?.textContent).toBe(HOSTILE);
-    expect(document.title).toBe(HOSTILE.replace(/[\u2028\u2029]/g, (c) => c));
+    expect(document.title).toBe(HOSTILE);
     const figure = JSON.parse(document.querySelector("script[data-for]")?.textContent ?? "");
     expect(figure.data[0].name).toBe(HOSTILE);
   });
