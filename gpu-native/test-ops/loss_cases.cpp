@@ -1,0 +1,79 @@
+// Cases of label_loss, optimizer_step, score and sample.
+#include "lab.h"
+
+namespace ops_test {
+namespace {
+
+Values label_loss(Lab& lab, int n, int V, float mass_weight, bool backward) {
+  const size_t count = static_cast<size_t>(n) * V;
+  void* logits = lab.master(noise(count, 60, 4));
+  std::vector<int32_t> labels, targets;
+  for (int i = 0; i < n; ++i) {
+    labels.push_back(i % V);
+    labels.push_back((i * 5 + 2) % V);
+    targets.push_back(i % 2);
+  }
+  std::vector<LabelResult> results(static_cast<size_t>(n));
+  lab.b.label_loss(results.data(), backward ? logits : nullptr, logits, lab.i32(labels), lab.i32(targets), mass_weight, 0.125, n, V);
+  lab.b.synchronize();
+  Values out;
+  for (const LabelResult& r : results) out.insert(out.end(), {r.loss, r.logprob[0], r.logprob[1], r.logmass});
+  if (backward)
+    for (double v : lab.read_master(logits, count)) out.push_back(v);
+  return out;
+}
+
+Values optimizer(Lab& lab, size_t count, double clip) {
+  void *p = lab.master(noise(count, 61)), *m = lab.master(Values(count)), *v = lab.master(Values(count));
+  Values out;
+  for (int step = 1; step <= 3; ++step)
+    out.push_back(lab.b.optimizer_step(p, m, v, lab.master(noise(count, 62 + step, 0.1)), count, {1e-2, 0.9, 0.999, 1e-8, 0.01, clip, step}));
+  for (const void* q : {p, m, v})
+    for (double x : lab.read_master(q, count)) out.push_back(x);
+  return out;
+}
+
+Values score(Lab& lab, int n, int V, int k) {
+  Values l = noise(static_cast<size_t>(n) * V, 70, 3);
+  l[static_cast<size_t>(V) - 1] = l[0];  // a tie
+  std::vector<int32_t> ids, offsets{0};
+  for (int i = 0; i < n; ++i) {
+    for (int j = 0; j <= i % 3; ++j) ids.push_back((i * 11 + j) % V);
+    offsets.push_back(static_cast<int32_t>(ids.size()));
+  }
+  std::vector<double> lse(static_cast<size_t>(n)), logprobs(ids.size()), top(static_cast<size_t>(n) * k);
+  std::vector<int32_t> top_ids(static_cast<size_t>(n) * k);
+  lab.b.score(lab.master(l), n, V, ids.data(), offsets.data(), k, lse.data(), logprobs.data(), top_ids.data(), top.data());
+  Values out = lse;
+  out.insert(out.end(), logprobs.begin(), logprobs.end());
+  out.insert(out.end(), top.begin(), top.end());
+  out.insert(out.end(), top_ids.begin(), top_ids.end());
+  return out;
+}
+
+Values sample(Lab& lab, int n, int V, float temperature, float top_p) {
+  std::vector<SampleRow> rows;
+  for (int i = 0; i < n; ++i) rows.push_back({static_cast<uint64_t>(1000 + i), static_cast<uint32_t>(i)});
+  std::vector<int32_t> tokens(static_cast<size_t>(n), -1);
+  lab.b.sample(tokens.data(), lab.master(noise(static_cast<size_t>(n) * V, 71, 2)), n, V, temperature, top_p, rows.data());
+  return Values(tokens.begin(), tokens.end());
+}
+
+}  // namespace
+
+std::vector<Case> loss_cases() {
+  std::vector<Case> cases;
+  for (float w : {0.0f, 1.0f, 0.3f})
+    for (bool backward : {true, false})
+      cases.push_back({"label_loss w=" + std::to_string(w) + (backward ? " with gradient" : ""),
+                       [=](Lab& lab) { return label_loss(lab, 5, 2051, w, backward); }});
+  for (double clip : {0.0, 1.0})
+    cases.push_back({"optimizer_step clip=" + std::to_string(clip), [=](Lab& lab) { return optimizer(lab, 10007, clip); }});
+  cases.push_back({"score", [](Lab& lab) { return score(lab, 4, 1003, 6); }});
+  cases.push_back({"score k > V", [](Lab& lab) { return score(lab, 2, 5, 5); }});
+  cases.push_back({"sample argmax", [](Lab& lab) { return sample(lab, 9, 517, 0, 1); }});
+  cases.push_back({"sample", [](Lab& lab) { return sample(lab, 9, 517, 0.7f, 0.9f); }});
+  return cases;
+}
+
+}  // namespace ops_test
