@@ -11,6 +11,7 @@ import { pairedMetrics } from "./detection/paired";
 import { thresholdMetrics } from "./detection/thresholds";
 import { AbortedError } from "./errors";
 import { createRunFolder, openRunFolder, type RunFolder, slugify } from "./files";
+import { writeParquet } from "./parquet";
 import { loadProtocol, type Protocol, saveProtocol } from "./protocol";
 import { bindStudy, type NamedDirection, type StudyModel } from "./protocol/bind";
 import { runMeta } from "./run-meta";
@@ -90,7 +91,7 @@ export class DetectionEvaluation {
 }
 
 /**
- * Runs a protocol's tiers on a model with an adapter; writes trials.jsonl, summary.json and the protocol into a run folder.
+ * Runs a protocol's tiers on a model with an adapter; writes trials.jsonl (and .parquet), summary.json and the protocol into a run folder.
  *
  * @param protocol resolved protocol, or the name of a shipped one
  * @throws InputError "prompt-mass", "tier-unknown", "concepts-missing"; DataError "trials-mismatch"; AbortedError when stopped
@@ -109,6 +110,7 @@ export async function evaluateDetection(model: StudyModel, protocol: Protocol | 
     const { adapter, batch, signal, onProgress } = options;
     const records = await runTrials(study, plan, { adapter, file: folder.file("trials.jsonl"), batch, signal, onProgress });
     const all = readTrials(folder.file("trials.jsonl"));
+    writeParquet(folder.file("trials.parquet"), all.map((record) => ({ ...record })));
     const summary = summarizeDetection(all, resolved);
     writeSummary(folder.file("summary.json"), summary.metrics, summary.aims);
     folder.markDone();

@@ -35,8 +35,8 @@ export interface RunMeta {
   node: string;
   commit: string | null;
   command: string;
-  /** (L) mean residual norms that relative strengths refer to */
-  residualNorms: number[];
+  /** (L) mean residual norms that relative strengths refer to; null where nothing was steered */
+  residualNorms: number[] | null;
 }
 
 /** The meta record of a run on `model` by `protocol`. */
@@ -44,7 +44,7 @@ export function runMeta(
   kind: string,
   model: StudyModel,
   protocol: Protocol,
-  run: { seed: number; time: Date; norms: Float64Array; adapter?: { name: string; hash: string } | null },
+  run: { seed: number; time: Date; norms: Float64Array | null; adapter?: { name: string; hash: string } | null },
 ): RunMeta {
   const { engine } = model;
   return {
@@ -70,7 +70,7 @@ export function runMeta(
     node: process.version,
     commit: commitOf(path.resolve(__dirname, "..", "..")),
     command: process.argv.slice(1, 3).map((part) => path.basename(part)).join(" "),
-    residualNorms: [...run.norms],
+    residualNorms: run.norms === null ? null : [...run.norms],
   };
 }
 

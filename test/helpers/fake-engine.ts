@@ -105,7 +105,7 @@ export class FakeEngine implements Engine {
       const tokens = [...(before?.tokens ?? []), ...own];
       const state = new FakeCache(tokens, (before?.energy ?? 0) + energyOf(row.steering, own.length));
       states.push(state);
-      const reports = options.report === undefined || options.report === "none" || row.report === false ? [] : [this.logprobs(state, row.adapter as FakeAdapter | null)];
+      const reports = options.report === undefined || options.report === "none" || row.report === false ? [] : (options.report === "all" ? own : [0]).map(() => this.logprobs(state, row.adapter as FakeAdapter | null));
       return {
         cache: row.keepCache === true ? state : null,
         positions: reports.map((all) => ({

@@ -6,6 +6,7 @@
  * measured on the clean training contexts of this model. Gives train and trials their rows; runs nothing but that norm.
  */
 import { type ChatTemplate, type ChatTurn, renderChat } from "../chat";
+import { randomDirections } from "../direction-math";
 import { DataError, expected, InputError } from "../errors";
 import { contentHash } from "../files";
 import { random } from "../random";
@@ -44,7 +45,7 @@ const NORM_SEQUENCES = 20;
 export class BoundStudy {
   private readonly contextCache = new Map<string, Int32Array>();
   private readonly questionCache = new Map<string, Int32Array>();
-  private readonly directionCache = new Map<number, NamedDirection>();
+  private directions: Float32Array[] | null = null;
   /** token ids of the labels after the answer prefix */
   readonly labels: { steered: number; clean: number };
   /** trained layer ranges */
@@ -120,16 +121,13 @@ export class BoundStudy {
 
   /** Direction `index` of the protocol's seeded random unit vectors; [0, train) train, then held out. */
   randomDirection(index: number): NamedDirection {
-    const held = this.directionCache.get(index);
-    if (held !== undefined) return held;
     const { train, heldOut, seed } = this.protocol.steering.vectors;
     if (!Number.isInteger(index) || index < 0 || index >= train + heldOut) {
       throw new InputError("vector-index", expected(`0 <= index < ${train + heldOut}`, "random direction", index));
     }
-    const direction = unitNormal(random(seed).fork("directions").fork(index), this.model.engine.config.hidden_size);
-    const named = { id: `random-${index}`, category: null, direction };
-    this.directionCache.set(index, named);
-    return named;
+    const width = this.model.engine.config.hidden_size;
+    this.directions ??= randomDirections(train + heldOut, width, random(seed).fork("directions"));
+    return { id: `random-${index}`, category: null, direction: this.directions[index] };
   }
 
   /** The plan for one strength (in the protocol's unit) over one range. */
@@ -175,13 +173,6 @@ export class BoundStudy {
   private encode(parts: Parameters<Tokenizer["encodeParts"]>[0]): Int32Array {
     return this.model.tokenizer.encodeParts(parts).ids;
   }
-}
-
-/** A seeded random unit vector: independent normals, normalised in double precision. */
-function unitNormal(stream: ReturnType<typeof random>, width: number): Float32Array {
-  const values = Float64Array.from({ length: width }, () => stream.normal());
-  const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
-  return Float32Array.from(values, (value) => value / norm);
 }
 
 /**
