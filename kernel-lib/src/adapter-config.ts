@@ -1,5 +1,5 @@
 /**
- * adapter_config.json of a PEFT LoRA adapter: read with every variant that is not implemented refused by name, and written.
+ * adapter_config.json of a PEFT LoRA adapter: read with every variant that is not supported refused by name, and written.
  *
  * Plain LoRA only: y = W x + (alpha / r) B A x. rsLoRA, DoRA, biases, saved modules, per-module ranks and the like change
  * the numbers, so a field that asks for them, or a field unknown here that asks for anything at all, is an error.
@@ -66,7 +66,7 @@ function refuseVariants(fields: Fields, name: string): void {
   const refuse = (field: string): never => {
     throw new DataError(
       "adapter-unsupported",
-      `Expected plain LoRA in ${name} but received ${field}: ${(JSON.stringify(fields[field]) ?? "nothing").slice(0, 80)}. This variant is not implemented.`,
+      `Expected plain LoRA in ${name} but received ${field}: ${(JSON.stringify(fields[field]) ?? "nothing").slice(0, 80)}. This variant is not supported.`,
     );
   };
   if (fields.peft_type !== "LORA") refuse("peft_type");

@@ -239,7 +239,7 @@ function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root
     if (dtype === undefined) {
       throw new DataError(
         "checkpoint-tensor",
-        expected("dtype F32, BF16, F16 or F64", name, entry.dtype, "Quantised weights are not implemented."),
+        expected("dtype F32, BF16, F16 or F64", name, entry.dtype, "Quantised weights are not supported."),
       );
     }
     return { name, file, dtype, shape, byteOffset: entry.byteOffset, byteLength: entry.byteLength };

@@ -1,7 +1,7 @@
 /**
  * config.json -> `ModelConfig`: the numbers of a Qwen2 model, or a refusal that names the field it cannot honour.
  *
- * A field that would change the model's numbers and is not implemented is never ignored: scaled rotary positions, sliding
+ * A field that would change the model's numbers and is not supported is never ignored: scaled rotary positions, sliding
  * windows, quantised weights, other architectures. Absent fields take the defaults of the published Qwen2 configuration
  * class. `rope_theta` may stand at the top level (transformers 4) or in `rope_parameters` (transformers 5).
  */
@@ -63,7 +63,7 @@ function isObject(value: unknown): value is Fields {
 
 /** Refuses, by name, everything that would give other numbers than a plain Qwen2 model. */
 function refuseUnsupported(fields: Fields, name: string): void {
-  const only = "Only Qwen2ForCausalLM checkpoints are implemented.";
+  const only = "Only Qwen2ForCausalLM checkpoints are supported.";
   if (fields.model_type !== "qwen2") unsupported(name, "model_type", fields.model_type, only);
   const architectures = fields.architectures ?? ["Qwen2ForCausalLM"];
   if (!Array.isArray(architectures) || architectures.length !== 1 || architectures[0] !== "Qwen2ForCausalLM") {
@@ -74,18 +74,18 @@ function refuseUnsupported(fields: Fields, name: string): void {
       name,
       "quantization_config",
       fields.quantization_config,
-      "Quantised weights are not implemented; use the bf16 checkpoint.",
+      "Quantised weights are not supported; use the bf16 checkpoint.",
     );
   }
   if (booleanField(fields, "use_sliding_window", name, false)) {
-    unsupported(name, "use_sliding_window", true, "Sliding-window attention is not implemented.");
+    unsupported(name, "use_sliding_window", true, "Sliding-window attention is not supported.");
   }
   const layerTypes = fields.layer_types ?? [];
   if (!Array.isArray(layerTypes) || layerTypes.some((type) => type !== "full_attention")) {
-    unsupported(name, "layer_types", layerTypes, "Only full_attention layers are implemented.");
+    unsupported(name, "layer_types", layerTypes, "Only full_attention layers are supported.");
   }
   const activation = fields.hidden_act ?? "silu";
-  if (activation !== "silu") unsupported(name, "hidden_act", activation, "Only silu is implemented.");
+  if (activation !== "silu") unsupported(name, "hidden_act", activation, "Only silu is supported.");
   if ((fields.attention_bias ?? true) !== true) {
     unsupported(name, "attention_bias", fields.attention_bias, "Qwen2 has biases on q, k and v.");
   }
@@ -96,11 +96,11 @@ function refuseUnsupported(fields: Fields, name: string): void {
       name,
       "attention_dropout",
       fields.attention_dropout,
-      "Dropout inside attention is not implemented; set it to 0.",
+      "Dropout inside attention is not supported; set it to 0.",
     );
   }
   if ((fields.use_mrope ?? false) !== false)
-    unsupported(name, "use_mrope", fields.use_mrope, "Multimodal positions are not implemented.");
+    unsupported(name, "use_mrope", fields.use_mrope, "Multimodal positions are not supported.");
 }
 
 /** The rotary base, from either place; refuses every scaling of positions. */
@@ -108,7 +108,7 @@ function ropeTheta(fields: Fields, name: string): number {
   for (const field of ["rope_scaling", "rope_parameters"] as const) {
     const rope = fields[field] ?? null;
     if (rope === null) continue;
-    const remedy = "Only unscaled rotary positions (rope_type default) are implemented.";
+    const remedy = "Only unscaled rotary positions (rope_type default) are supported.";
     if (!isObject(rope)) unsupported(name, field, rope, remedy);
     const kind = rope.rope_type ?? rope.type ?? "default";
     const extra = Object.keys(rope).filter((key) => !["rope_type", "type", "rope_theta"].includes(key));
@@ -120,12 +120,7 @@ function ropeTheta(fields: Fields, name: string): number {
     }
   }
   if ((fields.partial_rotary_factor ?? 1) !== 1) {
-    unsupported(
-      name,
-      "partial_rotary_factor",
-      fields.partial_rotary_factor,
-      "Only fully rotated heads are implemented.",
-    );
+    unsupported(name, "partial_rotary_factor", fields.partial_rotary_factor, "Only fully rotated heads are supported.");
   }
   const inner = isObject(fields.rope_parameters) ? fields.rope_parameters.rope_theta : undefined;
   const outer = fields.rope_theta;
@@ -144,7 +139,7 @@ function ropeTheta(fields: Fields, name: string): number {
  * @param text JSON text
  * @param name path, for error sentences
  * @returns all fields resolved; head_dim = hidden_size / num_attention_heads unless given
- * @throws DataError "config-unsupported" naming the field that is not implemented; "config-field" for a missing or
+ * @throws DataError "config-unsupported" naming the field that is not supported; "config-field" for a missing or
  *   impossible value; "json-syntax", "json-duplicate-key"
  *
  * @example

@@ -92,8 +92,13 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
     return await download(hub, repo, revision, store, kind, options);
   } catch (error) {
     // A mistyped folder looks like a hub name: say that it was looked for.
-    const unreachable = error instanceof DataError && ["hub-network", "hub-not-found", "hub-access"].includes(error.code);
-    throw unreachable ? new DataError(error.code, `${error.message} There is no folder ${name} on this machine either.`, { cause: error }) : error;
+    const unreachable =
+      error instanceof DataError && ["hub-network", "hub-not-found", "hub-access"].includes(error.code);
+    throw unreachable
+      ? new DataError(error.code, `${error.message} There is no folder ${name} on this machine either.`, {
+          cause: error,
+        })
+      : error;
   }
 }
 
