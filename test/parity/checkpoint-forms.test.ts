@@ -19,7 +19,12 @@ afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 type Json = Record<string, unknown>;
 
 /** A copy of a fixture model with its config changed and, if wanted, its weights in one file of another type. */
-function variant(name: "bf16-theta" | "mha-sharded-f16", tag: string, change: (config: Json) => void, oneFile?: "F16" | "F32"): string {
+function variant(
+  name: "bf16-theta" | "mha-sharded-f16",
+  tag: string,
+  change: (config: Json) => void,
+  oneFile?: "F16" | "F32",
+): string {
   const from = modelFolder(name);
   const to = path.join(folder, tag);
   fs.mkdirSync(to);
@@ -33,7 +38,8 @@ function variant(name: "bf16-theta" | "mha-sharded-f16", tag: string, change: (c
   }
   const tensors: Parameters<typeof writeSafetensors>[1] = {};
   for (const file of weights.filter((one) => one.endsWith(".safetensors"))) {
-    for (const [key, { shape, data }] of readSafetensors(path.join(from, file))) tensors[key] = { dtype: oneFile, shape, data };
+    for (const [key, { shape, data }] of readSafetensors(path.join(from, file)))
+      tensors[key] = { dtype: oneFile, shape, data };
   }
   writeSafetensors(path.join(to, "model.safetensors"), tensors);
   return to;
@@ -66,7 +72,17 @@ describe("one model, several spellings", () => {
 
   it("shards and one file, f16 and the same values in f32", async () => {
     const shards = await logprobs(modelFolder("mha-sharded-f16"), "mha-sharded-f16");
-    expect(await logprobs(variant("mha-sharded-f16", "one", () => undefined, "F16"), "mha-sharded-f16")).toEqual(shards);
-    expect(await logprobs(variant("mha-sharded-f16", "wide", () => undefined, "F32"), "mha-sharded-f16")).toEqual(shards);
+    expect(
+      await logprobs(
+        variant("mha-sharded-f16", "one", () => undefined, "F16"),
+        "mha-sharded-f16",
+      ),
+    ).toEqual(shards);
+    expect(
+      await logprobs(
+        variant("mha-sharded-f16", "wide", () => undefined, "F32"),
+        "mha-sharded-f16",
+      ),
+    ).toEqual(shards);
   });
 });

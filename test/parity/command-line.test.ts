@@ -27,7 +27,16 @@ describe.each(CASES)("command line against transformers + PEFT, seed %s", (seed)
 
   it("score: an adapter made by PEFT; the batch size changes no byte", async () => {
     for (const batch of ["1", "5", "32"]) {
-      await steerlab("score", ...trialFlags(folder), "--adapter", path.join(folder, "adapter"), "--batch", batch, "--out", at(`adapter-${batch}.jsonl`));
+      await steerlab(
+        "score",
+        ...trialFlags(folder),
+        "--adapter",
+        path.join(folder, "adapter"),
+        "--batch",
+        batch,
+        "--out",
+        at(`adapter-${batch}.jsonl`),
+      );
       expectScores(at(`adapter-${batch}.jsonl`), path.join(folder, "expected-adapter.jsonl"));
     }
     const [one, five, all] = ["1", "5", "32"].map((batch) => fs.readFileSync(at(`adapter-${batch}.jsonl`), "utf8"));

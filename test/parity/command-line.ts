@@ -22,7 +22,11 @@ interface ScoreLine {
 }
 
 function readLines<T>(file: string): T[] {
-  return fs.readFileSync(file, "utf8").trim().split("\n").map((line) => JSON.parse(line) as T);
+  return fs
+    .readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as T);
 }
 
 /** Runs our command line; rejects with its stderr when it fails. */
@@ -35,7 +39,13 @@ export function trialFlags(folder: string): string[] {
 }
 
 export function trainFlags(folder: string): string[] {
-  const inputs = { model: "model", examples: "examples.jsonl", vectors: "vectors.safetensors", config: "train.yaml", "init-adapter": "init" };
+  const inputs = {
+    model: "model",
+    examples: "examples.jsonl",
+    vectors: "vectors.safetensors",
+    config: "train.yaml",
+    "init-adapter": "init",
+  };
   return [...Object.entries(inputs).flatMap(([flag, name]) => [`--${flag}`, path.join(folder, name)]), ...F32_ON_CPU];
 }
 
@@ -47,7 +57,13 @@ export function expectScores(ours: string, theirs: string): void {
     expect(largest(line.logprobs, reference[i].logprobs), `logprobs of ${line.id}`).toBeLessThan(F32_LOGPROB);
     expect(Math.abs(line.mass - reference[i].mass), `mass of ${line.id}`).toBeLessThan(F32_LOGPROB);
     const [top, expected] = [line.topK, reference[i].topK];
-    expect(largest(top.map((one) => one.logprob), expected.map((one) => one.logprob)), `topK of ${line.id}`).toBeLessThan(F32_LOGPROB);
+    expect(
+      largest(
+        top.map((one) => one.logprob),
+        expected.map((one) => one.logprob),
+      ),
+      `topK of ${line.id}`,
+    ).toBeLessThan(F32_LOGPROB);
     const clear = expected.every((one, k) => k === 0 || expected[k - 1].logprob - one.logprob > 2 * F32_LOGPROB);
     // The last place may be tied with a token that is not listed.
     if (clear) expect(top.slice(0, -1).map((one) => one.token)).toEqual(expected.slice(0, -1).map((one) => one.token));
@@ -65,13 +81,37 @@ function adapterNumbers(folder: string): { names: string[]; values: Float64Array
 export function expectTraining(run: string, folder: string): void {
   const events = readLines<{ loss: number; gradNorm?: number; lr: number }>(path.join(run, "events.jsonl"));
   const steps = events.filter((event) => event.gradNorm !== undefined);
-  const theirs = JSON.parse(fs.readFileSync(path.join(folder, "live.json"), "utf8")) as { losses: number[]; gradNorms: number[]; lrs: number[] };
-  expect(largest(steps.map((step) => step.loss), theirs.losses), "losses").toBeLessThan(F32_LOSS);
-  expect(largest(steps.map((step) => step.lr), theirs.lrs), "rates").toBeLessThan(1e-12);
+  const theirs = JSON.parse(fs.readFileSync(path.join(folder, "live.json"), "utf8")) as {
+    losses: number[];
+    gradNorms: number[];
+    lrs: number[];
+  };
+  expect(
+    largest(
+      steps.map((step) => step.loss),
+      theirs.losses,
+    ),
+    "losses",
+  ).toBeLessThan(F32_LOSS);
+  expect(
+    largest(
+      steps.map((step) => step.lr),
+      theirs.lrs,
+    ),
+    "rates",
+  ).toBeLessThan(1e-12);
   const ratios = steps.map((step, i) => (step.gradNorm as number) / theirs.gradNorms[i]);
-  expect(largest(ratios, theirs.gradNorms.map(() => 1)), "gradient norms").toBeLessThan(F32_GRADIENT);
+  expect(
+    largest(
+      ratios,
+      theirs.gradNorms.map(() => 1),
+    ),
+    "gradient norms",
+  ).toBeLessThan(F32_GRADIENT);
 
-  const [mine, peft, start] = [path.join(run, "adapter"), path.join(folder, "peft"), path.join(folder, "init")].map(adapterNumbers);
+  const [mine, peft, start] = [path.join(run, "adapter"), path.join(folder, "peft"), path.join(folder, "init")].map(
+    adapterNumbers,
+  );
   expect(mine.names).toEqual(peft.names);
   expect(relative(mine.values, peft.values), "adapter").toBeLessThan(F32_ADAPTER);
   const change = (x: Float64Array): Float64Array => x.map((value, i) => value - start.values[i]);

@@ -52,11 +52,17 @@ function normals(rng: Random, n: number, scale: number, mean = 0): Float32Array 
 function writeModel(rng: Random, at: string): PlainModel {
   const config = randomConfig(rng);
   fs.mkdirSync(at, { recursive: true });
-  fs.writeFileSync(path.join(at, "config.json"), JSON.stringify({ ...config, model_type: "qwen2", architectures: ["Qwen2ForCausalLM"], hidden_act: "silu" }));
+  fs.writeFileSync(
+    path.join(at, "config.json"),
+    JSON.stringify({ ...config, model_type: "qwen2", architectures: ["Qwen2ForCausalLM"], hidden_act: "silu" }),
+  );
   const tensors: Parameters<typeof writeSafetensors>[1] = {};
   for (const { name, shape } of modelTensors(config)) {
     const count = shape.reduce((a, b) => a * b, 1);
-    const data = shape.length === 2 ? normals(rng, count, 1 / Math.sqrt(shape[1])) : normals(rng, count, 0.2, name.endsWith("norm.weight") ? 1 : 0);
+    const data =
+      shape.length === 2
+        ? normals(rng, count, 1 / Math.sqrt(shape[1]))
+        : normals(rng, count, 0.2, name.endsWith("norm.weight") ? 1 : 0);
     tensors[name] = { dtype: "F32", shape, data };
   }
   writeSafetensors(path.join(at, "model.safetensors"), tensors);
@@ -82,7 +88,14 @@ function randomAdapter(rng: Random, config: ModelConfig): AdapterPart[] {
   return Array.from({ length: config.num_hidden_layers }, (_, layer) => layer).flatMap((layer) =>
     modules.map((module) => {
       const [out, input] = projectionShape(config, module);
-      return { layer, module, r, scaling: 2 / r, a: normals(rng, r * input, 1 / Math.sqrt(input)), b: normals(rng, out * r, 0.5) };
+      return {
+        layer,
+        module,
+        r,
+        scaling: 2 / r,
+        a: normals(rng, r * input, 1 / Math.sqrt(input)),
+        b: normals(rng, out * r, 0.5),
+      };
     }),
   );
 }
@@ -101,23 +114,44 @@ function randomCases(rng: Random, config: ModelConfig): Case[] {
   const repeated = tokens(6);
   return Array.from({ length: 8 }, (_, i) => {
     const context = i % 2 === 0 ? repeated : tokens(1 + rng.integer(11));
-    return { context, question: tokens(1 + rng.integer(5)), steering: randomSteering(rng, config, context.length), adapter: rng.pick(adapters) };
+    return {
+      context,
+      question: tokens(1 + rng.integer(5)),
+      steering: randomSteering(rng, config, context.length),
+      adapter: rng.pick(adapters),
+    };
   });
 }
 
 /** (positions, layers, C) of the engine against layers of (T, C) of the twin. */
 function expectCaptures(captures: Float32Array, hidden: Float64Array[], T: number, C: number): void {
   const theirs = new Float64Array(captures.length);
-  for (const [layer, h] of hidden.entries()) for (let t = 0; t < T; t++) theirs.set(row(h, t, C), (t * hidden.length + layer) * C);
+  for (const [layer, h] of hidden.entries())
+    for (let t = 0; t < T; t++) theirs.set(row(h, t, C), (t * hidden.length + layer) * C);
   expect(relative(captures, theirs)).toBeLessThan(AS_F32);
 }
 
 async function check(engine: Engine, model: PlainModel, cases: Case[], wanted: number[]): Promise<void> {
   const { config } = model;
   const { hidden_size: C, vocab_size: V, num_hidden_layers: L } = config;
-  const bound = new Map(cases.map(({ adapter }) => [adapter, adapter === null ? null : engine.bindAdapter(adapter, { name: "random", hash: "random" })]));
-  const contexts: Row[] = cases.map(({ context, steering, adapter }) => ({ tokens: context, steering, adapter: bound.get(adapter), keepCache: true }));
-  const questions: Row[] = cases.map(({ question, adapter }, i) => ({ tokens: question, parent: i, adapter: bound.get(adapter), wanted }));
+  const bound = new Map(
+    cases.map(({ adapter }) => [
+      adapter,
+      adapter === null ? null : engine.bindAdapter(adapter, { name: "random", hash: "random" }),
+    ]),
+  );
+  const contexts: Row[] = cases.map(({ context, steering, adapter }) => ({
+    tokens: context,
+    steering,
+    adapter: bound.get(adapter),
+    keepCache: true,
+  }));
+  const questions: Row[] = cases.map(({ question, adapter }, i) => ({
+    tokens: question,
+    parent: i,
+    adapter: bound.get(adapter),
+    wanted,
+  }));
   const results = await engine.forward([...contexts, ...questions], {
     report: "all",
     fullVocabulary: true,
@@ -129,10 +163,16 @@ async function check(engine: Engine, model: PlainModel, cases: Case[], wanted: n
     const [a, b] = [results[i], results[cases.length + i]];
     expectCaptures(a.captures as Float32Array, first.hidden, context.length, C);
     expectCaptures(b.captures as Float32Array, second.hidden, question.length, C);
-    for (let t = 0; t < context.length; t++) expect(largest(a.positions[t].all as Float32Array, logSoftmax(row(first.logits, t, V)))).toBeLessThan(2 * AS_F32);
+    for (let t = 0; t < context.length; t++)
+      expect(largest(a.positions[t].all as Float32Array, logSoftmax(row(first.logits, t, V)))).toBeLessThan(2 * AS_F32);
     for (let t = 0; t < question.length; t++) {
       const logp = logSoftmax(row(second.logits, t, V));
-      expect(largest(b.positions[t].logprobs, wanted.map((id) => logp[id]))).toBeLessThan(F64);
+      expect(
+        largest(
+          b.positions[t].logprobs,
+          wanted.map((id) => logp[id]),
+        ),
+      ).toBeLessThan(F64);
     }
     expectCache(a.cache, first.cache, L);
   }

@@ -1,6 +1,6 @@
 /**
  * Opens engines for the parity suites: a checkpoint folder through the library's strict reader, on every instruction set and
- * thread count of this machine. An instruction set that the processor lacks makes no suite, so each suite's title names its own.
+ * thread count of this machine, and on its CUDA device. What the machine lacks is not in the list; `absentBackends` names it.
  */
 import { readCheckpoint } from "../../kernel-lib/src/checkpoint";
 import { type NativeEngine, nativeInfo, openNative } from "../../kernel-lib/src/native";
@@ -11,21 +11,39 @@ import { type ModelName, modelFolder } from "./readers";
 
 export interface EngineChoice {
   label: string;
+  backend: "cpu" | "cuda";
   dtype: DTypeName;
   isa: string;
   threads: number;
 }
 
-/** Every instruction set with 1 thread, and the best also with 2; best first. */
+/** Every instruction set with 1 thread, the best also with 2, best first; then the CUDA device (which has no f64). */
 export function engineChoices(dtype: DTypeName): EngineChoice[] {
-  const { isas } = nativeInfo();
-  const choices = [...isas.map((isa) => ({ isa, threads: 1 })), { isa: isas[0], threads: 2 }];
-  return choices.map(({ isa, threads }) => ({ label: `${isa} ${threads} thread${threads === 1 ? "" : "s"}`, dtype, isa, threads }));
+  const { isas, cuda } = nativeInfo();
+  const cpu = [...isas.map((isa) => ({ isa, threads: 1 })), { isa: isas[0], threads: 2 }];
+  const choices: EngineChoice[] = cpu.map(({ isa, threads }) => ({
+    label: `${isa} threads=${threads}`,
+    backend: "cpu",
+    dtype,
+    isa,
+    threads,
+  }));
+  if (cuda.available && dtype !== "f64") choices.push({ label: "cuda", backend: "cuda", dtype, isa: "", threads: 1 });
+  return choices;
 }
 
-export async function openFolder(folder: string, { dtype, isa, threads }: Omit<EngineChoice, "label">): Promise<NativeEngine> {
+/** Why a backend is not among the choices, for the titles of skipped tests. */
+export function absentBackends(): string[] {
+  const { cuda } = nativeInfo();
+  return cuda.available ? [] : ["cuda: no usable device or library here"];
+}
+
+export async function openFolder(
+  folder: string,
+  { backend, dtype, isa, threads }: Omit<EngineChoice, "label">,
+): Promise<NativeEngine> {
   const { config, tensors } = readCheckpoint(folder);
-  return openNative({ backend: "cpu", dtype, isa, threads, config, tensors });
+  return openNative({ backend, dtype, isa, threads, config, tensors });
 }
 
 export function openFixture(name: ModelName, choice: EngineChoice): Promise<NativeEngine> {

@@ -21,7 +21,8 @@ const TIMEOUT_MS = 300_000;
 
 function oraclePython(): string | null {
   const candidate = process.env.STEERLAB_ORACLE_PYTHON ?? path.join(ROOT, ".venv-oracle/bin/python");
-  const probe = "import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in ('torch', 'transformers', 'peft', 'safetensors')))";
+  const probe =
+    "import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in ('torch', 'transformers', 'peft', 'safetensors')))";
   return spawnSync(candidate, ["-c", probe]).status === 0 ? candidate : null;
 }
 
@@ -29,7 +30,9 @@ const python = oraclePython();
 const required = process.env.STEERLAB_REQUIRE_ORACLE === "1";
 const rounds = Number(process.env.STEERLAB_LIVE_ROUNDS ?? "2");
 const fixed = process.env.STEERLAB_LIVE_SEED;
-const seeds = Array.from({ length: rounds }, (_, i) => (fixed === undefined ? randomInt(1_000_000) : Number(fixed) + i));
+const seeds = Array.from({ length: rounds }, (_, i) =>
+  fixed === undefined ? randomInt(1_000_000) : Number(fixed) + i,
+);
 
 const title =
   python !== null || required
@@ -46,7 +49,10 @@ describe.skipIf(python === null && !required)(title, () => {
   describe.each(seeds)("seed %i", (seed) => {
     const at = (...parts: string[]): string => path.join(base, String(seed), ...parts);
     const oracle = async (...args: string[]): Promise<void> => {
-      if (python === null) throw new Error("Expected Python with torch, transformers and peft but found none. STEERLAB_REQUIRE_ORACLE is set; see .ci/run.");
+      if (python === null)
+        throw new Error(
+          "Expected Python with torch, transformers and peft but found none. STEERLAB_REQUIRE_ORACLE is set; see .ci/run.",
+        );
       await run(python, [LIVE, ...args, "--out", at()]);
     };
     beforeAll(async () => {
@@ -55,22 +61,45 @@ describe.skipIf(python === null && !required)(title, () => {
       console.log(`live seed ${seed}: ${JSON.stringify({ ...config, dtype, training })}`);
     }, TIMEOUT_MS);
 
-    it("score: log-probabilities of the base", async () => {
-      await steerlab("score", ...trialFlags(at()), "--out", at("base.jsonl"));
-      expectScores(at("base.jsonl"), at("expected-base.jsonl"));
-    }, TIMEOUT_MS);
+    it(
+      "score: log-probabilities of the base",
+      async () => {
+        await steerlab("score", ...trialFlags(at()), "--out", at("base.jsonl"));
+        expectScores(at("base.jsonl"), at("expected-base.jsonl"));
+      },
+      TIMEOUT_MS,
+    );
 
-    it("score: an adapter made by PEFT, in small batches on two threads", async () => {
-      await steerlab("score", ...trialFlags(at()), "--adapter", at("adapter"), "--batch", "5", "--threads", "2", "--out", at("adapter.jsonl"));
-      expectScores(at("adapter.jsonl"), at("expected-adapter.jsonl"));
-    }, TIMEOUT_MS);
+    it(
+      "score: an adapter made by PEFT, in small batches on two threads",
+      async () => {
+        await steerlab(
+          "score",
+          ...trialFlags(at()),
+          "--adapter",
+          at("adapter"),
+          "--batch",
+          "5",
+          "--threads",
+          "2",
+          "--out",
+          at("adapter.jsonl"),
+        );
+        expectScores(at("adapter.jsonl"), at("expected-adapter.jsonl"));
+      },
+      TIMEOUT_MS,
+    );
 
-    it("train: the same adapter, losses, norms and rates; PEFT loads it with equal logits", async () => {
-      await steerlab("train", ...trainFlags(at()), "--out", at("run"));
-      expectTraining(at("run"), at());
-      await oracle("score", "--adapter", at("run", "adapter"), "--expected", at("expected-trained.jsonl"));
-      await steerlab("score", ...trialFlags(at()), "--adapter", at("run", "adapter"), "--out", at("trained.jsonl"));
-      expectScores(at("trained.jsonl"), at("expected-trained.jsonl"));
-    }, TIMEOUT_MS);
+    it(
+      "train: the same adapter, losses, norms and rates; PEFT loads it with equal logits",
+      async () => {
+        await steerlab("train", ...trainFlags(at()), "--out", at("run"));
+        expectTraining(at("run"), at());
+        await oracle("score", "--adapter", at("run", "adapter"), "--expected", at("expected-trained.jsonl"));
+        await steerlab("score", ...trialFlags(at()), "--adapter", at("run", "adapter"), "--out", at("trained.jsonl"));
+        expectScores(at("trained.jsonl"), at("expected-trained.jsonl"));
+      },
+      TIMEOUT_MS,
+    );
   });
 });

@@ -3,7 +3,19 @@
  */
 import { describe, expect, it } from "vitest";
 import { plainForward } from "./plain-qwen2";
-import { adapterFolder, largest, logSoftmax, MODEL_NAMES, modelFolder, numbers, readAdapterParts, readGolden, readPlainModel, relative, row } from "./readers";
+import {
+  adapterFolder,
+  largest,
+  logSoftmax,
+  MODEL_NAMES,
+  modelFolder,
+  numbers,
+  readAdapterParts,
+  readGolden,
+  readPlainModel,
+  relative,
+  row,
+} from "./readers";
 
 /** transformers computes in f32: 4-5 blocks of sums of up to 112 products leave about 1e-6. */
 const F32_OF_GOLDENS = 1e-5;
@@ -21,13 +33,22 @@ describe.each(MODEL_NAMES)("plain twin = transformers: %s", (name) => {
     const out = plainForward(model, { tokens, steering: golden.steering(steering) });
     const T = tokens.length;
     for (let layer = 0; layer < L; layer++) {
-      expect(relative(out.hidden[layer], row(numbers(part, `forward.${i}.hidden`), layer, T * C))).toBeLessThan(F32_OF_GOLDENS);
-      for (const [kind, mine] of [["keys", out.cache.keys[layer]], ["values", out.cache.values[layer]]] as const) {
-        expect(relative(mine, row(numbers(part, `forward.${i}.${kind}`), layer, mine.length))).toBeLessThan(F32_OF_GOLDENS);
+      expect(relative(out.hidden[layer], row(numbers(part, `forward.${i}.hidden`), layer, T * C))).toBeLessThan(
+        F32_OF_GOLDENS,
+      );
+      for (const [kind, mine] of [
+        ["keys", out.cache.keys[layer]],
+        ["values", out.cache.values[layer]],
+      ] as const) {
+        expect(relative(mine, row(numbers(part, `forward.${i}.${kind}`), layer, mine.length))).toBeLessThan(
+          F32_OF_GOLDENS,
+        );
       }
     }
     for (let t = 0; t < T; t++) {
-      expect(largest(logSoftmax(row(out.logits, t, V)), logSoftmax(row(numbers(part, `forward.${i}.logits`), t, V)))).toBeLessThan(LOGPROB);
+      expect(
+        largest(logSoftmax(row(out.logits, t, V)), logSoftmax(row(numbers(part, `forward.${i}.logits`), t, V))),
+      ).toBeLessThan(LOGPROB);
     }
   });
 
@@ -47,6 +68,8 @@ describe.each(MODEL_NAMES)("plain twin = transformers: %s", (name) => {
   it("steering matters: the goldens tell steered from clean, and one adapter from another", () => {
     expect(relative(numbers(part, "ask.0.logits"), numbers(part, "ask.2.logits"))).toBeGreaterThan(0.01);
     const [first, second] = golden.adapters;
-    expect(relative(numbers(part, `adapter.${first}.ask.0.logits`), numbers(part, `adapter.${second}.ask.0.logits`))).toBeGreaterThan(0.01);
+    expect(
+      relative(numbers(part, `adapter.${first}.ask.0.logits`), numbers(part, `adapter.${second}.ask.0.logits`)),
+    ).toBeGreaterThan(0.01);
   });
 });

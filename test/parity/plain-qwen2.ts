@@ -37,7 +37,13 @@ export interface PlainResult {
 }
 
 /** y (n, out) = x (n, in) W^T (+ bias) + scaling * (x A^T) B^T. Scaling, magnitudes and eps are f32 in the engine. */
-function linear(x: Float64Array, n: number, w: Float64Array, bias: Float64Array | null, lora: AdapterPart | undefined): Float64Array {
+function linear(
+  x: Float64Array,
+  n: number,
+  w: Float64Array,
+  bias: Float64Array | null,
+  lora: AdapterPart | undefined,
+): Float64Array {
   const inner = x.length / n;
   const outer = w.length / inner;
   const y = new Float64Array(n * outer);
@@ -156,7 +162,13 @@ export function plainForward(model: PlainModel, input: PlainRow): PlainResult {
     const name = `model.layers.${layer}`;
     const project = (x: Float64Array, group: string, module: Projection): Float64Array => {
       const lora = input.adapter?.find((part) => part.layer === layer && part.module === module);
-      return linear(x, n, weight(`${name}.${group}.${module}.weight`), weights.get(`${name}.${group}.${module}.bias`) ?? null, lora);
+      return linear(
+        x,
+        n,
+        weight(`${name}.${group}.${module}.weight`),
+        weights.get(`${name}.${group}.${module}.bias`) ?? null,
+        lora,
+      );
     };
     const x = rmsNorm(h, weight(`${name}.input_layernorm.weight`), config.rms_norm_eps);
     const q = project(x, "self_attn", "q_proj");

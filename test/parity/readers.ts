@@ -35,14 +35,22 @@ export function readSafetensors(file: string): Map<string, PlainTensor> {
   const headerLength = Number(bytes.readBigUInt64LE(0));
   const header = JSON.parse(bytes.toString("utf8", 8, 8 + headerLength));
   const out = new Map<string, PlainTensor>();
-  for (const [name, entry] of Object.entries(header) as [string, { dtype: string; shape: number[]; data_offsets: number[] }][]) {
+  for (const [name, entry] of Object.entries(header) as [
+    string,
+    { dtype: string; shape: number[]; data_offsets: number[] },
+  ][]) {
     if (name === "__metadata__") continue;
     const body = bytes.subarray(8 + headerLength + entry.data_offsets[0], 8 + headerLength + entry.data_offsets[1]);
     const size = { F64: 8, F32: 4, F16: 2, BF16: 2 }[entry.dtype];
     if (size === undefined) throw new Error(`dtype ${entry.dtype} of ${name} in ${file}`);
     const data = new Float64Array(body.length / size);
     for (let i = 0; i < data.length; i++) {
-      data[i] = size === 8 ? body.readDoubleLE(i * 8) : size === 4 ? body.readFloatLE(i * 4) : halfValue(body.readUInt16LE(i * 2), entry.dtype);
+      data[i] =
+        size === 8
+          ? body.readDoubleLE(i * 8)
+          : size === 4
+            ? body.readFloatLE(i * 4)
+            : halfValue(body.readUInt16LE(i * 2), entry.dtype);
     }
     out.set(name, { shape: entry.shape, data });
   }
@@ -92,7 +100,14 @@ export function partsOf(tensors: Map<string, PlainTensor>, alpha: number): Adapt
     const { layer, module, which } = parseLoraName(name);
     const r = which === "A" ? tensor.shape[0] : tensor.shape[1];
     const key = `${layer}.${module}`;
-    const part = parts.get(key) ?? { layer, module, r, scaling: alpha / r, a: new Float32Array(), b: new Float32Array() };
+    const part = parts.get(key) ?? {
+      layer,
+      module,
+      r,
+      scaling: alpha / r,
+      a: new Float32Array(),
+      b: new Float32Array(),
+    };
     part[which === "A" ? "a" : "b"] = Float32Array.from(tensor.data);
     parts.set(key, part);
   }

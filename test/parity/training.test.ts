@@ -4,9 +4,31 @@
  */
 import { afterAll, describe, expect, it } from "vitest";
 import type { BatchResult, Engine, Example, Trainer, TrainerOptions } from "../../kernel-lib/src/types";
-import { type EngineChoice, engineChoices, openFixture } from "./engines";
-import { BF16_GRADIENT_COSINE, BF16_GRADIENT_SLACK, BF16_GRADIENT_SLACK_OF_ONE, F32_ADAPTER, F32_ADAPTER_CHANGE, F32_GRADIENT, F32_LOGPROB, F32_LOSS } from "./tolerances";
-import { adapterFolder, cosine, type Golden, type GoldenExample, largest, MODEL_NAMES, numbers, type PlainTensor, readAdapterParts, readGolden, relative, row } from "./readers";
+import { absentBackends, type EngineChoice, engineChoices, openFixture } from "./engines";
+import {
+  BF16_GRADIENT_COSINE,
+  BF16_GRADIENT_SLACK,
+  BF16_GRADIENT_SLACK_OF_ONE,
+  F32_ADAPTER,
+  F32_ADAPTER_CHANGE,
+  F32_GRADIENT,
+  F32_LOGPROB,
+  F32_LOSS,
+} from "./tolerances";
+import {
+  adapterFolder,
+  cosine,
+  type Golden,
+  type GoldenExample,
+  largest,
+  MODEL_NAMES,
+  numbers,
+  type PlainTensor,
+  readAdapterParts,
+  readGolden,
+  relative,
+  row,
+} from "./readers";
 
 const engines: Engine[] = [];
 afterAll(() => {
@@ -38,8 +60,15 @@ function flat(trainer: Pick<Trainer, "layout">, tensors: Map<string, PlainTensor
 const ADAMW = { dropout: 0, seed: 1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01 };
 
 /** A trainer needs its start at creation and its layout after: a first one on zeros tells the layout. */
-function trainerFrom(engine: Engine, options: TrainerOptions, tensors: Map<string, PlainTensor>, prefix: string): Trainer {
-  const size = [...tensors].filter(([name]) => name.startsWith(prefix)).reduce((sum, [, { data }]) => sum + data.length, 0);
+function trainerFrom(
+  engine: Engine,
+  options: TrainerOptions,
+  tensors: Map<string, PlainTensor>,
+  prefix: string,
+): Trainer {
+  const size = [...tensors]
+    .filter(([name]) => name.startsWith(prefix))
+    .reduce((sum, [, { data }]) => sum + data.length, 0);
   const probe = engine.createTrainer(options, new Float32Array(size));
   const initial = flat(probe, tensors, prefix);
   probe.dispose();
@@ -83,7 +112,9 @@ describe.each(engineChoices("f32"))("f32 $label", (choice) => {
         checkBatch(result, part, key);
         for (const tensor of trainer.layout) {
           const mine = result.gradients.subarray(tensor.offset, tensor.offset + tensor.shape[0] * tensor.shape[1]);
-          expect(relative(mine, numbers(part, `${key}.${tensor.name}`)), `${loss} ${tensor.name}`).toBeLessThan(F32_GRADIENT);
+          expect(relative(mine, numbers(part, `${key}.${tensor.name}`)), `${loss} ${tensor.name}`).toBeLessThan(
+            F32_GRADIENT,
+          );
         }
       }
       checkBatch(await trainer.evaluate(examples), part, key);
@@ -96,12 +127,24 @@ describe.each(engineChoices("f32"))("f32 $label", (choice) => {
     const part = golden.part("training");
     const t = golden.training;
     const engine = await open(golden, choice);
-    const options: TrainerOptions = { ...ADAMW, r: t.r, alpha: t.alpha, targets: t.modules, massWeight: t.mass_weight, maxGradNorm: t.max_grad_norm, weightDecay: t.weight_decay };
+    const options: TrainerOptions = {
+      ...ADAMW,
+      r: t.r,
+      alpha: t.alpha,
+      targets: t.modules,
+      massWeight: t.mass_weight,
+      maxGradNorm: t.max_grad_norm,
+      weightDecay: t.weight_decay,
+    };
     const trainer = trainerFrom(engine, options, part, "training.initial.");
     const examples = examplesOf(golden, t.examples);
     for (const [s, lr] of t.lrs.entries()) {
-      const { loss, gradNorm } = await trainer.step(examples.slice(s * t.batch, (s + 1) * t.batch), s + 1, lr, { microBatch: 3 });
-      expect(largest(loss, row(numbers(part, "training.losses"), s, t.batch)), `losses of step ${s + 1}`).toBeLessThan(F32_LOSS);
+      const { loss, gradNorm } = await trainer.step(examples.slice(s * t.batch, (s + 1) * t.batch), s + 1, lr, {
+        microBatch: 3,
+      });
+      expect(largest(loss, row(numbers(part, "training.losses"), s, t.batch)), `losses of step ${s + 1}`).toBeLessThan(
+        F32_LOSS,
+      );
       expect(Math.abs(gradNorm / t.gradNorms[s] - 1), `gradient norm of step ${s + 1}`).toBeLessThan(F32_GRADIENT);
     }
     const { params } = await trainer.state();
@@ -135,3 +178,5 @@ describe.each(engineChoices("bf16"))("bf16 $label", (choice) => {
     expect(geometricMean).toBeLessThan(BF16_GRADIENT_SLACK);
   });
 });
+
+for (const reason of absentBackends()) it.skip(`on ${reason}`);
