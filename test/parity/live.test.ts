@@ -10,7 +10,7 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { expectScores, expectTraining, ROOT, steerlab, trainFlags, trialFlags } from "./command-line";
 import { FIXTURES } from "./readers";
 
