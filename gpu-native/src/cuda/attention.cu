@@ -97,9 +97,9 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_kernel(Args<T> g)
 }  // namespace
 
 template <class T>
-void attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape) {
+bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape) {
   if constexpr (std::is_same_v<T, bf16>)
-    if (attention_mma(s, out, lse, q_base, ldq, call, shape)) return;
+    if (attention_mma(s, out, lse, q_base, ldq, call, shape)) return true;
   const Args<T> args{out, lse, q_base, ldq, call.rows, call.segments, shape, 1.0f / std::sqrt(static_cast<float>(shape.D))};
   with_head_width(shape.D, [&](auto width) {
     constexpr int kD = decltype(width)::value;
@@ -107,9 +107,10 @@ void attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, con
     const dim3 grid(blocks_for(static_cast<size_t>(call.max_q_len) * (shape.H / shape.KVH), kRowTile), call.n_rows, shape.KVH);
     launch(attention_kernel<T, kD>, grid, dim3(kAttentionThreads), shared, s, args);
   });
+  return false;
 }
 
-template void attention(cudaStream_t, bf16*, float*, const bf16*, int, const AttentionCall&, HeadShape);
-template void attention(cudaStream_t, float*, float*, const float*, int, const AttentionCall&, HeadShape);
+template bool attention(cudaStream_t, bf16*, float*, const bf16*, int, const AttentionCall&, HeadShape);
+template bool attention(cudaStream_t, float*, float*, const float*, int, const AttentionCall&, HeadShape);
 
 }  // namespace steerlab::gpu

@@ -46,8 +46,9 @@ void rope_backward(cudaStream_t s, T* dqkv, const float* cos, const float* sin, 
                    HeadShape shape);
 
 // ---- attention.cu, attention_backward.cu ----
+// Returns whether the matrix units served it.
 template <class T>
-void attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
+bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
 // own_begin: device copy. delta (total_q, H) F32: workspace for sum over d of dout * out.
 template <class T>
 void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_begin, const T* dout, const T* out,

@@ -77,8 +77,8 @@ void CudaBackend<T>::add(void* a, const void* b, size_t elements) {
 template <class T>
 void CudaBackend<T>::attention(void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s) {
   count("attention");
-  if (call.n_rows && call.max_q_len)
-    gpu::attention(stream_, acts(out), static_cast<float*>(lse), acts(q_base), ldq, call, s);
+  if (call.n_rows == 0 || call.max_q_len == 0) return;
+  if (gpu::attention(stream_, acts(out), static_cast<float*>(lse), acts(q_base), ldq, call, s)) count("attention.mma");
 }
 
 template <class T>
