@@ -41,7 +41,7 @@ export interface BatchOptions {
 }
 
 /** What `runBatch` returns. */
-export interface BatchResult {
+export interface NotebookBatch {
   records: NotebookRecord[];
   /** Absolute path of the index page. */
   index: string;
@@ -64,7 +64,7 @@ interface Job {
  * @example
  * const { ok, index } = await runBatch({ outDir: "runs/tonight", parameters: { seed: 7 } });
  */
-export async function runBatch(options: BatchOptions): Promise<BatchResult> {
+export async function runBatch(options: BatchOptions): Promise<NotebookBatch> {
   venvProgram("papermill");
   const outDir = resolve(options.outDir);
   const jobs = planJobs(options, outDir);

@@ -120,3 +120,19 @@ function defaultSinks(): ProgressSink[] {
   if (file !== undefined && file !== "") sinks.push(fileSink(file));
   return sinks;
 }
+
+/**
+ * A progress line as the `onProgress` callback that library functions take; it starts with the first call and ends at the total.
+ *
+ * @param label what is being done
+ * @example
+ * const result = await evaluateDetection(model, "strict", { adapter, onProgress: showProgress("sweep") });
+ */
+export function showProgress(label: string, options: ProgressOptions = {}): (done: number, total: number) => void {
+  let progress: Progress | null = null;
+  return (done, total) => {
+    progress ??= startProgress(label, total, options);
+    progress.update(done);
+    if (done >= total) progress.done();
+  };
+}

@@ -1,0 +1,51 @@
+/**
+ * Finds earlier runs by what they were made from, so that a cell or batch that is run again goes on instead of starting over.
+ *
+ * Reads meta.json of the run folders under a root; changes nothing. Failed runs are never taken up again.
+ */
+import { existsSync } from "node:fs";
+import * as path from "node:path";
+import { DataError } from "./errors";
+import { listRunFolders, type RunFolder } from "./files";
+import type { RunMeta } from "./run-meta";
+
+/**
+ * Where a notebook keeps its runs: the batch's folder when it runs in one, else `runs/` of the project.
+ * @param batchDir the notebook's parameter; "" outside a batch
+ * @example
+ * const root = runsFolder(batchDir);
+ */
+export function runsFolder(batchDir: string): string {
+  return batchDir === "" ? path.resolve(__dirname, "..", "..", "runs") : path.resolve(batchDir);
+}
+
+/**
+ * The newest run (open or done, not failed) under `root` whose meta.json has every field of `match`, or null.
+ * @param root folder that holds run folders; may not exist yet
+ * @example
+ * const earlier = findRun("runs", { kind: "train", seed: 1, modelHash: model.hash });
+ */
+export function findRun(root: string, match: Partial<RunMeta>): RunFolder | null {
+  if (!existsSync(root)) return null;
+  const fits = (folder: RunFolder): boolean => {
+    if (folder.status() === "failed" || !existsSync(folder.file("meta.json"))) return false;
+    const meta = folder.readMeta();
+    return Object.entries(match).every(([field, value]) => JSON.stringify(meta[field]) === JSON.stringify(value));
+  };
+  return [...listRunFolders(root)].reverse().find(fits) ?? null;
+}
+
+/**
+ * Folder of the adapter that the newest finished training run under `root` left for a model.
+ * @param match further fields of the run's meta.json, such as `protocol`
+ * @throws DataError "no-adapter" saying what to run first
+ * @example
+ * const adapter = await model.attach(trainedAdapter("runs", { modelHash: model.hash }));
+ */
+export function trainedAdapter(root: string, match: Partial<RunMeta>): string {
+  const run = findRun(root, { ...match, kind: "train" });
+  if (run === null || run.status() !== "done") {
+    throw new DataError("no-adapter", `Expected a finished training run of this model in ${root} but found none. Run 01-train first, or set the parameter "adapter".`);
+  }
+  return run.file("adapter");
+}
