@@ -10,8 +10,11 @@ export const F32_GRADIENT = 1e-4;
 export const F32_LOSS = 1e-4;
 /** Trained adapters in f32, all tensors together: the project's promise. */
 export const F32_ADAPTER = 1e-4;
-/** The same relative to what training changed, a far smaller norm. The reference's two attention paths differ by 8e-6. */
-export const F32_ADAPTER_CHANGE = 1e-4;
+/**
+ * The same relative to what training changed, a far smaller norm. The reference's two attention paths differ by 8e-6; ours from it
+ * by 1e-6 to 2.5e-5 over 21 random models. AdamW divides by the gradient's own size, so a gradient near zero can swing an update.
+ */
+export const F32_ADAPTER_CHANGE = 3e-4;
 
 /**
  * bf16 end to end, all layers and cases together, against transformers in bf16. 8 bits of mantissa, 2^-9 = 2e-3 a rounding,
