@@ -1,0 +1,145 @@
+// A stand-in for libcublasLt in the emulated tests: the thirteen calls that src/cuda/cublaslt.cu makes, computed in plain loops on
+// host memory, with every argument checked as the real library would. Written from the library's public documentation.
+//
+// FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm. Anything out of order prints a line and returns a failure status.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+constexpr int kOk = 0, kInvalid = 7, kNotSupported = 15;
+constexpr int kReal32F = 0, kReal16BF = 14;
+constexpr uint64_t kMagic = 0x5eed;
+
+struct Layout {
+  int type;
+  uint64_t rows, cols;
+  int64_t ld;
+};
+struct Desc {
+  int compute, scale;
+  int32_t trans_a = 0, trans_b = 0;
+};
+struct Preference {
+  uint64_t workspace = 0;
+  uint32_t reduction = 7, alignment[4] = {256, 256, 256, 256};
+};
+struct Result {
+  uint64_t algorithm[8];
+  size_t workspace;
+  int state;
+  float waves;
+  int reserved[4];
+};
+
+int complain(const char* what) {
+  std::fprintf(stderr, "fake cuBLASLt: %s\n", what);
+  return kInvalid;
+}
+
+float read(const void* p, int type, int64_t i) {
+  if (type == kReal32F) return static_cast<const float*>(p)[i];
+  const uint32_t wide = static_cast<uint32_t>(static_cast<const uint16_t*>(p)[i]) << 16;
+  float f;
+  std::memcpy(&f, &wide, 4);
+  return f;
+}
+void write(void* p, int type, int64_t i, float v) {
+  if (type == kReal32F) {
+    static_cast<float*>(p)[i] = v;
+    return;
+  }
+  uint32_t u;
+  std::memcpy(&u, &v, 4);
+  static_cast<uint16_t*>(p)[i] = static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+template <class T>
+int make(void** out, T value) {
+  *out = new T(value);
+  return kOk;
+}
+
+}  // namespace
+
+EXPORT size_t cublasLtGetVersion() { return 130002; }
+EXPORT int cublasLtCreate(void** h) { return make(h, 1); }
+EXPORT int cublasLtDestroy(void* h) {
+  delete static_cast<int*>(h);
+  return kOk;
+}
+EXPORT int cublasLtMatmulDescCreate(void** d, int compute, int scale) {
+  if (compute != 68 || scale != kReal32F) return complain("sums must be F32");
+  return make(d, Desc{compute, scale});
+}
+EXPORT int cublasLtMatmulDescDestroy(void* d) {
+  delete static_cast<Desc*>(d);
+  return kOk;
+}
+EXPORT int cublasLtMatmulDescSetAttribute(void* d, int attribute, const void* value, size_t bytes) {
+  if (bytes != 4 || (attribute != 3 && attribute != 4)) return complain("unknown operation attribute");
+  std::memcpy(attribute == 3 ? &static_cast<Desc*>(d)->trans_a : &static_cast<Desc*>(d)->trans_b, value, 4);
+  return kOk;
+}
+EXPORT int cublasLtMatrixLayoutCreate(void** l, int type, uint64_t rows, uint64_t cols, int64_t ld) {
+  if (ld < static_cast<int64_t>(rows)) return complain("leading dimension below the rows");
+  return make(l, Layout{type, rows, cols, ld});
+}
+EXPORT int cublasLtMatrixLayoutDestroy(void* l) {
+  delete static_cast<Layout*>(l);
+  return kOk;
+}
+EXPORT int cublasLtMatmulPreferenceCreate(void** p) { return make(p, Preference{}); }
+EXPORT int cublasLtMatmulPreferenceDestroy(void* p) {
+  delete static_cast<Preference*>(p);
+  return kOk;
+}
+EXPORT int cublasLtMatmulPreferenceSetAttribute(void* p, int attribute, const void* value, size_t bytes) {
+  Preference& pref = *static_cast<Preference*>(p);
+  if (attribute == 1 && bytes == 8) std::memcpy(&pref.workspace, value, 8);
+  else if (attribute == 3 && bytes == 4) std::memcpy(&pref.reduction, value, 4);
+  else if (attribute >= 5 && attribute <= 8 && bytes == 4) std::memcpy(&pref.alignment[attribute - 5], value, 4);
+  else return complain("unknown preference");
+  return kOk;
+}
+EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void*, void* a, void*, void*, void* d, void* p, int wanted, Result* out, int* found) {
+  const Preference& pref = *static_cast<Preference*>(p);
+  if (wanted < 1 || pref.reduction != 0 || pref.alignment[0] != 16 || pref.workspace == 0) return complain("preferences");
+  *found = 0;
+  if (std::getenv("FAKE_CUBLASLT_REFUSE")) return kNotSupported;
+  std::memset(out, 0, sizeof *out);
+  out->algorithm[0] = kMagic;
+  out->algorithm[1] = static_cast<Layout*>(a)->rows * 1000003u + static_cast<Layout*>(d)->rows;  // belongs to this shape
+  *found = 1;
+  return kOk;
+}
+EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* la, const void* b, void* lb, const void* beta,
+                          const void* c, void* lc, void* d, void* ld, const void* algorithm, void* workspace, size_t, void*) {
+  const Desc& op = *static_cast<Desc*>(desc);
+  const Layout &A = *static_cast<Layout*>(la), &B = *static_cast<Layout*>(lb), &D = *static_cast<Layout*>(ld);
+  const uint64_t* algo = static_cast<const uint64_t*>(algorithm);
+  if (A.type != kReal16BF || B.type != kReal16BF || lc != ld || c != d) return complain("types or output");
+  if (algo[0] != kMagic || algo[1] != A.rows * 1000003u + D.rows) return complain("an algorithm of another shape");
+  if (!workspace) return complain("no workspace");
+  for (const void* p : {a, b, static_cast<const void*>(d)})
+    if (reinterpret_cast<uintptr_t>(p) % 16) return complain("alignment below what was promised");
+  const uint64_t m = op.trans_a ? A.cols : A.rows, k = op.trans_a ? A.rows : A.cols;
+  if (op.trans_b || B.rows != k || D.rows != m || D.cols != B.cols) return complain("shapes do not fit");
+  const float s = *static_cast<const float*>(alpha), t = *static_cast<const float*>(beta);
+  for (uint64_t j = 0; j < D.cols; ++j)
+    for (uint64_t i = 0; i < m; ++i) {
+      float sum = 0;
+      for (uint64_t x = 0; x < k; ++x) {
+        const int64_t at = op.trans_a ? static_cast<int64_t>(i) * A.ld + static_cast<int64_t>(x) : static_cast<int64_t>(x) * A.ld + static_cast<int64_t>(i);
+        sum += read(a, A.type, at) * read(b, B.type, static_cast<int64_t>(j) * B.ld + static_cast<int64_t>(x));
+      }
+      const int64_t at = static_cast<int64_t>(j) * D.ld + static_cast<int64_t>(i);
+      write(d, D.type, at, s * sum + (t != 0 ? t * read(d, D.type, at) : 0.0f));
+    }
+  return kOk;
+}
