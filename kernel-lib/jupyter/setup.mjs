@@ -9,7 +9,7 @@
 
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -91,6 +91,14 @@ function makeVenv(python) {
   run("making .venv", python, ["-m", "venv", VENV]);
 }
 
+/** JupyterLab should not ask the network for news, nor the user whether it may. */
+function writeLabSettings() {
+  const folder = join(VENV, "share", "jupyter", "lab", "settings");
+  mkdirSync(folder, { recursive: true });
+  const quiet = { "@jupyterlab/apputils-extension:notification": { checkForUpdates: false, fetchNews: "false" } };
+  writeFileSync(join(folder, "overrides.json"), `${JSON.stringify(quiet, null, 2)}\n`);
+}
+
 function main() {
   const now = wanted();
   const before = readStamp();
@@ -107,6 +115,7 @@ function main() {
     run("installing the TypeScript plugin for papermill", python, [...pip, "--force-reinstall", "--no-deps", PLUGIN]);
   }
   writeKernelspec(join(VENV, "share", "jupyter", "kernels", "steerlab"));
+  writeLabSettings();
   writeFileSync(STAMP, `${JSON.stringify(now)}\n`);
   const same = JSON.stringify(now) === JSON.stringify(before);
   process.stdout.write(

@@ -6,6 +6,7 @@
  * also teaches the kernel to show tables and figures that are the last expression of a cell.
  */
 
+import { inspect } from "node:util";
 import { type KernelHost, kernelHost, type MimeBundle, nextDisplayId } from "./display/host";
 import { isTableLike, type TableLike, type TableOptions, tableHtml, tableText } from "./display/table";
 import type { FigureJson } from "./page";
@@ -17,10 +18,17 @@ export { formatCell, type TableLike, type TableOptions, tableHtml, tableText } f
 /** MIME type of plotly figures, understood by JupyterLab (with the plotly Python package) and VS Code. */
 export const PLOTLY_MIME = "application/vnd.plotly.v1+json";
 
-/** An output area that can be shown again with other content. */
+/** An output area that can be shown again with other content. As the last value of a cell it shows nothing. */
 export interface DisplayHandle {
   /** Replaces the content; does nothing in plain Node. */
   update(bundle: MimeBundle): void;
+}
+
+/** What a kernel asks a value for its display; null means that there is nothing to add. */
+const JUPYTER_DISPLAY = Symbol.for("Jupyter.display");
+
+function displayHandle(update: (bundle: MimeBundle) => void): DisplayHandle {
+  return Object.defineProperties({ update }, { [JUPYTER_DISPLAY]: { value: () => null }, [inspect.custom]: { value: () => "" } });
 }
 
 /** True inside a notebook kernel that can show rich output. */
@@ -39,11 +47,11 @@ export function displayBundle(bundle: MimeBundle): DisplayHandle {
   const host = kernelHost();
   if (host === null) {
     if (bundle["text/plain"] !== undefined) console.log(bundle["text/plain"]);
-    return { update: () => {} };
+    return displayHandle(() => {});
   }
   const id = nextDisplayId();
   host.display(bundle, { id });
-  return { update: (next) => host.display(next, { id, update: true }) };
+  return displayHandle((next) => host.display(next, { id, update: true }));
 }
 
 /** Shows trusted HTML; `text` is what viewers without HTML see. */
@@ -115,13 +123,17 @@ export function tableBundle(table: TableLike, options: TableOptions = {}): MimeB
 /**
  * The bundle of a figure: plotly object, base64 PNG, one line of text. A figure that has no picture (some trace types
  * need a browser) is still shown, and the text says why the picture is missing.
+ *
+ * Under a Jupyter server (it sets JPY_SESSION_NAME) the picture is left out: JupyterLab's plotly extension would show it
+ * instead of the live figure until the mouse enters it, and it adds a picture of its own to the notebook anyway.
  */
 export async function figureBundle(figure: FigureJson): Promise<MimeBundle> {
   const { data, layout, config } = figure;
   const plotly = JSON.parse(JSON.stringify({ data, layout: layout ?? {}, config: config ?? {} })) as object;
   const text = figureText(figure);
+  if (process.env.JPY_SESSION_NAME !== undefined) return { [PLOTLY_MIME]: plotly, "text/plain": text };
   try {
-    const png = await figureToPng(figure);
+    const png = await figureToPng(figure, { scale: 1 });
     return { [PLOTLY_MIME]: plotly, "image/png": png.toString("base64"), "text/plain": text };
   } catch (error) {
     return { [PLOTLY_MIME]: plotly, "text/plain": `${text}. No picture: ${(error as Error).message}` };

@@ -45,7 +45,9 @@ export function venvProgram(name: string): string {
 /** Environment for programs of .venv: its kernels come before the user's, its runtime files stay in .venv. */
 export function venvEnvironment(): NodeJS.ProcessEnv {
   const runtime = join(venvFolder(), "runtime");
-  return { ...process.env, JUPYTER_PREFER_ENV_PATH: "1", JUPYTER_RUNTIME_DIR: runtime, PYTHONDONTWRITEBYTECODE: "1" };
+  // Set in kernels of a Jupyter server; what is started from there has no such server in front of it.
+  const { JPY_SESSION_NAME: _session, JPY_PARENT_PID: _parent, ...inherited } = process.env;
+  return { ...inherited, JUPYTER_PREFER_ENV_PATH: "1", JUPYTER_RUNTIME_DIR: runtime, PYTHONDONTWRITEBYTECODE: "1" };
 }
 
 function specModule(): KernelspecModule {

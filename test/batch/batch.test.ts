@@ -115,14 +115,18 @@ describe("runBatch", { timeout: 180_000 }, () => {
 
   it("stops on request, says so, and starts nothing more", async () => {
     const folder = temporaryFolder();
-    const long = write(folder, "long.ipynb", [{ code: "await new Promise((r) => setTimeout(r, 120000));" }]);
+    const started = JSON.stringify(join(folder, "started"));
+    const code = `import { writeFileSync } from "fs"; writeFileSync(${started}, ""); await new Promise((r) => setTimeout(r, 120000));`;
+    const long = write(folder, "long.ipynb", [{ code: 'console.log("first cell")' }, { code }]);
     const after = write(folder, "after.ipynb", [{ code: RESULT({}) }]);
     const controller = new AbortController();
-    setTimeout(() => controller.abort(), 9000);
+    const poll = setInterval(() => existsSync(join(folder, "started")) && controller.abort(), 200);
     const options = { notebooks: [long, after], outDir: join(folder, "out"), signal: controller.signal, stream: listener() };
     const start = Date.now();
     const { records, ok } = await runBatch(options);
-    expect(Date.now() - start).toBeLessThan(60_000);
+    clearInterval(poll);
+    expect(Date.now() - start).toBeLessThan(100_000);
+    expect(readFileSync(join(folder, "out", "long.ipynb"), "utf8")).toContain("first cell\\n");
     expect(records.map(({ status }) => status)).toEqual(["stopped", "skipped"]);
     expect(ok).toBe(false);
   });

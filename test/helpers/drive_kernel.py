@@ -38,7 +38,7 @@ def run(client, manager, cell):
     if "interruptAfter" in cell:
         threading.Timer(cell["interruptAfter"], manager.interrupt_kernel).start()
     if cell.get("interruptTwice"):
-        threading.Timer(cell["interruptAfter"] + 0.5, manager.interrupt_kernel).start()
+        threading.Timer(cell["interruptAfter"] + 1, manager.interrupt_kernel).start()
     started = time.time()
     messages = collect(client, msg_id)
     seconds = time.time() - started

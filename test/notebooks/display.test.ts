@@ -13,6 +13,7 @@ const HEATMAP = { data: [{ type: "heatmap", z: [[0.1, 0.9], [null, 0.5]], x: ["w
 afterEach(() => {
   delete holder[KEY];
   vi.restoreAllMocks();
+  vi.unstubAllEnvs();
 });
 
 function fakeKernel(): Array<[Record<string, unknown>, { id?: string; update?: boolean }]> {
@@ -63,8 +64,13 @@ describe("in a kernel", () => {
   it("a figure is an object, a picture and a text", async () => {
     const bundle = await figureBundle(FIGURE);
     expect(bundle["application/vnd.plotly.v1+json"]).toEqual({ ...FIGURE, config: {} });
-    expect(Buffer.from(bundle["image/png"] as string, "base64").readUInt32BE(16)).toBe(1140);
+    expect(Buffer.from(bundle["image/png"] as string, "base64").readUInt32BE(16)).toBe(760);
     expect(isFigure(FIGURE) && !isFigure([FIGURE]) && !isFigure({ data: [] })).toBe(true);
+  });
+
+  it("a figure under a Jupyter server has no picture, so that JupyterLab draws it at once", async () => {
+    vi.stubEnv("JPY_SESSION_NAME", "try.ipynb");
+    expect(Object.keys(await figureBundle(FIGURE))).toEqual(["application/vnd.plotly.v1+json", "text/plain"]);
   });
 
   it("a figure without a picture is shown and says why", async () => {

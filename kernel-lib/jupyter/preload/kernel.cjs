@@ -34,13 +34,10 @@ const state = {
   orphans: new Map(),
 };
 
-/** Value of the last expression -> MIME bundle: its own method, then registered formatters, then text. */
+/** Value of the last expression -> MIME bundle: its own method (null: show nothing), then formatters, then text. */
 async function resultBundle(value, formatters) {
   const own = value?.[Symbol.for("Jupyter.display")];
-  if (typeof own === "function") {
-    const bundle = await own.call(value);
-    if (bundle !== null && typeof bundle === "object") return bundle;
-  }
+  if (typeof own === "function") return (await own.call(value)) ?? null;
   for (const format of formatters) {
     const bundle = await format(value);
     if (bundle !== null && bundle !== undefined) return bundle;
@@ -138,7 +135,7 @@ async function runCell(cell, code, formatters) {
     if (cell.problems.length === 0 && cell.rejections.size === 0) {
       for (const value of cell.results) {
         const data = await resultBundle(value, formatters);
-        cell.send("execute_result", { execution_count: cell.count, data, metadata: {} });
+        if (data !== null) cell.send("execute_result", { execution_count: cell.count, data, metadata: {} });
       }
     }
   } catch (error) {

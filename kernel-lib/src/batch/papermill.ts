@@ -66,7 +66,12 @@ export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
   const env = { ...venvEnvironment(), STEERLAB_PROGRESS_FILE: job.progressFile };
   rmSync(job.progressFile, { force: true });
   return new Promise((done, failed) => {
-    const child = spawn(venvProgram("papermill"), args, { env, stdio: ["ignore", "ignore", "pipe"] });
+    // A group of its own: Ctrl-C in the terminal reaches only us, and papermill gets one interrupt, not two.
+    const child = spawn(venvProgram("papermill"), args, { env, stdio: ["ignore", "ignore", "pipe"], detached: true });
+    const leave = (): void => {
+      child.kill("SIGTERM");
+    };
+    process.once("exit", leave);
     let log = "";
     let cells: RunningState["cells"] = null;
     let stopped = false;
@@ -86,6 +91,7 @@ export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
     job.signal?.addEventListener("abort", stop, { once: true });
     const finish = (): void => {
       clearInterval(timer);
+      process.off("exit", leave);
       job.signal?.removeEventListener("abort", stop);
       rmSync(job.progressFile, { force: true });
     };
