@@ -43,7 +43,12 @@ function hashOf(files) {
 
 /** What the set-up depends on; an environment cannot be moved, so its place counts too. */
 function wanted() {
-  return { root: ROOT, node: process.execPath, packages: hashOf([join(HERE, "requirements.txt")]), plugin: hashOf(filesUnder(PLUGIN)) };
+  return {
+    root: ROOT,
+    node: process.execPath,
+    packages: hashOf([join(HERE, "requirements.txt")]),
+    plugin: hashOf(filesUnder(PLUGIN)),
+  };
 }
 
 function readStamp() {
@@ -119,7 +124,9 @@ function main() {
   writeFileSync(STAMP, `${JSON.stringify(now)}\n`);
   const same = JSON.stringify(now) === JSON.stringify(before);
   process.stdout.write(
-    same ? "steerlab setup: .venv is up to date\n" : 'steerlab setup: the kernel "TypeScript (steerlab)" is ready in .venv\n',
+    same
+      ? "steerlab setup: .venv is up to date\n"
+      : 'steerlab setup: the kernel "TypeScript (steerlab)" is ready in .venv\n',
   );
 }
 

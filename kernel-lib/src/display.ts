@@ -28,7 +28,10 @@ export interface DisplayHandle {
 const JUPYTER_DISPLAY = Symbol.for("Jupyter.display");
 
 function displayHandle(update: (bundle: MimeBundle) => void): DisplayHandle {
-  return Object.defineProperties({ update }, { [JUPYTER_DISPLAY]: { value: () => null }, [inspect.custom]: { value: () => "" } });
+  return Object.defineProperties(
+    { update },
+    { [JUPYTER_DISPLAY]: { value: () => null }, [inspect.custom]: { value: () => "" } },
+  );
 }
 
 /** True inside a notebook kernel that can show rich output. */

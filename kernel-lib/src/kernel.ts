@@ -91,7 +91,13 @@ export function kernelInstall(place: KernelPlace): string {
 export function startLab(args: ReadonlyArray<string> = []): Promise<number> {
   const program = venvProgram("jupyter");
   const root = process.getuid?.() === 0 ? ["--allow-root"] : [];
-  const all = ["lab", `--ServerApp.root_dir=${projectRoot()}`, "--LabApp.default_url=/lab/tree/notebooks", ...root, ...args];
+  const all = [
+    "lab",
+    `--ServerApp.root_dir=${projectRoot()}`,
+    "--LabApp.default_url=/lab/tree/notebooks",
+    ...root,
+    ...args,
+  ];
   return new Promise((done, failed) => {
     const child = spawn(program, all, { cwd: projectRoot(), env: venvEnvironment(), stdio: "inherit" });
     child.on("error", failed);

@@ -5,7 +5,14 @@
  * every text of the notebook is escaped, HTML outputs are sanitised. Used by batch; does not run anything.
  */
 
-import { errorsOf, headingOf, joined, type NotebookCell, type NotebookFile, readNotebookFile } from "./notebook-html/file";
+import {
+  errorsOf,
+  headingOf,
+  joined,
+  type NotebookCell,
+  type NotebookFile,
+  readNotebookFile,
+} from "./notebook-html/file";
 import { renderMarkdown } from "./notebook-html/markdown";
 import { FigureCollector, joinStreams, outputHtml } from "./notebook-html/outputs";
 import { escapeHtml, renderPage } from "./page";
@@ -55,7 +62,8 @@ export function readNotebook(path: string): NotebookFile {
 function summaryHtml(file: NotebookFile): string {
   const errors = errorsOf(file);
   const duration = file.metadata.papermill?.duration;
-  const badge = errors.length === 0 ? '<span class="badge good">no errors</span>' : '<span class="badge bad">failed</span>';
+  const badge =
+    errors.length === 0 ? '<span class="badge good">no errors</span>' : '<span class="badge bad">failed</span>';
   const time = typeof duration === "number" ? ` <span class="soft">ran ${formatDuration(duration)}</span>` : "";
   const where = errors.length === 0 ? "" : ' <a href="#error">to the error</a>';
   return `<p>${badge}${time}${where}</p>${parametersHtml(file.metadata.papermill?.parameters ?? {})}`;
@@ -63,7 +71,8 @@ function summaryHtml(file: NotebookFile): string {
 
 function parametersHtml(parameters: Record<string, unknown>): string {
   const rows = Object.entries(parameters).map(
-    ([name, value]) => `<tr><th>${escapeHtml(name)}</th><td><code>${escapeHtml(JSON.stringify(value))}</code></td></tr>`,
+    ([name, value]) =>
+      `<tr><th>${escapeHtml(name)}</th><td><code>${escapeHtml(JSON.stringify(value))}</code></td></tr>`,
   );
   if (rows.length === 0) return "";
   return `<details><summary>Parameters given</summary><div class="scroll"><table><tbody>${rows.join("")}</tbody></table></div></details>`;

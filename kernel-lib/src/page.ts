@@ -123,7 +123,10 @@ function plotlySource(): string {
   if (cachedPlotly === null) {
     const source = readFileSync(require.resolve("plotly.js-cartesian-dist-min"), "utf8");
     // An HTML parser turns CRLF into LF before hashing, and ends a script at the first closing tag it sees.
-    const normalised = source.replace(/\r\n?/g, "\n").replace(/<\/(script)/gi, "<\\/$1").replace(/<!--/g, "<\\!--");
+    const normalised = source
+      .replace(/\r\n?/g, "\n")
+      .replace(/<\/(script)/gi, "<\\/$1")
+      .replace(/<!--/g, "<\\!--");
     cachedPlotly = normalised.trim();
   }
   return cachedPlotly;

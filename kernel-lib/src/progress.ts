@@ -10,7 +10,13 @@ import { kernelHost, nextDisplayId } from "./display/host";
 import { addSample, type ProgressSample, type ProgressState, secondsLeft } from "./progress/estimate";
 import { fileSink, logSink, notebookSink, type ProgressSink, terminalSink } from "./progress/sinks";
 
-export { formatDuration, type ProgressSample, type ProgressState, progressText, secondsLeft } from "./progress/estimate";
+export {
+  formatDuration,
+  type ProgressSample,
+  type ProgressState,
+  progressText,
+  secondsLeft,
+} from "./progress/estimate";
 export type { ProgressSink } from "./progress/sinks";
 
 /** Work shorter than this shows nothing. */

@@ -34,7 +34,13 @@ function write(folder: string, name: string, cells: TestCell[], steerlab: object
 }
 
 function listener(): { write(text: string): boolean; text: string } {
-  const stream = { text: "", write: (piece: string): boolean => Boolean((stream.text += piece)) };
+  const stream = {
+    text: "",
+    write: (piece: string): boolean => {
+      stream.text += piece;
+      return true;
+    },
+  };
   return stream;
 }
 
@@ -77,7 +83,9 @@ describe("runBatch", { timeout: 180_000 }, () => {
     const notebooks = [
       write(folder, "fails.ipynb", [{ code: 'throw new RangeError("layer <36>")' }, { code: RESULT({}) }]),
       write(folder, "silent.ipynb", [{ code: "1 + 1" }]),
-      write(folder, "late.ipynb", [{ code: `${RESULT({})} setTimeout(() => Promise.reject(new Error("dead trainer")), 150);` }]),
+      write(folder, "late.ipynb", [
+        { code: `${RESULT({})} setTimeout(() => Promise.reject(new Error("dead trainer")), 150);` },
+      ]),
       write(folder, "halfway.ipynb", [{ code: RESULT({ n: 1 }, `, ...{ run: ${halfway} }`) }]),
       write(folder, "next.ipynb", [{ code: RESULT({}) }], { needs: ["fails"] }),
     ];
@@ -109,7 +117,9 @@ describe("runBatch", { timeout: 180_000 }, () => {
     const outDir = join(folder, "out");
     const path = write(folder, "a.ipynb", SWEEP);
     await expect(runBatch({ notebooks: ["no-such"], outDir })).rejects.toMatchObject({ code: "notebook-path" });
-    await expect(runBatch({ notebooks: [path], outDir, parameters: { stpes: 1 } })).rejects.toMatchObject({ code: "parameter" });
+    await expect(runBatch({ notebooks: [path], outDir, parameters: { stpes: 1 } })).rejects.toMatchObject({
+      code: "parameter",
+    });
     expect(existsSync(outDir)).toBe(false);
   });
 
@@ -121,7 +131,12 @@ describe("runBatch", { timeout: 180_000 }, () => {
     const after = write(folder, "after.ipynb", [{ code: RESULT({}) }]);
     const controller = new AbortController();
     const poll = setInterval(() => existsSync(join(folder, "started")) && controller.abort(), 200);
-    const options = { notebooks: [long, after], outDir: join(folder, "out"), signal: controller.signal, stream: listener() };
+    const options = {
+      notebooks: [long, after],
+      outDir: join(folder, "out"),
+      signal: controller.signal,
+      stream: listener(),
+    };
     const start = Date.now();
     const { records, ok } = await runBatch(options);
     clearInterval(poll);

@@ -44,7 +44,10 @@ describe("batchReporter", () => {
 
 describe("papermill's log", () => {
   it("tells the cell from the progress bar", () => {
-    expect(cellsFromLog("\rExecuting:  40%|####      | 4/10 [00:12<00:18,  3.1s/cell]")).toEqual({ done: 4, total: 10 });
+    expect(cellsFromLog("\rExecuting:  40%|####      | 4/10 [00:12<00:18,  3.1s/cell]")).toEqual({
+      done: 4,
+      total: 10,
+    });
     expect(cellsFromLog("Input Notebook: a/b")).toBeNull();
   });
   it("gives the error sentence or the end of the traceback", () => {

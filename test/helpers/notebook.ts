@@ -24,7 +24,12 @@ export interface NotebookOutput {
 }
 
 export interface NotebookFile {
-  cells: Array<{ cell_type: string; source: string | string[]; outputs?: NotebookOutput[]; metadata: { tags?: string[] } }>;
+  cells: Array<{
+    cell_type: string;
+    source: string | string[];
+    outputs?: NotebookOutput[];
+    metadata: { tags?: string[] };
+  }>;
   metadata: Record<string, unknown>;
 }
 
@@ -66,7 +71,10 @@ export function textOf(value: string | string[] | undefined): string {
 /** All stream text of a notebook, in order. */
 export function streamText(file: NotebookFile, name = "stdout"): string {
   const outputs = file.cells.flatMap((cell) => cell.outputs ?? []);
-  return outputs.filter((output) => output.name === name).map((output) => textOf(output.text)).join("");
+  return outputs
+    .filter((output) => output.name === name)
+    .map((output) => textOf(output.text))
+    .join("");
 }
 
 export interface CommandResult {
@@ -76,7 +84,11 @@ export interface CommandResult {
 }
 
 /** Runs a command to its end. */
-export function command(program: string, args: string[], options: { cwd?: string; input?: string } = {}): Promise<CommandResult> {
+export function command(
+  program: string,
+  args: string[],
+  options: { cwd?: string; input?: string } = {},
+): Promise<CommandResult> {
   return new Promise((done, failed) => {
     const child = spawn(program, args, { cwd: options.cwd ?? ROOT, stdio: ["pipe", "pipe", "pipe"] });
     let stdout = "";
@@ -116,5 +128,8 @@ export function papermill(args: string[], cwd?: string): Promise<CommandResult> 
 
 /** The system's Chromium, or null; tests skip by name without it. */
 export function chromiumPath(): string | null {
-  return ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path)) ?? null;
+  return (
+    ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path)) ??
+    null
+  );
 }

@@ -27,12 +27,21 @@ describe("diagnose", () => {
 
 describe("single checks", () => {
   it("compare versions by number", () => {
-    expect([atLeast("v20.19.0", [20, 19]), atLeast("v22.0.0", [20, 19]), atLeast("v20.9.9", [20, 19]), atLeast("3.9.1", [3, 11])]).toEqual([true, true, false, false]);
+    expect([
+      atLeast("v20.19.0", [20, 19]),
+      atLeast("v22.0.0", [20, 19]),
+      atLeast("v20.9.9", [20, 19]),
+      atLeast("3.9.1", [3, 11]),
+    ]).toEqual([true, true, false, false]);
     expect(checkNode("v18.20.0")).toMatchObject({ level: "bad", remedy: expect.stringContaining("20.19") });
   });
 
   it("say that Python is missing and how to get it", () => {
-    expect(checkPython("no-such-python")).toMatchObject({ level: "bad", fact: "no-such-python not found", remedy: expect.stringContaining("python3-venv") });
+    expect(checkPython("no-such-python")).toMatchObject({
+      level: "bad",
+      fact: "no-such-python not found",
+      remedy: expect.stringContaining("python3-venv"),
+    });
   });
 
   it("notice a kernelspec whose files are gone, or that is missing", () => {
@@ -47,7 +56,9 @@ describe("single checks", () => {
   });
 
   it("are one line each", () => {
-    expect(findingLine({ name: "disk", level: "note", fact: "1.0 GiB free", remedy: "Free some" })).toBe("note  disk        1.0 GiB free. Mend: Free some");
+    expect(findingLine({ name: "disk", level: "note", fact: "1.0 GiB free", remedy: "Free some" })).toBe(
+      "note  disk        1.0 GiB free. Mend: Free some",
+    );
   });
 });
 

@@ -24,7 +24,7 @@ function session(cells: object[], more: object = {}): () => KernelRun {
 
 describe("output", () => {
   const run = session([
-    { code: "for (let i = 0; i < 10000; i++) console.log(`line ${i}`);" },
+    { code: "for (let i = 0; i < 10000; i++) console.log('line ' + i);" },
     { code: "for (let i = 0; i < 1200; i++) { console.log(i); console.error(i); }" },
     { code: 'process.stdout.write(Buffer.from([0xe2, 0x82])); process.stdout.write(Buffer.from([0xac])); "€"' },
     { code: "const rank: number = 4; rank" },
@@ -75,14 +75,18 @@ describe("output", () => {
 
 describe("errors", () => {
   const run = session([
-    { code: 'class InputError extends Error { code = "layer-range"; name = "InputError" }\nthrow new InputError("bad <thing>", { cause: new Error("root") });' },
-    { code: 'const x: string = 5;' },
+    {
+      code: 'class InputError extends Error { code = "layer-range"; name = "InputError" }\nthrow new InputError("bad <thing>", { cause: new Error("root") });',
+    },
+    { code: "const x: string = 5;" },
     { code: 'await Promise.reject("just text")' },
     { code: '(async () => { throw new Error("lost") })(); undefined' },
     { code: 'setTimeout(() => Promise.reject(new Error("later")), 120); 1', pause: 0.4 },
     { code: '"not run"' },
     { code: '"runs"' },
-    { code: 'const late = Promise.reject(new Error("handled after all")); await new Promise((r) => setTimeout(r, 80)); await late.catch(() => {}); "fine"' },
+    {
+      code: 'const late = Promise.reject(new Error("handled after all")); await new Promise((r) => setTimeout(r, 80)); await late.catch(() => {}); "fine"',
+    },
     { code: 'setTimeout(() => { throw new Error("from a timer") }, 60); 1', pause: 0.3 },
     { code: "/* steerlab: settle */", silent: true },
     { code: "process.exit(3)" },
@@ -92,13 +96,18 @@ describe("errors", () => {
   it("carry name, value, traceback, code and cause in message and reply", () => {
     const error = errorOf(run().cells[0]);
     expect(error).toMatchObject({ ename: "InputError", evalue: "bad <thing>" });
-    expect(error.traceback).toEqual(expect.arrayContaining(["InputError [layer-range]: bad <thing>", "caused by Error: root"]));
+    expect(error.traceback).toEqual(
+      expect.arrayContaining(["InputError [layer-range]: bad <thing>", "caused by Error: root"]),
+    );
     expect((error.traceback as string[]).join("\n")).not.toMatch(/tslab|node:/);
     expect(run().cells[0].reply).toMatchObject({ status: "error", ename: "InputError" });
   });
 
   it("of the compiler point at the place", () => {
-    expect(errorOf(run().cells[1])).toMatchObject({ ename: "TypeScriptError", evalue: expect.stringMatching(/^1:7 - Type 'number'/) });
+    expect(errorOf(run().cells[1])).toMatchObject({
+      ename: "TypeScriptError",
+      evalue: expect.stringMatching(/^1:7 - Type 'number'/),
+    });
     expect(errorOf(run().cells[1]).traceback).toContain("    const x: string = 5;");
   });
 
@@ -108,7 +117,10 @@ describe("errors", () => {
 
   it("fail the cell whose promise rejects with nobody listening", () => {
     expect(run().cells[3].reply.status).toBe("error");
-    expect(errorOf(run().cells[3])).toMatchObject({ ename: "UnhandledRejection", evalue: expect.stringContaining("lost") });
+    expect(errorOf(run().cells[3])).toMatchObject({
+      ename: "UnhandledRejection",
+      evalue: expect.stringContaining("lost"),
+    });
   });
 
   it("that come after their cell stop the next one, once", () => {
@@ -147,8 +159,14 @@ describe("interrupt", () => {
     { code: "await new Promise((r) => setTimeout(r, 60000))", interruptAfter: 2 },
     { code: "while (true) {}", interruptAfter: 4 },
     { code: listening, interruptAfter: 2 },
-    { code: 'setInterval(() => console.log("leftover"), 40); await new Promise((r) => setTimeout(r, 60000));', interruptAfter: 2, pause: 0.3 },
-    { code: 'await new Promise((r) => setTimeout(r, 400)); console.log("clean"); (globalThis as any)[Symbol.for("steerlab.interrupt")].signal.aborted' },
+    {
+      code: 'setInterval(() => console.log("leftover"), 40); await new Promise((r) => setTimeout(r, 60000));',
+      interruptAfter: 2,
+      pause: 0.3,
+    },
+    {
+      code: 'await new Promise((r) => setTimeout(r, 400)); console.log("clean"); (globalThis as any)[Symbol.for("steerlab.interrupt")].signal.aborted',
+    },
     { code: deaf, interruptAfter: 2, interruptTwice: true },
   ]);
 
@@ -183,7 +201,9 @@ describe("interrupt", () => {
 });
 
 describe("requests sent together", () => {
-  const run = session([{ code: "1" }, { code: 'throw new Error("stop")' }, { code: "2" }, { code: "3" }], { together: true });
+  const run = session([{ code: "1" }, { code: 'throw new Error("stop")' }, { code: "2" }, { code: "3" }], {
+    together: true,
+  });
 
   it("are not run after the one that failed", () => {
     expect(run().cells.map(({ reply }) => reply.status)).toEqual(["ok", "error", "aborted", "aborted"]);
@@ -193,7 +213,7 @@ describe("requests sent together", () => {
 describe("packages", () => {
   const run = session([
     { code: 'import * as steerlab from "steerlab"; import * as aq from "arquero"; typeof steerlab.displayBundle' },
-    { code: 'const bad: number = steerlab.inNotebook();' },
+    { code: "const bad: number = steerlab.inNotebook();" },
     { code: 'import { nothing } from "no-such-package";' },
   ]);
 

@@ -33,7 +33,7 @@ const PARAMETERS: TestCell = {
 
 const SHOW: TestCell = {
   code: [
-    "const check: \"pair\" | \"full\" = loss;",
+    'const check: "pair" | "full" = loss;',
     "const zero = steps === 0;",
     "console.log(JSON.stringify({ model: model, steps: steps, loss: check, strengths: strengths, adapter: adapter, url: url }));",
   ].join("\n"),
@@ -92,7 +92,14 @@ describe("papermill", { timeout: 120_000 }, () => {
     ].join("\n");
     const { stdout } = await command(join(VENV_BIN, "python"), ["-c", code]);
     const results = JSON.parse(stdout) as string[];
-    const patterns = [/finite number for parameter a/, /finite number/, /\|a\|/, /a\[1\]\.b/, /identifier.*'a-b'/, /'class'/];
+    const patterns = [
+      /finite number for parameter a/,
+      /finite number/,
+      /\|a\|/,
+      /a\[1\]\.b/,
+      /identifier.*'a-b'/,
+      /'class'/,
+    ];
     patterns.forEach((pattern, i) => {
       expect(results[i]).toMatch(pattern);
       expect(results[i]).toMatch(/^PapermillException/);
@@ -110,12 +117,18 @@ describe("papermill", { timeout: 120_000 }, () => {
     expect(stdout).toMatch(/model: string \(default "lab-model"\)\s+folder or hub name/);
     expect(stdout).toMatch(/steps: number \(default 3\)\s+optimizer steps/);
     expect(stdout).toMatch(/loss: "pair" \| "full" \(default "pair"\)/);
-    expect(stdout).toMatch(/strengths: number\[\][\s\S]*0\.4,[\s\S]*Strengths relative to the residual norm, weakest first\./);
+    expect(stdout).toMatch(
+      /strengths: number\[\][\s\S]*0\.4,[\s\S]*Strengths relative to the residual norm, weakest first\./,
+    );
     expect(stdout).toMatch(/url: string \(default "https:\/\/example\.org\/a;b"\)\s+a string with \/\/ and ;/);
   });
 
   it("fails with the real error text, a saved notebook and no later cell run", async () => {
-    const cells = [{ code: 'console.log("before")' }, { code: 'throw new RangeError("layer 36 of 12")' }, { code: 'console.log("never")' }];
+    const cells = [
+      { code: 'console.log("before")' },
+      { code: 'throw new RangeError("layer 36 of 12")' },
+      { code: 'console.log("never")' },
+    ];
     const { status, stderr } = await run("fails.ipynb", cells);
     expect(status).toBe(1);
     expect(stderr).toMatch(/RangeError: layer 36 of 12/);
@@ -133,23 +146,36 @@ describe("papermill", { timeout: 120_000 }, () => {
   });
 
   it("loses none of 10,000 lines", async () => {
-    const { status } = await run("lines.ipynb", [{ code: "for (let i = 0; i < 10000; i++) console.log(i);" }, { code: "1" }]);
+    const { status } = await run("lines.ipynb", [
+      { code: "for (let i = 0; i < 10000; i++) console.log(i);" },
+      { code: "1" },
+    ]);
     expect(status).toBe(0);
-    const lines = streamText(readNotebook(join(folder, "out-lines.ipynb"))).trimEnd().split("\n");
+    const lines = streamText(readNotebook(join(folder, "out-lines.ipynb")))
+      .trimEnd()
+      .split("\n");
     expect(lines).toEqual(Array.from({ length: 10_000 }, (_, i) => String(i)));
   });
 
   it("works from a folder outside the repository, with steerlab importable", async () => {
     mkdirSync(join(folder, "elsewhere"));
-    const code = 'import { showTable, showFigure } from "steerlab";\nshowTable([{ a: "<b>" }]);\nawait showFigure({ data: [{ type: "heatmap", z: [[1, 2]] }], layout: { title: { text: "T" } } });';
+    const code =
+      'import { showTable, showFigure } from "steerlab";\nshowTable([{ a: "<b>" }]);\nawait showFigure({ data: [{ type: "heatmap", z: [[1, 2]] }], layout: { title: { text: "T" } } });';
     writeNotebook(join(folder, "elsewhere"), "own.ipynb", [{ code }]);
-    const { status, stderr } = await papermill(["own.ipynb", "out.ipynb", "--no-progress-bar"], join(folder, "elsewhere"));
+    const { status, stderr } = await papermill(
+      ["own.ipynb", "out.ipynb", "--no-progress-bar"],
+      join(folder, "elsewhere"),
+    );
     expect(status, stderr).toBe(0);
     const outputs = readNotebook(join(folder, "elsewhere", "out.ipynb")).cells[0].outputs ?? [];
     expect(textOf(outputs[0].data?.["text/html"] as string)).toContain("&lt;b&gt;");
     const figure = outputs[1].data ?? {};
     expect(figure["application/vnd.plotly.v1+json"]).toMatchObject({ data: [{ type: "heatmap" }] });
-    expect(Buffer.from(textOf(figure["image/png"] as string), "base64").subarray(1, 4).toString()).toBe("PNG");
+    expect(
+      Buffer.from(textOf(figure["image/png"] as string), "base64")
+        .subarray(1, 4)
+        .toString(),
+    ).toBe("PNG");
     expect(textOf(figure["text/plain"] as string)).toMatch(/^Figure: T/);
   });
 });

@@ -11,8 +11,24 @@ import { chromiumPath, temporaryFolder } from "../helpers/notebook";
 
 const executablePath = chromiumPath();
 const NAME = "a page in Chromium";
-const HEATMAP = { data: [{ type: "heatmap", z: [[0.1, 0.9], [0.4, 0.5]], x: ["weak", "strong"], y: ["early", "late"] }], layout: { title: { text: "Detection rate" } } };
-const LINE = { data: [{ type: "scatter", y: [3, 1, 2], name: "</script><script>window.hit=1</script>" }], layout: { title: { text: "Loss" } } };
+const HEATMAP = {
+  data: [
+    {
+      type: "heatmap",
+      z: [
+        [0.1, 0.9],
+        [0.4, 0.5],
+      ],
+      x: ["weak", "strong"],
+      y: ["early", "late"],
+    },
+  ],
+  layout: { title: { text: "Detection rate" } },
+};
+const LINE = {
+  data: [{ type: "scatter", y: [3, 1, 2], name: "</script><script>window.hit=1</script>" }],
+  layout: { title: { text: "Loss" } },
+};
 
 describe.skipIf(executablePath === null)(`${NAME}${executablePath === null ? " (no Chromium found)" : ""}`, () => {
   let browser: Browser;
@@ -24,7 +40,10 @@ describe.skipIf(executablePath === null)(`${NAME}${executablePath === null ? " (
   });
 
   /** Opens `html` from disk, offline, and returns the page with everything the browser complained about. */
-  async function open(html: string, options: object = {}): Promise<{ page: Page; complaints: string[]; requests: string[] }> {
+  async function open(
+    html: string,
+    options: object = {},
+  ): Promise<{ page: Page; complaints: string[]; requests: string[] }> {
     const path = join(temporaryFolder(), "page.html");
     writeFileSync(path, html);
     const context = await browser.newContext({ offline: true, ...options });
@@ -36,7 +55,12 @@ describe.skipIf(executablePath === null)(`${NAME}${executablePath === null ? " (
     });
     page.on("pageerror", (error) => complaints.push(String(error)));
     page.on("request", (request) => {
-      if (!request.url().startsWith("data:") && !request.url().startsWith("file:") && !request.url().startsWith("blob:")) requests.push(request.url());
+      if (
+        !request.url().startsWith("data:") &&
+        !request.url().startsWith("file:") &&
+        !request.url().startsWith("blob:")
+      )
+        requests.push(request.url());
     });
     await page.goto(pathToFileURL(path).href);
     return { page, complaints, requests };
@@ -90,12 +114,19 @@ describe.skipIf(executablePath === null)(`${NAME}${executablePath === null ? " (
   });
 
   it("shows an executed notebook", async () => {
-    const outputs = [{ output_type: "display_data", data: { "application/vnd.plotly.v1+json": HEATMAP, "text/plain": "Figure: x" } }];
-    const file = { cells: [{ cell_type: "markdown", source: "# T" }, { cell_type: "code", source: "plot()", execution_count: 1, outputs }], metadata: {} };
+    const outputs = [
+      { output_type: "display_data", data: { "application/vnd.plotly.v1+json": HEATMAP, "text/plain": "Figure: x" } },
+    ];
+    const file = {
+      cells: [
+        { cell_type: "markdown", source: "# T" },
+        { cell_type: "code", source: "plot()", execution_count: 1, outputs },
+      ],
+      metadata: {},
+    };
     const { page, complaints } = await open(notebookToHtml(file));
     await page.waitForFunction(() => document.documentElement.dataset.figures === "drawn", null, { timeout: 30_000 });
     expect(await page.locator("summary", { hasText: "Code [1]" }).isVisible()).toBe(true);
     expect(complaints).toEqual([]);
   });
-
 });

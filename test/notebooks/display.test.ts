@@ -1,14 +1,40 @@
 // Tables, figures and pictures: what a viewer gets, with and without a kernel.
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { declareResult, displayBundle, figureBundle, formatCell, isFigure, showFigure, showTable, tableHtml, tableText } from "../../kernel-lib/src/display";
+import {
+  declareResult,
+  displayBundle,
+  figureBundle,
+  formatCell,
+  isFigure,
+  showFigure,
+  showTable,
+  tableHtml,
+  tableText,
+} from "../../kernel-lib/src/display";
 import { figureToPng, figureToSvg, validateFigure } from "../../kernel-lib/src/png";
 import { pathPoints, pointAlong } from "../../kernel-lib/src/png/measure";
 import { apply, compose, parseTransform } from "../../kernel-lib/src/png/transform";
 
 const KEY = Symbol.for("steerlab.kernel");
 const holder = globalThis as { [KEY]?: unknown };
-const FIGURE = { data: [{ type: "scatter", y: [3, 1, 2], name: "a long legend entry" }], layout: { title: { text: "Loss <b>by step</b>" }, yaxis: { title: { text: "nats" } } } };
-const HEATMAP = { data: [{ type: "heatmap", z: [[0.1, 0.9], [null, 0.5]], x: ["weak one", "strong one"], y: ["early", "late"] }], layout: {} };
+const FIGURE = {
+  data: [{ type: "scatter", y: [3, 1, 2], name: "a long legend entry" }],
+  layout: { title: { text: "Loss <b>by step</b>" }, yaxis: { title: { text: "nats" } } },
+};
+const HEATMAP = {
+  data: [
+    {
+      type: "heatmap",
+      z: [
+        [0.1, 0.9],
+        [null, 0.5],
+      ],
+      x: ["weak one", "strong one"],
+      y: ["early", "late"],
+    },
+  ],
+  layout: {},
+};
 
 afterEach(() => {
   delete holder[KEY];
@@ -18,7 +44,10 @@ afterEach(() => {
 
 function fakeKernel(): Array<[Record<string, unknown>, { id?: string; update?: boolean }]> {
   const sent: Array<[Record<string, unknown>, { id?: string; update?: boolean }]> = [];
-  holder[KEY] = { formatters: [], display: (bundle: Record<string, unknown>, options: object) => sent.push([bundle, options]) };
+  holder[KEY] = {
+    formatters: [],
+    display: (bundle: Record<string, unknown>, options: object) => sent.push([bundle, options]),
+  };
   return sent;
 }
 
@@ -32,13 +61,27 @@ describe("tables", () => {
   });
 
   it("show unknown as n/a, never as 0", () => {
-    expect([null, undefined, 0, 3, 0.5, 1e-9, Number.NaN, "x", [1, null]].map(formatCell)).toEqual(["n/a", "n/a", "0", "3", "0.5", "1.000e-9", "NaN", "x", "1, n/a"]);
+    expect([null, undefined, 0, 3, 0.5, 1e-9, Number.NaN, "x", [1, null]].map(formatCell)).toEqual([
+      "n/a",
+      "n/a",
+      "0",
+      "3",
+      "0.5",
+      "1.000e-9",
+      "NaN",
+      "x",
+      "1, n/a",
+    ]);
   });
 
   it("say how many rows are not shown, and take arquero's tables", () => {
     const rows = Array.from({ length: 60 }, (_, i) => ({ i }));
     expect(tableText(rows, { limit: 2 })).toBe("i\n0\n1\n58 more rows (60 in all)");
-    const arquero = { columnNames: () => ["i"], objects: ({ limit = 0 } = {}) => rows.slice(0, limit), numRows: () => 60 };
+    const arquero = {
+      columnNames: () => ["i"],
+      objects: ({ limit = 0 } = {}) => rows.slice(0, limit),
+      numRows: () => 60,
+    };
     expect(tableText(arquero, { limit: 2 })).toBe(tableText(rows, { limit: 2 }));
     expect(() => tableText(7 as never)).toThrow(/arquero/);
   });
@@ -84,7 +127,11 @@ describe("in a kernel", () => {
   it("a result is declared once for people and once for the batch", () => {
     const sent = fakeKernel();
     declareResult({ numbers: { hits: 0.9, d: null }, run: "runs/a", problems: ["few trials"] });
-    expect(sent[0][0]["application/vnd.steerlab.result+json"]).toEqual({ numbers: { hits: 0.9, d: null }, run: "runs/a", problems: ["few trials"] });
+    expect(sent[0][0]["application/vnd.steerlab.result+json"]).toEqual({
+      numbers: { hits: 0.9, d: null },
+      run: "runs/a",
+      problems: ["few trials"],
+    });
     expect(sent[0][0]["text/plain"]).toMatch(/hits\s+0\.9/);
   });
 });

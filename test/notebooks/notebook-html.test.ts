@@ -1,7 +1,12 @@
 // Executed notebooks as pages: nothing hostile survives, nothing of the output is lost.
 import { JSDOM } from "jsdom";
 import { describe, expect, it } from "vitest";
-import { type NotebookFile, type NotebookOutput, notebookToHtml, sanitiseHtml } from "../../kernel-lib/src/notebook-html";
+import {
+  type NotebookFile,
+  type NotebookOutput,
+  notebookToHtml,
+  sanitiseHtml,
+} from "../../kernel-lib/src/notebook-html";
 import { terminalText } from "../../kernel-lib/src/notebook-html/outputs";
 
 const HOSTILE = `</script><script>alert(1)</script><img src=x onerror="alert(2)">\u2028</code></pre><svg onload=alert(3)>`;
@@ -31,7 +36,10 @@ describe("notebookToHtml", () => {
             {
               output_type: "execute_result",
               data: {
-                "application/vnd.plotly.v1+json": { data: [{ type: "bar", name: HOSTILE }], layout: { title: { text: HOSTILE } } },
+                "application/vnd.plotly.v1+json": {
+                  data: [{ type: "bar", name: HOSTILE }],
+                  layout: { title: { text: HOSTILE } },
+                },
                 "text/plain": HOSTILE,
               },
             },
@@ -57,7 +65,11 @@ describe("notebookToHtml", () => {
   it("draws the figure rather than its picture, and inlines plotly once for many", () => {
     const figure: NotebookOutput = {
       output_type: "display_data",
-      data: { "application/vnd.plotly.v1+json": { data: [{ type: "bar", y: [1] }] }, "image/png": "AAAA", "text/plain": "Figure: A" },
+      data: {
+        "application/vnd.plotly.v1+json": { data: [{ type: "bar", y: [1] }] },
+        "image/png": "AAAA",
+        "text/plain": "Figure: A",
+      },
     };
     const document = page([figure, figure, figure]);
     expect(document.querySelectorAll("script[data-for]")).toHaveLength(3);
@@ -68,14 +80,20 @@ describe("notebookToHtml", () => {
   });
 
   it("marks a failed notebook, opens the failing code and points at it", () => {
-    const document = page([{ output_type: "error", ename: "RangeError", evalue: "x", traceback: ["\u001b[31mRangeError\u001b[0m: x"] }]);
+    const document = page([
+      { output_type: "error", ename: "RangeError", evalue: "x", traceback: ["\u001b[31mRangeError\u001b[0m: x"] },
+    ]);
     expect(document.querySelector(".badge.bad")?.textContent).toBe("failed");
     expect(document.querySelector("#error details")?.hasAttribute("open")).toBe(true);
     expect(document.querySelector(".error pre")?.textContent).toBe("RangeError: x");
   });
 
   it("leaves out the marks that papermill adds", () => {
-    const cell = { cell_type: "markdown", source: "<span style='color:red'>An Exception", metadata: { tags: ["papermill-error-cell-tag"] } };
+    const cell = {
+      cell_type: "markdown",
+      source: "<span style='color:red'>An Exception",
+      metadata: { tags: ["papermill-error-cell-tag"] },
+    };
     expect(notebookToHtml({ cells: [cell], metadata: {} })).not.toContain("An Exception");
   });
 
@@ -87,7 +105,8 @@ describe("notebookToHtml", () => {
 
 describe("sanitiseHtml", () => {
   it("keeps our tables as they are", () => {
-    const table = '<div class="scroll"><table><caption>c</caption><thead><tr><th class="number">a</th></tr></thead><tbody><tr><td colspan="2">&lt;x&gt;</td></tr></tbody></table></div>';
+    const table =
+      '<div class="scroll"><table><caption>c</caption><thead><tr><th class="number">a</th></tr></thead><tbody><tr><td colspan="2">&lt;x&gt;</td></tr></tbody></table></div>';
     expect(sanitiseHtml(table)).toBe(table);
   });
 
@@ -95,15 +114,21 @@ describe("sanitiseHtml", () => {
     ['<b onclick="x()">4</b><script>y()</script>', "<b>4</b>"],
     ['<a href="javascript:x()">l</a>', '<a rel="noreferrer">l</a>'],
     ['<a href=" jav&#x09;ascript:x()">l</a>', '<a rel="noreferrer">l</a>'],
-    ['<a href="https://example.org/?a=1&b=2">l</a>', '<a href="https://example.org/?a=1&amp;b=2" rel="noreferrer">l</a>'],
+    [
+      '<a href="https://example.org/?a=1&b=2">l</a>',
+      '<a href="https://example.org/?a=1&amp;b=2" rel="noreferrer">l</a>',
+    ],
     ["<svg><style><img src=x onerror=alert(1)></style></svg>t", "t"],
-    ["<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=alert(1)&gt;\">", ""],
+    ['<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=alert(1)&gt;">', ""],
     ['<img src="https://example.org/p.png">', ""],
     ['<img src="data:image/png;base64,AAAA" onload="x()">', '<img src="data:image/png;base64,AAAA">'],
     ['<img src="data:image/svg+xml;base64,AAAA">', ""],
     ['<div style="background:url(https://example.org)" id="error">t</div>', "<div>t</div>"],
     ["<custom-element><p>kept</p></custom-element>", "<p>kept</p>"],
-    ["<template><script>x()</script></template><noscript><p title='</noscript><img src=x onerror=alert(1)>'>", "&#39;&gt;"],
+    [
+      "<template><script>x()</script></template><noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+      "&#39;&gt;",
+    ],
     ["<!-- c --><form action=x><input></form>", ""],
     ['<p class="x&quot;y">t</p>', "<p>t</p>"],
     ['<progress value="3" max="9"></progress>', '<progress value="3" max="9"></progress>'],

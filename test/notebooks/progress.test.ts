@@ -2,7 +2,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { formatDuration, type ProgressState, progressText, secondsLeft, startProgress, withProgress } from "../../kernel-lib/src/progress";
+import {
+  formatDuration,
+  type ProgressState,
+  progressText,
+  secondsLeft,
+  startProgress,
+  withProgress,
+} from "../../kernel-lib/src/progress";
 import { addSample, WINDOW_MS } from "../../kernel-lib/src/progress/estimate";
 import { fileSink, logSink, notebookSink, terminalSink } from "../../kernel-lib/src/progress/sinks";
 import { temporaryFolder } from "../helpers/notebook";
@@ -42,19 +49,29 @@ describe("startProgress", () => {
 
   it("finishes when the body resolves and not when it throws", async () => {
     const good = harness(0);
-    const value = await withProgress("a", 2, async (tick) => {
-      good.advance(3000);
-      tick(1);
-      return 7;
-    }, good.options);
+    const value = await withProgress(
+      "a",
+      2,
+      async (tick) => {
+        good.advance(3000);
+        tick(1);
+        return 7;
+      },
+      good.options,
+    );
     expect(value).toBe(7);
     expect(good.shown.map(({ finished }) => finished)).toEqual([false, true]);
     const bad = harness(0);
-    const failing = withProgress("b", 2, async (tick) => {
-      bad.advance(3000);
-      tick(1);
-      throw new Error("stop");
-    }, bad.options);
+    const failing = withProgress(
+      "b",
+      2,
+      async (tick) => {
+        bad.advance(3000);
+        tick(1);
+        throw new Error("stop");
+      },
+      bad.options,
+    );
     await expect(failing).rejects.toThrow("stop");
     expect(bad.shown.map(({ finished }) => finished)).toEqual([false]);
   });
@@ -63,10 +80,42 @@ describe("startProgress", () => {
 describe("secondsLeft", () => {
   it("uses the window's rate and is null while unknown", () => {
     expect(secondsLeft([{ at: 0, done: 0 }], 10)).toBeNull();
-    expect(secondsLeft([{ at: 0, done: 0 }, { at: 1000, done: 0 }], 10)).toBeNull();
-    expect(secondsLeft([{ at: 0, done: 0 }, { at: 10_000, done: 5 }], 20)).toBe(30);
-    expect(secondsLeft([{ at: 0, done: 0 }, { at: 10_000, done: 5 }], null)).toBeNull();
-    expect(secondsLeft([{ at: 0, done: 0 }, { at: 10_000, done: 20 }], 20)).toBe(0);
+    expect(
+      secondsLeft(
+        [
+          { at: 0, done: 0 },
+          { at: 1000, done: 0 },
+        ],
+        10,
+      ),
+    ).toBeNull();
+    expect(
+      secondsLeft(
+        [
+          { at: 0, done: 0 },
+          { at: 10_000, done: 5 },
+        ],
+        20,
+      ),
+    ).toBe(30);
+    expect(
+      secondsLeft(
+        [
+          { at: 0, done: 0 },
+          { at: 10_000, done: 5 },
+        ],
+        null,
+      ),
+    ).toBeNull();
+    expect(
+      secondsLeft(
+        [
+          { at: 0, done: 0 },
+          { at: 10_000, done: 20 },
+        ],
+        20,
+      ),
+    ).toBe(0);
   });
 
   it("forgets a slow start", () => {
@@ -80,12 +129,27 @@ describe("secondsLeft", () => {
 });
 
 describe("text", () => {
-  it.each([[0.42, "0.4 s"], [9.96, "10 s"], [59.6, "1 min 00 s"], [200, "3 min 20 s"], [7500, "2 h 05 min"], [3599.7, "1 h 00 min"]])("%s s is %s", (seconds, text) => {
+  it.each([
+    [0.42, "0.4 s"],
+    [9.96, "10 s"],
+    [59.6, "1 min 00 s"],
+    [200, "3 min 20 s"],
+    [7500, "2 h 05 min"],
+    [3599.7, "1 h 00 min"],
+  ])("%s s is %s", (seconds, text) => {
     expect(formatDuration(seconds)).toBe(text);
   });
 
   it("says count, share, time, time left and note", () => {
-    const state = { label: "train", done: 120, total: 400, elapsedSeconds: 65, leftSeconds: 151, note: "loss 0.31", finished: false };
+    const state = {
+      label: "train",
+      done: 120,
+      total: 400,
+      elapsedSeconds: 65,
+      leftSeconds: 151,
+      note: "loss 0.31",
+      finished: false,
+    };
     expect(progressText(state)).toBe("train 120/400 (30 %), 1 min 05 s, about 2 min 31 s left, loss 0.31");
     expect(progressText({ ...state, total: null, leftSeconds: null, note: "" })).toBe("train 120, 1 min 05 s");
     expect(progressText({ ...state, finished: true })).toBe("train 120/400, 1 min 05 s, loss 0.31");
@@ -100,8 +164,13 @@ describe("sinks", () => {
     const sink = notebookSink((bundle, options) => sent.push({ ...bundle, ...options }), "id");
     sink.show(state);
     sink.show({ ...state, finished: true });
-    expect(sent).toMatchObject([{ id: "id", update: false }, { id: "id", update: true }]);
-    expect((sent[0] as Record<string, string>)["text/html"]).toMatch(/<progress value="1" max="4"><\/progress> &lt;t&gt; 1\/4/);
+    expect(sent).toMatchObject([
+      { id: "id", update: false },
+      { id: "id", update: true },
+    ]);
+    expect((sent[0] as Record<string, string>)["text/html"]).toMatch(
+      /<progress value="1" max="4"><\/progress> &lt;t&gt; 1\/4/,
+    );
   });
 
   it("rewrite one terminal line, as wide as the terminal", () => {

@@ -79,15 +79,13 @@ class Cell {
 
 /** The cell that output made here and now belongs to; null: to nobody, keep it out of the notebook. */
 function receiver() {
-  const from = origin.getStore();
-  if (from !== undefined && from.ended && from.interrupted) return null;
-  return running;
+  return isLeftover() ? null : running;
 }
 
 /** True if output made here and now is the leftover of an interrupted cell. */
 function isLeftover() {
   const from = origin.getStore();
-  return from !== undefined && from.ended && from.interrupted;
+  return from?.ended === true && from.interrupted;
 }
 
 /** Sends what the process prints to the running cell; between cells it goes to the kernel's own log. */

@@ -53,7 +53,8 @@ function diagnosticContent(diagnostics, code) {
 /** Error content of a cell that the user interrupted; `thrown` is what its work threw on the way out, if anything. */
 function interruptContent(thrown) {
   const evalue = "The cell was stopped by an interrupt. Variables declared in it are not defined.";
-  const own = thrown instanceof Error && !/^Interrupted asynchronously|^Script execution was interrupted/.test(thrown.message);
+  const own =
+    thrown instanceof Error && !/^Interrupted asynchronously|^Script execution was interrupted/.test(thrown.message);
   const traceback = [`Interrupted: ${evalue}`, ...(own ? thrownContent(thrown).traceback : [])];
   return { ename: "Interrupted", evalue, traceback };
 }
@@ -63,7 +64,11 @@ function rejectionContent(reasons, origin) {
   const first = thrownContent(reasons[0]);
   const evalue = `${origin} ${first.ename}: ${first.evalue}`;
   const rest = reasons.slice(1).map((reason) => thrownContent(reason).traceback[0]);
-  return { ename: "UnhandledRejection", evalue, traceback: [`UnhandledRejection: ${evalue}`, ...first.traceback, ...rest] };
+  return {
+    ename: "UnhandledRejection",
+    evalue,
+    traceback: [`UnhandledRejection: ${evalue}`, ...first.traceback, ...rest],
+  };
 }
 
 module.exports = { diagnosticContent, interruptContent, readableFrames, rejectionContent, thrownContent };

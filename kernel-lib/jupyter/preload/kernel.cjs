@@ -237,7 +237,9 @@ function guardMessages(ZmqServer) {
 function patchShutdown(ZmqServer) {
   const exit = process.exit.bind(process);
   process.exit = (code) => {
-    throw new Error(`process.exit(${code ?? ""}) would end the kernel and lose every variable. Throw an error instead.`);
+    throw new Error(
+      `process.exit(${code ?? ""}) would end the kernel and lose every variable. Throw an error instead.`,
+    );
   };
   const close = ZmqServer.prototype.close;
   ZmqServer.prototype.close = async function closeServer() {

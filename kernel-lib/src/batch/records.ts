@@ -62,5 +62,11 @@ export function judge(
   const ran = problems.length === 0;
   if (result !== null) problems.push(...result.problems, ...runProblems(run));
   else if (ran) problems.push("it declares no result (declareResult in its last cell)");
-  return { status: ran ? "ran" : "failed", valid: problems.length === 0, problems, numbers: result?.numbers ?? {}, run };
+  return {
+    status: ran ? "ran" : "failed",
+    valid: problems.length === 0,
+    problems,
+    numbers: result?.numbers ?? {},
+    run,
+  };
 }

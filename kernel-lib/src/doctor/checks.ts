@@ -75,7 +75,12 @@ export function checkCuda(): Finding {
 export function checkCompiler(): Finding {
   const missing = ["cmake", process.env.CXX ?? "c++"].filter((tool) => spawnSync(tool, ["--version"]).status !== 0);
   if (missing.length === 0) return finding("compiler", "good", "C++ compiler and CMake found");
-  return finding("compiler", "note", `${missing.join(" and ")} not found`, "apt-get install g++ cmake (to build the engine)");
+  return finding(
+    "compiler",
+    "note",
+    `${missing.join(" and ")} not found`,
+    "apt-get install g++ cmake (to build the engine)",
+  );
 }
 
 export function checkPython(command: string = process.env.STEERLAB_PYTHON || "python3"): Finding {
@@ -151,7 +156,12 @@ export function checkDisk(): Finding {
   const { bavail, bsize } = statfsSync(projectRoot());
   const free = (bavail * bsize) / GIB;
   if (free >= MIN_DISK_GIB) return finding("disk", "good", `${free.toFixed(1)} GiB free`);
-  return finding("disk", "note", `${free.toFixed(1)} GiB free`, `Runs of larger models want ${MIN_DISK_GIB} GiB and more.`);
+  return finding(
+    "disk",
+    "note",
+    `${free.toFixed(1)} GiB free`,
+    `Runs of larger models want ${MIN_DISK_GIB} GiB and more.`,
+  );
 }
 
 export function checkMemory(): Finding {

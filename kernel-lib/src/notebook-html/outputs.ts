@@ -12,7 +12,7 @@ import { sanitiseHtml } from "./sanitise";
 
 const PLOTLY = "application/vnd.plotly.v1+json";
 // ESC [ ... letter: what programs write to colour a terminal or to move its cursor.
-const ANSI = new RegExp("\\u001b\\[[0-9;?]*[A-Za-z]", "g");
+const ANSI = /\u001b\[[0-9;?]*[A-Za-z]/g;
 
 /** What a terminal would show: colours removed, a carriage return starts the line again. */
 export function terminalText(text: string): string {

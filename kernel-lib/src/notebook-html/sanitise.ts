@@ -10,7 +10,9 @@ import { escapeHtml } from "../page/escape";
 
 const ELEMENTS = new Set(
   `a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr
-   i img ins kbd li mark ol p pre progress q s small span strong sub summary sup table tbody td tfoot th thead tr u ul`.split(/\s+/),
+   i img ins kbd li mark ol p pre progress q s small span strong sub summary sup table tbody td tfoot th thead tr u ul`.split(
+    /\s+/,
+  ),
 );
 const EMPTY = new Set(["br", "col", "hr", "img"]);
 /** Their content is code or another language: dropped whole, where other unknown elements only lose their tags. */

@@ -21,10 +21,10 @@ export function escapeHtml(text: unknown): string {
 }
 
 // NUL ends up as a parse error and the C0/C1 controls have no rendering; tab, newline and return stay.
-const FORBIDDEN_CONTROLS = new RegExp("[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]", "g");
+const FORBIDDEN_CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
 
 // U+2028 and U+2029 end a line in old JavaScript though not in JSON.
-const SCRIPT_HOSTILE = new RegExp("[<>&\\u2028\\u2029]", "g");
+const SCRIPT_HOSTILE = /[<>&\u2028\u2029]/g;
 
 /**
  * `value` as JSON that may stand inside a `<script>` element: no `</script>`, no `<!--`, no U+2028 or U+2029.

@@ -72,7 +72,12 @@ function transformTo(element: Element, root: Element | null): Matrix {
 }
 
 function moved({ left, top, right, bottom }: TextBox, matrix: Matrix): TextBox {
-  const corners = [apply(matrix, left, top), apply(matrix, right, top), apply(matrix, left, bottom), apply(matrix, right, bottom)];
+  const corners = [
+    apply(matrix, left, top),
+    apply(matrix, right, top),
+    apply(matrix, left, bottom),
+    apply(matrix, right, bottom),
+  ];
   const xs = corners.map(([x]) => x);
   const ys = corners.map(([, y]) => y);
   return { left: Math.min(...xs), top: Math.min(...ys), right: Math.max(...xs), bottom: Math.max(...ys) };
@@ -94,7 +99,10 @@ function boxOf(element: Element, root: Element | null): TextBox {
 
 /** Corner points of a path made of straight pieces (annotation arrows are); curves count as their end points. */
 export function pathPoints(d: string): Array<[number, number]> {
-  return [...d.matchAll(/[MLT]\s*(-?[\d.]+(?:e-?\d+)?)[\s,]+(-?[\d.]+(?:e-?\d+)?)/gi)].map((m) => [Number(m[1]), Number(m[2])]);
+  return [...d.matchAll(/[MLT]\s*(-?[\d.]+(?:e-?\d+)?)[\s,]+(-?[\d.]+(?:e-?\d+)?)/gi)].map((m) => [
+    Number(m[1]),
+    Number(m[2]),
+  ]);
 }
 
 /** Point at `length` along straight pieces, clamped to the ends. */
