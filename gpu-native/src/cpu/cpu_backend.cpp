@@ -68,9 +68,9 @@ void normals(uint64_t seed, uint32_t stream, uint64_t quad, double out[4]) {
 
 }  // namespace
 
-Scratch::~Scratch() { std::free(data_); }
+GrowingBuffer::~GrowingBuffer() { std::free(data_); }
 
-void* Scratch::grow(size_t bytes) {
+void* GrowingBuffer::grow(size_t bytes) {
   if (bytes <= size_) return data_;
   std::free(data_);
   data_ = nullptr;

@@ -14,12 +14,12 @@
 namespace steerlab {
 
 // 64-byte aligned memory that only grows; contents are lost when it grows.
-class Scratch {
+class GrowingBuffer {
  public:
-  Scratch() = default;
-  ~Scratch();
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
+  GrowingBuffer() = default;
+  ~GrowingBuffer();
+  GrowingBuffer(const GrowingBuffer&) = delete;
+  GrowingBuffer& operator=(const GrowingBuffer&) = delete;
   template <class T>
   T* get(size_t count) {
     return static_cast<T*>(grow(count * sizeof(T)));

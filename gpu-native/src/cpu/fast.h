@@ -48,9 +48,9 @@ class FastBackend : public PlainBackend<A> {
              double* host_logsumexp, double* host_id_logprobs, int32_t* host_top_ids, double* host_top_logprobs) override;
 
  private:
-  // Scratch of one worker; a name per use, so that nothing in one task shares memory.
+  // GrowingBuffer of one worker; a name per use, so that nothing in one task shares memory.
   struct Worker {
-    Scratch panel, c, thin_panel, thin_c, rows, tile, temp, queries, scores, grads;
+    GrowingBuffer panel, c, thin_panel, thin_c, rows, tile, temp, queries, scores, grads;
   };
   // One LoraUse of a linear() call with the packed u that its B multiplies.
   struct UseTiles {
@@ -66,13 +66,15 @@ class FastBackend : public PlainBackend<A> {
 
   // ---- packing and multiplying in the form this processor is best at (fast_linear.h) ----
   int units(int k) const { return pairs_ ? (k + 1) / 2 : k; }  // steps of a reduction of length k
-  int64_t tile_words(int k) const { return static_cast<int64_t>(units(k)) * k_.tile_rows + k_.lanes; }
-  int reduction_block() const { return pairs_ ? 4096 : 2048; }  // keeps a panel block within half of a 512 KiB cache
-  void pack_rows(uint32_t* dst, int stride, const E* src, int64_t lds, int rows, int k) const;
+  int64_t tile_words(int k) const { return static_cast<int64_t>(units(k)) * k_.tile_width; }
+  int group() const { return 2 * k_.width; }                    // output columns of a task: two panels
+  int reduction_block() const { return pairs_ ? 2048 : 1024; }  // two panel blocks are 256 KiB
+  void pack_tile(uint32_t* dst, const E* src, int64_t lds, int rows, int k) const;
   void pack_weight(uint32_t* panel, const Weight& w, int row, int rows, int from, int k) const;       // W^T: columns = rows of W
   void pack_weight_rows(uint32_t* panel, const Weight& w, int row, int k, int column, int columns) const;  // W
-  void multiply(float* c, const uint32_t* tiles, int64_t stride, const uint32_t* panel, int rows, int steps, int vectors,
-                bool accumulate) const;
+  // c (rows, group()) (+)= tiles times the panels of `columns` columns
+  void multiply(float* c, const uint32_t* tiles, int64_t stride, const uint32_t* panels, int rows, int steps, int columns,
+                bool accumulate, const Ahead& ahead = {}) const;
   // LoRA matrices stay f32: in pair form as the sum of two bf16 panels, 16 bits of mantissa.
   int thin_columns() const { return pairs_ ? k_.lanes : k_.width; }
   void pack_thin(Worker& w, uint32_t* panel, const float* a, int64_t lda, int rows, int k) const;
@@ -81,9 +83,9 @@ class FastBackend : public PlainBackend<A> {
 
   void pack_tiles(const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const;
   void lora_down(Worker& w, const UseTiles& lora, const E* x, int in, int begin, int end, const DropoutKey* dropout);
-  int row_blocks(int n, int64_t panels) const;
-  void project_panel(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
-  void finish_panel(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
+  int row_blocks(int n, int64_t groups) const;
+  void project_group(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
+  void finish_group(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
                     const UseTiles* uses, int n_uses);
   void attend(Worker& w, void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s, int row,
               int kv_head, int q_from, int q_to);
@@ -96,7 +98,7 @@ class FastBackend : public PlainBackend<A> {
   const RowKernels<E>& e_;
   bool pairs_;
   std::vector<Worker> workers_;
-  Scratch x_tiles_, u_tiles_, bits_, d_tiles_;
+  GrowingBuffer x_tiles_, u_tiles_, bits_, d_tiles_;
   std::string isa_suffix_;
 };
 

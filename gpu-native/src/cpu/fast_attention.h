@@ -24,8 +24,8 @@ struct HeadMatrices {
   int panels(int rows) const { return (rows + k.width - 1) / k.width; }
   int tiles(int rows) const { return (rows + k.tile_rows - 1) / k.tile_rows; }
   int64_t block_words(int rows) const { return static_cast<int64_t>(blocks) * rows * k.width; }
-  int64_t turned_words(int rows) const { return static_cast<int64_t>(panels(rows)) * D * k.width + k.lanes; }
-  int64_t tile_stride(int steps) const { return static_cast<int64_t>(steps) * k.tile_rows + k.lanes; }
+  int64_t turned_words(int rows) const { return static_cast<int64_t>(panels(rows)) * D * k.width; }
+  int64_t tile_stride(int steps) const { return static_cast<int64_t>(steps) * k.tile_width; }
 
   // `row` of `rows` rows, from src.
   void put_row(float* dst, int rows, int row, const E* src) const {
@@ -47,20 +47,25 @@ struct HeadMatrices {
         }
   }
 
+  // `rows` <= tile_rows rows (ld) of `count` columns -> one tile
+  void pack(float* dst, const float* src, int64_t ld, int rows, int count) const {
+    for (int g = 0; g < rows; g += k.lanes)
+      k.pack_f32(dst + g, k.tile_width, src + g * ld, ld, std::min(k.lanes, rows - g), count);
+  }
+
   // blocks of `rows` rows -> tiles over D steps
   void tile(float* dst, const float* src, int rows) const {
     for (int t = 0; t < tiles(rows); ++t)
       for (int b = 0; b < blocks; ++b)
-        k.pack_f32(dst + t * tile_stride(D) + static_cast<int64_t>(b) * k.width * k.tile_rows, k.tile_rows,
-                   src + (static_cast<int64_t>(b) * rows + t * k.tile_rows) * k.width, k.width,
-                   std::min(k.tile_rows, rows - t * k.tile_rows), columns(b));
+        pack(dst + t * tile_stride(D) + static_cast<int64_t>(b) * k.width * k.tile_width,
+             src + (static_cast<int64_t>(b) * rows + t * k.tile_rows) * k.width, k.width, std::min(k.tile_rows, rows - t * k.tile_rows),
+             columns(b));
   }
 
   // rows (ld) -> tiles over `steps` columns
   void tile_scores(float* dst, const float* s, int64_t ld, int rows, int steps) const {
     for (int t = 0; t < tiles(rows); ++t)
-      k.pack_f32(dst + t * tile_stride(steps), k.tile_rows, s + t * k.tile_rows * ld, ld, std::min(k.tile_rows, rows - t * k.tile_rows),
-                 steps);
+      pack(dst + t * tile_stride(steps), s + t * k.tile_rows * ld, ld, std::min(k.tile_rows, rows - t * k.tile_rows), steps);
   }
 
   // Columns [from, from + count) of `rows` rows (ld) as tiles of their transpose, over `rows` steps.
@@ -68,7 +73,7 @@ struct HeadMatrices {
     for (int t = 0; t < tiles(count); ++t) {
       const int wide = std::min(k.tile_rows, count - t * k.tile_rows);
       for (int m = 0; m < rows; ++m)
-        std::memcpy(dst + t * tile_stride(rows) + static_cast<int64_t>(m) * k.tile_rows, s + m * ld + from + t * k.tile_rows,
+        std::memcpy(dst + t * tile_stride(rows) + static_cast<int64_t>(m) * k.tile_width, s + m * ld + from + t * k.tile_rows,
                     sizeof(float) * static_cast<size_t>(wide));
     }
   }

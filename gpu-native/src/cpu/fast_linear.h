@@ -1,6 +1,6 @@
 // Forward projections on the vector engine.
 //
-// Two parallel phases. 1: pack x into tiles; u = dropout(x) A^T for every adapter. 2: for every panel of output columns pack the
+// Two parallel phases. 1: pack x into tiles; u = dropout(x) A^T for every adapter. 2: for every group of output columns pack the
 // weights, multiply all rows, then add bias and u B^T while storing. Packing costs under 3 % at a few hundred rows.
 #pragma once
 #include "fast.h"
@@ -23,40 +23,47 @@ void FastBackend<A>::ran(const char* op) {
 }
 
 template <class A>
-void FastBackend<A>::pack_rows(uint32_t* dst, int stride, const E* src, int64_t lds, int rows, int k) const {
-  if constexpr (sizeof(E) == 4) k_.pack_f32(reinterpret_cast<float*>(dst), stride, src, lds, rows, k);
-  else if (pairs_) k_.pack_pairs(dst, stride, src, lds, rows, k);
-  else k_.pack_bf16(reinterpret_cast<float*>(dst), stride, src, lds, rows, k);
-}
-
-template <class A>
-void FastBackend<A>::pack_weight(uint32_t* panel, const Weight& w, int row, int rows, int from, int k) const {
-  for (int v = 0; v < 2; ++v) {
-    const int mine = std::clamp(rows - v * k_.lanes, 0, k_.lanes);
-    const int64_t at = static_cast<int64_t>(row + v * k_.lanes) * w.in + from;
-    float* to = reinterpret_cast<float*>(panel) + v * k_.lanes;
-    if (mine == 0) continue;
-    if (pairs_) k_.pack_pairs(panel + v * k_.lanes, k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
-    else if (w.type == DType::BF16) k_.pack_bf16(to, k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
-    else k_.pack_f32(to, k_.width, static_cast<const float*>(w.data) + at, w.in, mine, k);
+void FastBackend<A>::pack_tile(uint32_t* dst, const E* src, int64_t lds, int rows, int k) const {
+  for (; rows > 0; rows -= k_.lanes, src += k_.lanes * lds, dst += k_.lanes) {
+    const int mine = std::min(rows, k_.lanes);
+    if constexpr (sizeof(E) == 4) k_.pack_f32(reinterpret_cast<float*>(dst), k_.tile_width, src, lds, mine, k);
+    else if (pairs_) k_.pack_pairs(dst, k_.tile_width, src, lds, mine, k);
+    else k_.pack_bf16(reinterpret_cast<float*>(dst), k_.tile_width, src, lds, mine, k);
   }
 }
 
 template <class A>
-void FastBackend<A>::pack_weight_rows(uint32_t* panel, const Weight& w, int row, int k, int column, int columns) const {
-  const int64_t at = static_cast<int64_t>(row) * w.in + column;
-  if (pairs_) k_.copy_pairs(panel, static_cast<const Bf16*>(w.data) + at, w.in, k, columns);
-  else if (w.type == DType::BF16) k_.copy_bf16(reinterpret_cast<float*>(panel), static_cast<const Bf16*>(w.data) + at, w.in, k, columns);
-  else k_.copy_f32(reinterpret_cast<float*>(panel), static_cast<const float*>(w.data) + at, w.in, k, columns);
+void FastBackend<A>::pack_weight(uint32_t* panels, const Weight& w, int row, int rows, int from, int k) const {
+  const int64_t panel_words = static_cast<int64_t>(units(k)) * k_.width;
+  for (int v = 0; v * k_.lanes < rows; ++v) {
+    const int mine = std::min(k_.lanes, rows - v * k_.lanes);
+    const int64_t at = static_cast<int64_t>(row + v * k_.lanes) * w.in + from;
+    uint32_t* to = panels + v / 2 * panel_words + v % 2 * k_.lanes;
+    if (pairs_) k_.pack_pairs(to, k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
+    else if (w.type == DType::BF16) k_.pack_bf16(reinterpret_cast<float*>(to), k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
+    else k_.pack_f32(reinterpret_cast<float*>(to), k_.width, static_cast<const float*>(w.data) + at, w.in, mine, k);
+  }
 }
 
 template <class A>
-void FastBackend<A>::multiply(float* c, const uint32_t* tiles, int64_t stride, const uint32_t* panel, int rows, int steps,
-                              int vectors, bool accumulate) const {
-  if (pairs_) k_.gemm_pairs(c, k_.width, tiles, stride, panel, rows, steps, vectors, accumulate);
+void FastBackend<A>::pack_weight_rows(uint32_t* panels, const Weight& w, int row, int k, int column, int columns) const {
+  for (int from = 0; from < columns; from += k_.width, panels += static_cast<int64_t>(units(k)) * k_.width) {
+    const int64_t at = static_cast<int64_t>(row) * w.in + column + from;
+    const int mine = std::min(k_.width, columns - from);
+    if (pairs_) k_.copy_pairs(panels, static_cast<const Bf16*>(w.data) + at, w.in, k, mine);
+    else if (w.type == DType::BF16) k_.copy_bf16(reinterpret_cast<float*>(panels), static_cast<const Bf16*>(w.data) + at, w.in, k, mine);
+    else k_.copy_f32(reinterpret_cast<float*>(panels), static_cast<const float*>(w.data) + at, w.in, k, mine);
+  }
+}
+
+template <class A>
+void FastBackend<A>::multiply(float* c, const uint32_t* tiles, int64_t stride, const uint32_t* panels, int rows, int steps,
+                              int columns, bool accumulate, const Ahead& ahead) const {
+  const int64_t panel_words = static_cast<int64_t>(steps) * k_.width;
+  if (pairs_) k_.gemm_group_pairs(c, group(), tiles, stride, panels, panel_words, rows, steps, columns, accumulate, ahead);
   else
-    k_.gemm_f32(c, k_.width, reinterpret_cast<const float*>(tiles), stride, reinterpret_cast<const float*>(panel), rows, steps, vectors,
-                accumulate);
+    k_.gemm_group_f32(c, group(), reinterpret_cast<const float*>(tiles), stride, reinterpret_cast<const float*>(panels), panel_words, rows,
+                      steps, columns, accumulate, ahead);
 }
 
 // hi = bf16(v), lo = bf16(v - hi) for `rows` rows of k columns; hi then lo in the result's halves of each row pair block.
@@ -106,7 +113,7 @@ template <class A>
 void FastBackend<A>::pack_tiles(const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const {
   for (int t = first_tile; t < first_tile + tiles; ++t) {
     const int row = t * k_.tile_rows;
-    pack_rows(out + t * tile_words(k), k_.tile_rows, x + row * ldx, ldx, std::min(k_.tile_rows, n - row), k);
+    pack_tile(out + t * tile_words(k), x + row * ldx, ldx, std::min(k_.tile_rows, n - row), k);
   }
 }
 
@@ -116,14 +123,14 @@ void FastBackend<A>::lora_down(Worker& w, const UseTiles& lora, const E* x, int 
                                const DropoutKey* dropout) {
   const LoraUse& use = *lora.use;
   const int T = k_.tile_rows, steps = units(in), thin = thin_columns();
-  const int64_t panel_words = static_cast<int64_t>(steps) * k_.width + k_.lanes;
+  const int64_t panel_words = static_cast<int64_t>(steps) * k_.width;
   const int panels = (use.r + thin - 1) / thin;
   uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(panel_words * panels));
   for (int p = 0; p < panels; ++p)
     pack_thin(w, panel + p * panel_words, static_cast<const float*>(use.a) + static_cast<int64_t>(p) * thin * in, in,
               std::min(thin, use.r - p * thin), in);
   uint32_t* tile = w.tile.template get<uint32_t>(static_cast<size_t>(tile_words(in)));
-  float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * k_.width);
+  float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * group());
   float* u = w.grads.template get<float>(static_cast<size_t>(T) * use.r);
   E* masked = w.rows.template get<E>(static_cast<size_t>(T) * in);
   std::vector<uint32_t> bits(static_cast<size_t>(in) / 32 + 1);
@@ -138,52 +145,58 @@ void FastBackend<A>::lora_down(Worker& w, const UseTiles& lora, const E* x, int 
                       static_cast<uint32_t>(dropout->token_position[t]), dropout_threshold(use.dropout), in);
       e_.mask(masked + static_cast<int64_t>(i) * in, x + static_cast<int64_t>(t) * in, bits.data(), 0, in);
     }
-    pack_rows(tile, T, drop ? masked : x + static_cast<int64_t>(t0) * in, in, rows, in);
+    pack_tile(tile, drop ? masked : x + static_cast<int64_t>(t0) * in, in, rows, in);
     for (int p = 0; p < panels; ++p) {
-      multiply(c, tile, 0, panel + p * panel_words, rows, steps, 2, false);
+      multiply(c, tile, 0, panel + p * panel_words, rows, steps, k_.width, false);
       for (int i = 0; i < rows; ++i)
-        add_thin(u + i * use.r + p * thin, c + static_cast<int64_t>(i) * k_.width, factor, std::min(thin, use.r - p * thin));
+        add_thin(u + i * use.r + p * thin, c + static_cast<int64_t>(i) * group(), factor, std::min(thin, use.r - p * thin));
     }
     if (use.u)
       std::memcpy(static_cast<float*>(use.u) + static_cast<int64_t>(t0 - use.begin) * use.r, u,
                   sizeof(float) * static_cast<size_t>(rows) * use.r);
     float* out = u_tiles_.template get<float>(0) + lora.at + (t0 - use.begin) / T * lora.stride;
     for (int j = 0; j < use.r; ++j)
-      for (int i = 0; i < T; ++i) out[j * T + i] = i < rows ? u[i * use.r + j] : 0;
+      for (int i = 0; i < rows; ++i) out[j * k_.tile_width + i] = u[i * use.r + j];
   }
 }
 
 // How many blocks of rows to split n rows into: enough tasks for all threads, at most about a thousand rows each.
 template <class A>
-int FastBackend<A>::row_blocks(int n, int64_t panels) const {
+int FastBackend<A>::row_blocks(int n, int64_t groups) const {
   const int threads = static_cast<int>(workers_.size()), most = (n + 47) / 48;
-  const int wanted = static_cast<int>(threads == 1 ? 1 : (3 * threads + panels - 1) / std::max<int64_t>(panels, 1));
+  const int wanted = static_cast<int>(threads == 1 ? 1 : (2 * threads + groups - 1) / std::max<int64_t>(groups, 1));
   return std::clamp(std::max(wanted, (n + 1007) / 1008), 1, std::max(most, 1));
 }
 
-// w.c (rows, width) = rows [m0, m0 + rows) of x times columns [n0, n0 + cols) of W^T.
+// w.c (rows, group) = rows [m0, m0 + rows) of x times columns [n0, n0 + cols) of W^T.
 template <class A>
-void FastBackend<A>::project_panel(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows) {
-  const int in = weight.in, block = reduction_block();
-  uint32_t* panel = w.panel.template get<uint32_t>(static_cast<size_t>(units(std::min(in, block))) * k_.width + k_.lanes);
-  float* c = w.c.template get<float>(static_cast<size_t>(rows) * k_.width);
+void FastBackend<A>::project_group(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows) {
+  const int in = weight.in, block = reduction_block(), bytes = static_cast<int>(bytes_of(weight.type));
+  uint32_t* panels = w.panel.template get<uint32_t>(static_cast<size_t>(units(std::min(in, block))) * group());
+  float* c = w.c.template get<float>(static_cast<size_t>(rows) * group());
+  const char* data = static_cast<const char*>(weight.data);
+  const int64_t stride = static_cast<int64_t>(in) * bytes;
   for (int from = 0; from < in; from += block) {
     const int k = std::min(block, in - from);
-    pack_weight(panel, weight, n0, cols, from, k);
-    multiply(c, tiles + m0 / k_.tile_rows * tile_words(in) + static_cast<int64_t>(units(from)) * k_.tile_rows, tile_words(in),
-             panel, rows, units(k), cols > k_.lanes ? 2 : 1, from > 0);
+    // What this worker packs next: the rest of these rows, or rows a round of the threads further on.
+    const int next = from + k < in ? n0 : n0 + group() * static_cast<int>(workers_.size()), at = from + k < in ? from + k : 0;
+    const Ahead ahead{data + next * stride + static_cast<int64_t>(at) * bytes, stride, std::clamp(weight.out - next, 0, group()),
+                      std::min(block, in - at) * bytes};
+    pack_weight(panels, weight, n0, cols, from, k);
+    multiply(c, tiles + m0 / k_.tile_rows * tile_words(in) + static_cast<int64_t>(units(from)) * k_.tile_width, tile_words(in), panels,
+             rows, units(k), cols, from > 0, ahead);
   }
 }
 
 // Stores w.c with bias and adapters to columns [n0, n0 + cols) of the part.
 template <class A>
-void FastBackend<A>::finish_panel(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
+void FastBackend<A>::finish_group(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
                                   const UseTiles* uses, int n_uses) {
   const int T = k_.tile_rows, end = m0 + rows;
   const float* c = w.c.template get<float>(0);
   const float* bias = part.w->bias ? part.w->bias + n0 : nullptr;
   auto store = [&](int t, const float* lora, float scaling) {
-    e_.finish(y + static_cast<int64_t>(t) * ldy + part.y_col + n0, c + static_cast<int64_t>(t - m0) * k_.width, bias, lora,
+    e_.finish(y + static_cast<int64_t>(t) * ldy + part.y_col + n0, c + static_cast<int64_t>(t - m0) * group(), bias, lora,
               scaling, cols);
   };
   int t = m0;
@@ -192,16 +205,18 @@ void FastBackend<A>::finish_panel(Worker& w, const LinearPart& part, int n0, int
     const int from = std::max(use.begin, m0), to = std::min(use.end, end);
     if (from >= to) continue;
     for (; t < from; ++t) store(t, nullptr, 0);
-    float* panel = w.thin_panel.template get<float>(static_cast<size_t>(use.r) * k_.width + k_.lanes);
-    float* c2 = w.thin_c.template get<float>(static_cast<size_t>(T) * k_.width);
+    const int64_t panel_words = static_cast<int64_t>(use.r) * k_.width;
+    float* panels = w.thin_panel.template get<float>(static_cast<size_t>(use.r) * group());
+    float* c2 = w.thin_c.template get<float>(static_cast<size_t>(T) * group());
     for (int v = 0; v * k_.lanes < cols; ++v)
-      k_.pack_f32(panel + v * k_.lanes, k_.width, static_cast<const float*>(use.b) + static_cast<int64_t>(n0 + v * k_.lanes) * use.r,
-                  use.r, std::min(k_.lanes, cols - v * k_.lanes), use.r);
+      k_.pack_f32(panels + v / 2 * panel_words + v % 2 * k_.lanes, k_.width,
+                  static_cast<const float*>(use.b) + static_cast<int64_t>(n0 + v * k_.lanes) * use.r, use.r,
+                  std::min(k_.lanes, cols - v * k_.lanes), use.r);
     while (t < to) {
       const int tile = (t - use.begin) / T, first = use.begin + tile * T, last = std::min(first + T, to);
-      k_.gemm_f32(c2, k_.width, u_tiles_.template get<float>(0) + uses[i].at + tile * uses[i].stride, 0, panel, last - first, use.r,
-                  cols > k_.lanes ? 2 : 1, false);
-      for (; t < last; ++t) store(t, c2 + static_cast<int64_t>(t - first) * k_.width, use.scaling);
+      k_.gemm_group_f32(c2, group(), u_tiles_.template get<float>(0) + uses[i].at + tile * uses[i].stride, 0, panels, panel_words,
+                        last - first, use.r, cols, false, {});
+      for (; t < last; ++t) store(t, c2 + static_cast<int64_t>(t - first) * group(), use.scaling);
     }
   }
   for (; t < end; ++t) store(t, nullptr, 0);
@@ -222,7 +237,7 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
   for (int p = 0; p < n_parts; ++p) {
     for (int l = 0; l < parts[p].n_lora; ++l) {
       const LoraUse& use = parts[p].lora[l];
-      const int64_t stride = static_cast<int64_t>(use.r) * T;
+      const int64_t stride = static_cast<int64_t>(use.r) * k_.tile_width;
       uses.push_back({&use, parts[p].site, words, stride});
       words += stride * ((use.end - use.begin + T - 1) / T);
     }
@@ -249,20 +264,20 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
               dropout);
   });
 
-  std::vector<int64_t> first_panel(static_cast<size_t>(n_parts) + 1);
+  std::vector<int64_t> first_group(static_cast<size_t>(n_parts) + 1);
   for (int p = 0; p < n_parts; ++p)
-    first_panel[static_cast<size_t>(p) + 1] = first_panel[static_cast<size_t>(p)] + (parts[p].w->out + k_.width - 1) / k_.width;
-  const int blocks = row_blocks(n, first_panel.back()), block_rows = ((n + blocks - 1) / blocks + T - 1) / T * T;
-  pool().run(first_panel.back() * blocks, [&](int64_t task, int worker) {
-    const int64_t panel = task / blocks;
+    first_group[static_cast<size_t>(p) + 1] = first_group[static_cast<size_t>(p)] + (parts[p].w->out + group() - 1) / group();
+  const int blocks = row_blocks(n, first_group.back()), block_rows = ((n + blocks - 1) / blocks + T - 1) / T * T;
+  pool().run(first_group.back() * blocks, [&](int64_t task, int worker) {
+    const int64_t index = task / blocks;
     const int m0 = static_cast<int>(task % blocks) * block_rows, rows = std::min(block_rows, n - m0);
     if (rows <= 0) return;
     size_t p = 0;
-    while (panel >= first_panel[p + 1]) ++p;
-    const int n0 = static_cast<int>(panel - first_panel[p]) * k_.width, cols = std::min(k_.width, parts[p].w->out - n0);
+    while (index >= first_group[p + 1]) ++p;
+    const int n0 = static_cast<int>(index - first_group[p]) * group(), cols = std::min(group(), parts[p].w->out - n0);
     Worker& w = workers_[static_cast<size_t>(worker)];
-    project_panel(w, *parts[p].w, n0, cols, packed, m0, rows);
-    finish_panel(w, parts[p], n0, cols, m0, rows, acts(y), ldy, uses.data() + first_use[p], first_use[p + 1] - first_use[p]);
+    project_group(w, *parts[p].w, n0, cols, packed, m0, rows);
+    finish_group(w, parts[p], n0, cols, m0, rows, acts(y), ldy, uses.data() + first_use[p], first_use[p + 1] - first_use[p]);
   });
 }
 
@@ -273,17 +288,17 @@ void FastBackend<A>::logits(void* logits, const void* x, const Weight& head, int
   const int T = k_.tile_rows, tiles = (n + T - 1) / T;
   uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(head.in)));
   pool().run(tiles, [&](int64_t t, int) { pack_tiles(acts(x), head.in, n, head.in, static_cast<int>(t), 1, packed); });
-  const int64_t panels = (head.out + k_.width - 1) / k_.width;
-  const int blocks = row_blocks(n, panels), block_rows = ((n + blocks - 1) / blocks + T - 1) / T * T;
-  pool().run(panels * blocks, [&](int64_t task, int worker) {
-    const int n0 = static_cast<int>(task / blocks) * k_.width, cols = std::min(k_.width, head.out - n0);
+  const int64_t groups = (head.out + group() - 1) / group();
+  const int blocks = row_blocks(n, groups), block_rows = ((n + blocks - 1) / blocks + T - 1) / T * T;
+  pool().run(groups * blocks, [&](int64_t task, int worker) {
+    const int n0 = static_cast<int>(task / blocks) * group(), cols = std::min(group(), head.out - n0);
     const int m0 = static_cast<int>(task % blocks) * block_rows, rows = std::min(block_rows, n - m0);
     if (rows <= 0) return;
     Worker& w = workers_[static_cast<size_t>(worker)];
-    project_panel(w, head, n0, cols, packed, m0, rows);
+    project_group(w, head, n0, cols, packed, m0, rows);
     const float* c = w.c.template get<float>(0);
     for (int i = 0; i < rows; ++i)
-      std::memcpy(static_cast<float*>(logits) + static_cast<int64_t>(m0 + i) * head.out + n0, c + static_cast<int64_t>(i) * k_.width,
+      std::memcpy(static_cast<float*>(logits) + static_cast<int64_t>(m0 + i) * head.out + n0, c + static_cast<int64_t>(i) * group(),
                   sizeof(float) * static_cast<size_t>(cols));
   });
 }

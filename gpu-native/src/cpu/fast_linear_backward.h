@@ -1,7 +1,7 @@
 // Backward of the projections on the vector engine; mirrors fast_linear.h.
 //
 // Phase 1, per part and block of rows: pack dy into tiles; du = scaling / (1 - p) * dy B; replay the dropout bits.
-// Phase 2, independent tasks: panels of dx = sum over parts of dy W + keep(du A); panels of dA; panels of dB. A reduction over tokens
+// Phase 2, independent tasks: column groups of dx = sum over parts of dy W + keep(du A); panels of dA; panels of dB. A reduction over tokens
 // runs example by example into a partial sum that is then added to the gradient.
 #pragma once
 #include "fast_linear.h"
@@ -23,13 +23,13 @@ struct FastBackend<A>::Backward {
   const DropoutKey* dropout;
   const int32_t* offsets;
   int examples;
-  int T = 0, tiles = 0, bit_words = 0;
+  int T = 0, W = 0, tiles = 0, bit_words = 0;  // tile rows, tile width
 
   // Where the pieces of one part lie in d_tiles_ (words).
   struct Place {
     int64_t dy;      // tiles of dy: what W and B multiply
-    int64_t du;      // tiles of du: tile[j][T], what A multiplies
-    int64_t du_out;  // du as left operand of dA: [j / T][token][T]
+    int64_t du;      // tiles of du: tile[j][tile_width], what A multiplies
+    int64_t du_out;  // du as left operand of dA: [j / T][token][tile_width]
     int64_t u_out;   // scaling * u as left operand of dB, likewise
     int64_t bits;    // dropout bits of every token, in bits_
   };
@@ -43,6 +43,7 @@ struct FastBackend<A>::Backward {
 
   void lay_out() {
     T = k.tile_rows;
+    W = k.tile_width;
     tiles = (n + T - 1) / T;
     bit_words = in / 32 + 1;
     int64_t at = 0, bit_at = 0;
@@ -52,11 +53,11 @@ struct FastBackend<A>::Backward {
       at += tiles * b.tile_words(parts[p].w->out);
       if (const LoraUse* use = lora(p)) {
         place.du = at;
-        at += static_cast<int64_t>(tiles) * use->r * T;
+        at += static_cast<int64_t>(tiles) * use->r * W;
         place.du_out = at;
-        at += static_cast<int64_t>(rank_tiles(p)) * n * T;
+        at += static_cast<int64_t>(rank_tiles(p)) * n * W;
         place.u_out = at;
-        at += static_cast<int64_t>(rank_tiles(p)) * n * T;
+        at += static_cast<int64_t>(rank_tiles(p)) * n * W;
         place.bits = bit_at;
         if (use->dropout > 0) bit_at += static_cast<int64_t>(n) * bit_words;
       }
@@ -77,22 +78,23 @@ struct FastBackend<A>::Backward {
 
     const int r = use->r, thin = b.thin_columns(), from = first_tile * T, to = std::min((first_tile + count) * T, n);
     float* du = w.rows.template get<float>(static_cast<size_t>(to - from) * r);
-    float* c = w.thin_c.template get<float>(static_cast<size_t>(to - from) * k.width);
-    uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(b.units(out)) * k.width + k.lanes);
+    const int G = b.group();
+    float* c = w.thin_c.template get<float>(static_cast<size_t>(to - from) * G);
+    uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(b.units(out)) * k.width);
     const float factor = use->dropout > 0 ? static_cast<float>(use->scaling / (1.0 - static_cast<double>(use->dropout))) : use->scaling;
     for (int j = 0; j < r; j += thin) {
       const int columns = std::min(thin, r - j);
       b.pack_thin_rows(w, panel, static_cast<const float*>(use->b) + j, r, out, columns);
-      b.multiply(c, packed + first_tile * stride, stride, panel, to - from, b.units(out), 2, false);
-      for (int t = from; t < to; ++t) b.add_thin(du + (t - from) * r + j, c + static_cast<int64_t>(t - from) * k.width, factor, columns);
+      b.multiply(c, packed + first_tile * stride, stride, panel, to - from, b.units(out), k.width, false);
+      for (int t = from; t < to; ++t) b.add_thin(du + (t - from) * r + j, c + static_cast<int64_t>(t - from) * G, factor, columns);
     }
     float *tile = floats(places[p].du), *du_out = floats(places[p].du_out), *u_out = floats(places[p].u_out);
     const float* u = static_cast<const float*>(use->u);
     for (int t = from; t < to; ++t)
       for (int j = 0; j < r; ++j) {
         const float v = du[(t - from) * r + j];
-        tile[(static_cast<int64_t>(t / T) * r + j) * T + t % T] = v;
-        const int64_t at = (static_cast<int64_t>(j / T) * n + t) * T + j % T;
+        tile[(static_cast<int64_t>(t / T) * r + j) * W + t % T] = v;
+        const int64_t at = (static_cast<int64_t>(j / T) * n + t) * W + j % T;
         du_out[at] = v;
         u_out[at] = use->scaling * u[static_cast<int64_t>(t) * r + j];
       }
@@ -104,37 +106,48 @@ struct FastBackend<A>::Backward {
   }
 
   // dx[m0 .. m0 + rows, c0 .. c0 + cols)
-  void input_panel(Worker& w, int c0, int cols, int m0, int rows) {
-    const int vectors = cols > k.lanes ? 2 : 1, block = b.reduction_block();
-    float* c = w.c.template get<float>(static_cast<size_t>(rows) * k.width);
+  void input_group(Worker& w, int c0, int cols, int m0, int rows) {
+    const int G = b.group(), block = b.reduction_block();
+    float* c = w.c.template get<float>(static_cast<size_t>(rows) * G);
     bool begun = false;
     for (int p = 0; p < n_parts; ++p) {
-      const int out = parts[p].w->out;
-      uint32_t* panel = w.panel.template get<uint32_t>(static_cast<size_t>(b.units(std::min(out, block))) * k.width + k.lanes);
+      const Weight& weight = *parts[p].w;
+      const int out = weight.out, bytes = static_cast<int>(bytes_of(weight.type));
+      const int64_t stride = static_cast<int64_t>(in) * bytes;
+      uint32_t* panels = w.panel.template get<uint32_t>(static_cast<size_t>(b.units(std::min(out, block))) * G);
       for (int from = 0; from < out; from += block, begun = true) {
         const int count = std::min(block, out - from);
-        b.pack_weight_rows(panel, *parts[p].w, from, count, c0, cols);
-        b.multiply(c, words + places[p].dy + m0 / T * b.tile_words(out) + static_cast<int64_t>(b.units(from)) * T, b.tile_words(out),
-                   panel, rows, b.units(count), vectors, begun);
+        // Next for this worker: further rows of these columns, or columns a round of the threads further on.
+        const int next = from + count < out ? c0 : c0 + G * static_cast<int>(b.workers_.size()), row = from + count < out ? from + count : 0;
+        const Ahead ahead{static_cast<const char*>(weight.data) + row * stride + static_cast<int64_t>(next) * bytes, stride,
+                          next < in ? std::min(block, out - row) : 0, std::min(G, in - next) * bytes};
+        b.pack_weight_rows(panels, weight, from, count, c0, cols);
+        b.multiply(c, words + places[p].dy + m0 / T * b.tile_words(out) + static_cast<int64_t>(b.units(from)) * W, b.tile_words(out), panels,
+                   rows, b.units(count), cols, begun, ahead);
       }
     }
-    for (int p = 0; p < n_parts; ++p) {
-      const LoraUse* use = lora(p);
-      if (!use) continue;
-      float* panel = w.thin_panel.template get<float>(static_cast<size_t>(use->r) * k.width);
-      float* c2 = w.thin_c.template get<float>(static_cast<size_t>(rows) * k.width);
-      k.copy_f32(panel, static_cast<const float*>(use->a) + c0, in, use->r, cols);
-      k.gemm_f32(c2, k.width, floats(places[p].du) + static_cast<int64_t>(m0 / T) * use->r * T, static_cast<int64_t>(use->r) * T, panel, rows,
-                 use->r, vectors, false);
-      if (use->dropout > 0)
-        for (int i = 0; i < rows; ++i)
-          k.mask_add(c + static_cast<int64_t>(i) * k.width, c2 + static_cast<int64_t>(i) * k.width,
-                     bits + places[p].bits + static_cast<int64_t>(m0 + i) * bit_words, c0, cols);
-      else
-        for (int i = 0; i < rows; ++i) k.axpy(c + static_cast<int64_t>(i) * k.width, c2 + static_cast<int64_t>(i) * k.width, 1, cols);
-    }
+    for (int p = 0; p < n_parts; ++p)
+      if (lora(p)) add_adapter(w, p, c, c0, cols, m0, rows);
     for (int i = 0; i < rows; ++i)
-      b.e_.finish(dx + static_cast<int64_t>(m0 + i) * in + c0, c + static_cast<int64_t>(i) * k.width, nullptr, nullptr, 0, cols);
+      b.e_.finish(dx + static_cast<int64_t>(m0 + i) * in + c0, c + static_cast<int64_t>(i) * G, nullptr, nullptr, 0, cols);
+  }
+
+  // c += keep(du A)
+  void add_adapter(Worker& w, int p, float* c, int c0, int cols, int m0, int rows) {
+    const LoraUse& use = *lora(p);
+    const int G = b.group();
+    const int64_t panel_words = static_cast<int64_t>(use.r) * k.width;
+    float* panels = w.thin_panel.template get<float>(static_cast<size_t>(use.r) * G);
+    float* c2 = w.thin_c.template get<float>(static_cast<size_t>(rows) * G);
+    for (int from = 0; from < cols; from += k.width)
+      k.copy_f32(panels + from / k.width * panel_words, static_cast<const float*>(use.a) + c0 + from, in, use.r, std::min(k.width, cols - from));
+    k.gemm_group_f32(c2, G, floats(places[p].du) + static_cast<int64_t>(m0 / T) * use.r * W, static_cast<int64_t>(use.r) * W, panels,
+                     panel_words, rows, use.r, cols, false, {});
+    for (int i = 0; i < rows; ++i) {
+      float *to = c + static_cast<int64_t>(i) * G, *from = c2 + static_cast<int64_t>(i) * G;
+      if (use.dropout > 0) k.mask_add(to, from, bits + places[p].bits + static_cast<int64_t>(m0 + i) * bit_words, c0, cols);
+      else k.axpy(to, from, 1, cols);
+    }
   }
 
   // dA[:, c0 .. c0 + cols) += sum over examples of du^T dropout(x); du carries the factor 1 / (1 - p).
@@ -152,7 +165,7 @@ struct FastBackend<A>::Backward {
     for (int e = 0; e < examples; ++e)
       for (int j = 0; j < use.r; j += T) {
         const int rows = std::min(T, use.r - j), from = offsets[e], count = offsets[e + 1] - from;
-        k.gemm_f32(c, k.width, floats(places[p].du_out) + (static_cast<int64_t>(j / T) * n + from) * T, 0,
+        k.gemm_f32(c, k.width, floats(places[p].du_out) + (static_cast<int64_t>(j / T) * n + from) * W, 0,
                    panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
         for (int i = 0; i < rows; ++i)
           k.axpy(static_cast<float*>(grads[p].a) + static_cast<int64_t>(j + i) * in + c0, c + static_cast<int64_t>(i) * k.width, 1, cols);
@@ -174,7 +187,7 @@ struct FastBackend<A>::Backward {
     for (int e = 0; e < examples; ++e)
       for (int j = 0; j < use.r; j += T) {
         const int rows = std::min(T, use.r - j), from = offsets[e], count = offsets[e + 1] - from;
-        k.gemm_f32(c, k.width, floats(places[p].u_out) + (static_cast<int64_t>(j / T) * n + from) * T, 0,
+        k.gemm_f32(c, k.width, floats(places[p].u_out) + (static_cast<int64_t>(j / T) * n + from) * W, 0,
                    panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
         for (int i = 0; i < rows; ++i) k.axpy(turned + (j + i) * k.width, c + static_cast<int64_t>(i) * k.width, 1, cols);
       }
@@ -195,9 +208,9 @@ struct FastBackend<A>::Backward {
       int kind, part, at;  // 0 dx (part = row block), 1 dA, 2 dB
     };
     std::vector<Job> jobs;
-    const int panels = (in + k.width - 1) / k.width, row_blocks = b.row_blocks(n, panels);
+    const int G = b.group(), row_blocks = b.row_blocks(n, (in + G - 1) / G);
     const int block_rows = ((n + row_blocks - 1) / row_blocks + T - 1) / T * T;
-    for (int c0 = 0; dx && c0 < in; c0 += k.width)
+    for (int c0 = 0; dx && c0 < in; c0 += G)
       for (int m = 0; m * block_rows < n; ++m) jobs.push_back({0, m, c0});
     for (int p = 0; p < n_parts; ++p) {
       if (!lora(p)) continue;
@@ -207,8 +220,8 @@ struct FastBackend<A>::Backward {
     b.pool().run(static_cast<int64_t>(jobs.size()), [&](int64_t task, int worker) {
       Worker& w = b.workers_[static_cast<size_t>(worker)];
       const Job& job = jobs[static_cast<size_t>(task)];
-      const int wide = job.kind == 2 ? parts[job.part].w->out : in, cols = std::min(k.width, wide - job.at);
-      if (job.kind == 0) input_panel(w, job.at, cols, job.part * block_rows, std::min(block_rows, n - job.part * block_rows));
+      const int wide = job.kind == 2 ? parts[job.part].w->out : in, cols = std::min(job.kind == 0 ? G : k.width, wide - job.at);
+      if (job.kind == 0) input_group(w, job.at, cols, job.part * block_rows, std::min(block_rows, n - job.part * block_rows));
       else if (job.kind == 1) grad_a(w, job.part, job.at, cols);
       else grad_b(w, job.part, job.at, cols);
     });
@@ -222,7 +235,7 @@ void FastBackend<A>::linear_backward(void* dx, const void* dy, int ldy, const vo
   ran("linear_backward");
   if (n == 0 || n_parts == 0) return;
   Backward call{*this, k_, acts(dx), acts(dy), ldy, acts(x), n, parts[0].w->in, parts, grads, n_parts, dropout, example_offsets,
-                examples, 0, 0, 0, {}, nullptr, nullptr};
+                examples, 0, 0, 0, 0, {}, nullptr, nullptr};
   call.run();
 }
 
@@ -247,11 +260,13 @@ void FastBackend<A>::logits_backward(void* dx, const void* dlogits, const Weight
     return;
   }
   // Panels of dx columns over the whole vocabulary; dlogits in f32, whatever the weights.
-  const int T = k_.tile_rows, tiles = (n + T - 1) / T, block = 2048;
-  const int64_t stride = static_cast<int64_t>(V) * T + k_.lanes;
+  const int T = k_.tile_rows, W = k_.tile_width, tiles = (n + T - 1) / T, block = 2048;
+  const int64_t stride = static_cast<int64_t>(V) * W;
   float* packed = x_tiles_.template get<float>(static_cast<size_t>(tiles * stride));
   pool().run(tiles, [&](int64_t t, int) {
-    k_.pack_f32(packed + t * stride, T, d + t * T * V, V, std::min(T, n - static_cast<int>(t) * T), V);
+    const int rows = std::min(T, n - static_cast<int>(t) * T);
+    for (int g = 0; g < rows; g += k_.lanes)
+      k_.pack_f32(packed + t * stride + g, W, d + (t * T + g) * V, V, std::min(k_.lanes, rows - g), V);
   });
   pool().run_ranges(C, k_.width, [&](int64_t c0, int64_t c1, int worker) {
     Worker& w = workers_[static_cast<size_t>(worker)];
@@ -263,7 +278,7 @@ void FastBackend<A>::logits_backward(void* dx, const void* dlogits, const Weight
       const int64_t at = static_cast<int64_t>(from) * C + c0;
       if (head.type == DType::BF16) k_.copy_bf16(panel, static_cast<const Bf16*>(head.data) + at, C, count, cols);
       else k_.copy_f32(panel, static_cast<const float*>(head.data) + at, C, count, cols);
-      k_.gemm_f32(c, k_.width, packed + static_cast<int64_t>(from) * T, stride, panel, n, count, 2, from > 0);
+      k_.gemm_f32(c, k_.width, packed + static_cast<int64_t>(from) * W, stride, panel, n, count, 2, from > 0);
     }
     for (int t = 0; t < n; ++t) e_.narrow(acts(dx) + static_cast<int64_t>(t) * C + c0, c + static_cast<int64_t>(t) * k_.width, cols);
   });

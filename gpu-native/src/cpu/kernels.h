@@ -2,7 +2,7 @@
 // its bodies call through it. No kernel knows about threads or allocates.
 //
 // Layouts. A *panel* holds `width` (= 2 vectors) output columns of a matrix, step by step along the reduction:
-// panel[step][width]. A *tile* holds tile_rows rows of the left operand, interleaved: tile[step][tile_rows]. A step is one f32
+// panel[step][width]. A *tile* holds tile_rows rows of the left operand, interleaved: tile[step][tile_width]. A step is one f32
 // element, or in pair form two neighbouring bf16 in one 32-bit word (for vdpbf16ps). Every output element is one chain
 // of multiply-adds in step order, so it does not depend on which other rows or columns are computed with it.
 #pragma once
@@ -32,13 +32,20 @@ struct RowKernels {
   float (*dot)(const E* a, const E* b, int n);
 };
 
+// Memory that will be packed next: `rows` rows of `bytes` bytes, `stride` bytes apart. Asked for while multiplying.
+struct Ahead {
+  const char* base = nullptr;
+  int64_t stride = 0;
+  int rows = 0, bytes = 0;
+};
+
 struct Kernels {
   const char* isa;
-  int lanes, width, tile_rows;
+  int lanes, width, tile_rows, tile_width;  // tile_width: tile_rows rounded up to whole vectors
   bool pair_dot;  // pair form available
 
   // `rows` <= lanes rows of src (row stride lds elements), columns [0, k), to dst[step * stride + row]; rows up to lanes are
-  // zero-filled, so dst needs `lanes` spare floats at its end when stride < lanes. pack_pairs pads odd k with zero.
+  // zero-filled. pack_pairs pads odd k with zero.
   void (*pack_f32)(float* dst, int stride, const float* src, int64_t lds, int rows, int k);
   void (*pack_bf16)(float* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
   void (*pack_pairs)(uint32_t* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
@@ -51,8 +58,12 @@ struct Kernels {
   // for `rows` rows; consecutive tiles lie tile_stride words apart. vectors: 1 or 2 vectors of the panel are wanted.
   void (*gemm_f32)(float* c, int64_t ldc, const float* tiles, int64_t tile_stride, const float* panel, int rows, int steps,
                    int vectors, bool accumulate);
-  void (*gemm_pairs)(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panel, int rows,
-                     int steps, int vectors, bool accumulate);
+  // The same for `columns` columns over neighbouring panels, panel_stride words apart; a tile visits all panels while it is in
+  // the nearest cache.
+  void (*gemm_group_f32)(float* c, int64_t ldc, const float* tiles, int64_t tile_stride, const float* panels,
+                         int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
+  void (*gemm_group_pairs)(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panels,
+                           int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
 
   RowKernels<float> f32;
   RowKernels<Bf16> bf16;
@@ -73,6 +84,9 @@ struct Kernels {
   void (*softmax_backward)(float* s, float* dp, int seen, int padded, float scale, float lse, float delta);
   void (*adamw)(float* p, float* m, float* v, const float* g, int64_t n, const float* constants);  // see adamw in row_kernels.h
   double (*squares)(const float* x, int64_t n);
+  // `rounds` dependent multiply-adds in each of 12 registers and nothing else: the machine's peak, for the measurements.
+  // Returns the number of floating-point operations done.
+  double (*peak)(int64_t rounds, bool pairs, float* sink);
 };
 
 // Null when the processor (or the compiler) lacks the instruction set.

@@ -14,6 +14,8 @@ inline float* raw(float* p) { return p; }
 // Distance ahead, in bytes, at which packing asks for the lines of each row.
 constexpr int kPrefetch = 512;
 
+constexpr int kTileWidth = (Simd::tile_rows + Simd::lanes - 1) / Simd::lanes * Simd::lanes;
+
 // Loads `words` (<= lanes) 32-bit words starting `at` bytes into each of `rows` rows and transposes them.
 inline void load_transposed(Simd::I r[Simd::lanes], const char* src, int64_t row_bytes, int rows, int64_t at, int bytes) {
   constexpr int full = Simd::lanes * 4;
@@ -96,6 +98,7 @@ inline void copy_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int k, int c
 
 // One f32 step: acc + x * w with a single rounding.
 struct ScalarStep {
+  static constexpr int products = 1;
   using Word = float;
   using Wide = Simd::V;
   static Wide load(const float* p) { return Simd::load(p); }
@@ -105,6 +108,7 @@ struct ScalarStep {
 
 // One pair step: acc + x0 w0 + x1 w1.
 struct PairStep {
+  static constexpr int products = 2;
   using Word = uint32_t;
   using Wide = Simd::I;
   static Wide load(const uint32_t* p) { return Simd::load_words(p); }
@@ -114,13 +118,13 @@ struct PairStep {
 
 template <class Step, int R, int NV>
 inline void gemm_tile(float* c, int64_t ldc, const typename Step::Word* tile, const typename Step::Word* panel, int steps, bool accumulate) {
-  constexpr int L = Simd::lanes, T = Simd::tile_rows;
+  constexpr int L = Simd::lanes;
   Simd::V acc[R][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) acc[r][v] = accumulate ? Simd::load(c + r * ldc + v * L) : Simd::zero();
-  for (int k = 0; k < steps; ++k, tile += T, panel += 2 * L) {
+  for (int k = 0; k < steps; ++k, tile += kTileWidth, panel += 2 * L) {
     typename Step::Wide w[NV];
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) w[v] = Step::load(panel + v * L);
@@ -154,6 +158,59 @@ inline void gemm(float* c, int64_t ldc, const typename Step::Word* tiles, int64_
   constexpr int T = Simd::tile_rows;
   for (; rows > 0; rows -= T, tiles += tile_stride, c += T * ldc)
     gemm_rest<Step, T>(c, ldc, tiles, panel, rows < T ? rows : T, steps, vectors, accumulate);
+}
+
+// Asks for lines [from, to) of the memory described; line i is line i % lines_per_row of row i / lines_per_row.
+inline void ask(const steerlab::Ahead& ahead, int64_t from, int64_t to) {
+  const int64_t lines = (ahead.bytes + 63) / 64;
+  int64_t row = from / lines, line = from % lines;
+  for (int64_t i = from; i < to; ++i) {
+    __builtin_prefetch(ahead.base + row * ahead.stride + line * 64, 0, 2);
+    if (++line == lines) line = 0, ++row;
+  }
+}
+
+template <class Step>
+inline void gemm_group(float* c, int64_t ldc, const typename Step::Word* tiles, int64_t tile_stride, const typename Step::Word* panels,
+                       int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const steerlab::Ahead& ahead) {
+  constexpr int T = Simd::tile_rows, L = Simd::lanes, width = 2 * L;
+  const int64_t lines = ahead.rows * int64_t{(ahead.bytes + 63) / 64}, count = (rows + T - 1) / T;
+  for (int64_t t = 0; t < count; ++t) {
+    if (lines) ask(ahead, lines * t / count, lines * (t + 1) / count);
+    const int left = rows - static_cast<int>(t) * T;
+    for (int from = 0; from < columns; from += width)
+      gemm_rest<Step, T>(c + t * T * ldc + from, ldc, tiles + t * tile_stride, panels + from / width * panel_stride, left < T ? left : T,
+                         steps, columns - from > L ? 2 : 1, accumulate);
+  }
+}
+
+template <class Step>
+inline double peak_of(int64_t rounds, float* sink) {
+  constexpr int chains = 12;  // enough for six cycles of latency on two ports
+  Simd::V acc[chains];
+  const typename Step::Word one{};
+  typename Step::Wide x = Step::broadcast(&one);
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) acc[i] = Simd::set1(sink[i % 4]);
+  for (int64_t k = 0; k < rounds; ++k) {
+#pragma GCC unroll 12
+    for (int i = 0; i < chains; ++i) {
+      acc[i] = Step::step(acc[i], x, x);
+#if defined(__x86_64__)
+      asm volatile("" : "+v"(acc[i]));  // chains with equal values must not be merged
+#else
+      asm volatile("" : "+w"(acc[i]));
+#endif
+    }
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) sink[i % 4] += Simd::sum(acc[i]);
+  const double per_step = 2.0 * Simd::lanes * Step::products;
+  return per_step * chains * static_cast<double>(rounds);
+}
+
+inline double peak(int64_t rounds, bool pairs, float* sink) {
+  return pairs && Simd::has_pair_dot ? peak_of<PairStep>(rounds, sink) : peak_of<ScalarStep>(rounds, sink);
 }
 
 }  // namespace

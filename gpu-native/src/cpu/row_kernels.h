@@ -303,11 +303,11 @@ steerlab::RowKernels<E> row_table() {
 }
 
 inline steerlab::Kernels kernel_table(const char* isa) {
-  return {isa, L, 2 * L, Simd::tile_rows, Simd::has_pair_dot,
+  return {isa, L, 2 * L, Simd::tile_rows, kTileWidth, Simd::has_pair_dot,
           pack_f32, pack_bf16, pack_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
-          gemm<ScalarStep>, gemm<PairStep>,
+          gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>,
           row_table<float>(), row_table<Bf16>(),
-          dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, softmax, softmax_backward, adamw, squares};
+          dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, softmax, softmax_backward, adamw, squares, peak};
 }
 
 }  // namespace

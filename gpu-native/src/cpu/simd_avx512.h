@@ -12,7 +12,7 @@ namespace {
 
 struct Simd {
   static constexpr int lanes = 16;
-  static constexpr int tile_rows = 12;  // 12 x 2 accumulators + 2 weight vectors + 1 broadcast of 32 registers
+  static constexpr int tile_rows = 14;  // 14 x 2 accumulators + 2 weight vectors + 1 broadcast of 32 registers
   using V = __m512;
   using I = __m512i;
 
