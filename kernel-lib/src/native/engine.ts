@@ -2,7 +2,6 @@
  * `Engine` over the native binding: one model on one backend, calls answered in the order they were made.
  */
 import type { EngineHandle, ModelHandle, NativeBinding, NativeGenerateResult } from "@steerlab/native";
-import { expected, InputError } from "../errors";
 import type {
   Adapter,
   AdapterPart,
@@ -19,7 +18,7 @@ import type {
   TrainerOptions,
 } from "../types";
 import { translated } from "./binding";
-import { checkedToken } from "./checks";
+import { checkedGeneration } from "./checks";
 import { NativeAdapter, NativeCache, cacheHandle } from "./handles";
 import { abortable } from "./job";
 import { packRows } from "./pack";
@@ -68,12 +67,7 @@ export class NativeEngine implements Engine {
   /** See `Engine`. Rows with `report: false` are prefilled (as parents) but generate nothing. */
   async generate(rows: readonly Row[], options: GenerateOptions): Promise<Generated[]> {
     if (rows.length === 0) return [];
-    const { maxTokens, temperature = 1, topP = 1 } = options;
-    if (!Number.isSafeInteger(maxTokens) || maxTokens < 1) throw new InputError("max-tokens", expected("an integer >= 1", "maxTokens", maxTokens));
-    if (!(temperature >= 0) || !Number.isFinite(temperature)) throw new InputError("temperature", expected("a number >= 0", "temperature", temperature, "0 is argmax."));
-    if (!(topP > 0 && topP <= 1)) throw new InputError("top-p", expected("0 < topP <= 1", "topP", topP, "1 keeps every token."));
-    const stopIds = Int32Array.from(options.stopIds ?? [], (id) => checkedToken(id, "stopIds", this.config));
-    const seeds = rowSeeds(options.seed, rows.length);
+    const { maxTokens, temperature, topP, stopIds, seeds } = checkedGeneration(options, rows.length, this.config);
     return abortable(options, async (job) => {
       const prompt = packRows(rows, { report: "last" }, this.config, this);
       return unpackGenerated(await this.#binding.generate(this.#model, { prompt, maxTokens, temperature, topP, seeds, stopIds }, job));
@@ -110,13 +104,6 @@ export class NativeEngine implements Engine {
   #cache(handle: Parameters<NativeBinding["cacheLength"]>[0] | null): NativeCache | null {
     return handle === null ? null : new NativeCache(this.#binding, this, handle, this.#binding.cacheLength(handle));
   }
-}
-
-function rowSeeds(seed: number | readonly number[], rows: number): Float64Array {
-  const seeds = typeof seed === "number" ? Array.from({ length: rows }, (_, i) => seed + i) : [...seed];
-  if (seeds.length !== rows) throw new InputError("seed", expected(`${rows} seeds`, "seed", seeds.length, "Give one seed, or one per row."));
-  for (const s of seeds) if (!Number.isSafeInteger(s) || s < 0) throw new InputError("seed", expected("an integer in [0, 2^53)", "seed", s));
-  return Float64Array.from(seeds);
 }
 
 function unpackGenerated({ tokens, offsets, stopped }: NativeGenerateResult): Generated[] {

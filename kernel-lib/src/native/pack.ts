@@ -2,9 +2,8 @@
  * Rows -> the typed arrays of one native forward call, with defaults applied and everything validated.
  */
 import type { AdapterHandle, CacheHandle, NativeForward } from "@steerlab/native";
-import { expected, InputError } from "../errors";
 import type { Adapter, ForwardOptions, ModelConfig, Row } from "../types";
-import { checkedToken, checkedTokens } from "./checks";
+import { checkCapture, checkedParent, checkedToken, checkedTokens, checkedTopK } from "./checks";
 import { adapterHandle, cacheHandle } from "./handles";
 import { SteeringTable } from "./steering-table";
 
@@ -53,23 +52,10 @@ export function packRows(rows: readonly Row[], options: ForwardOptions, config: 
   };
 }
 
-function checkedParent(row: Row, index: number): number {
-  const parent = row.parent ?? -1;
-  if (parent === -1) return -1;
-  if (!Number.isInteger(parent) || parent < 0 || parent >= index) {
-    throw new InputError("parent-row", expected(`an earlier row (0..${index - 1})`, `parent of row ${index}`, parent, "A row may continue rows before it only."));
-  }
-  if (row.cache) throw new InputError("parent-row", expected("parent or cache, not both,", `row ${index}`, "both"));
-  return parent;
-}
-
 function packReport(rows: readonly Row[], options: ForwardOptions, config: ModelConfig): NativeForward["report"] {
   const positions = options.report ?? "none";
   if (positions === "none") return null;
-  const topK = options.topK ?? 0;
-  if (!Number.isInteger(topK) || topK < 0 || topK > config.vocab_size) {
-    throw new InputError("top-k", expected(`an integer in [0, ${config.vocab_size}]`, "topK", topK));
-  }
+  const topK = checkedTopK(options.topK ?? 0, config);
   const reported = rows.flatMap((row, i) => (row.report === false ? [] : [i]));
   const wanted = reported.map((i) => Array.from(rows[i].wanted ?? [], (id) => checkedToken(id, `wanted of row ${i}`, config)));
   const ids = concatenate(wanted);
@@ -78,12 +64,7 @@ function packReport(rows: readonly Row[], options: ForwardOptions, config: Model
 
 function packCapture(rows: readonly Row[], options: ForwardOptions, config: ModelConfig): NativeForward["capture"] {
   if (!options.capture) return null;
+  checkCapture(options.capture, config);
   const { layers, positions } = options.capture;
-  const depth = config.num_hidden_layers;
-  for (const layer of layers) {
-    if (!Number.isInteger(layer) || layer < 0 || layer >= depth) {
-      throw new InputError("layer-range", expected(`a layer in [0, ${depth})`, "capture.layers", layer, `The model has ${depth} layers (0..${depth - 1}).`));
-    }
-  }
   return { rows: Int32Array.from(rows, (_, i) => i), layers: Int32Array.from(layers), positions };
 }
