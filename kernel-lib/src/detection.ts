@@ -15,9 +15,11 @@ import { writeParquet } from "./parquet";
 import { loadProtocol, type Protocol, saveProtocol } from "./protocol";
 import { bindStudy, type NamedDirection, type StudyModel } from "./protocol/bind";
 import { runMeta } from "./run-meta";
+import { readConcepts } from "./study-data";
 import { type AimResult, findMetrics, type Metric, writeSummary } from "./summary";
 import { planTrials, preflight, readTrials, runTrials, type TrialRecord } from "./trials";
 import type { Adapter } from "./types";
+import type { DirectionSet } from "./vectors";
 
 export { clusterOf, countsOf, groupBy } from "./detection/counts";
 export { type PsychometricCurve, psychometricCurves } from "./detection/thresholds";
@@ -61,8 +63,8 @@ export function summarizeDetection(records: readonly TrialRecord[], protocol: Pr
 export interface EvaluateOptions {
   /** null asks the base only (tuned trials are left out) */
   adapter: Adapter | null;
-  /** directions of the concept tier; without them that tier is left out */
-  concepts?: readonly NamedDirection[];
+  /** directions of the concept tier (`conceptVectors`); without them that tier is left out */
+  concepts?: DirectionSet;
   /** names of tiers; default all that can be run */
   tiers?: readonly string[];
   /** folder that holds runs; default "runs" */
@@ -102,7 +104,8 @@ export async function evaluateDetection(model: StudyModel, protocol: Protocol | 
   const resolved = typeof protocol === "string" ? loadProtocol(protocol) : protocol;
   const study = await bindStudy(model, resolved);
   const tiers = options.tiers ?? resolved.evaluation.tiers.filter((tier) => tier.vectors !== "concepts" || options.concepts !== undefined).map((tier) => tier.name);
-  const planned = planTrials(study, { concepts: options.concepts, tiers });
+  const concepts = options.concepts === undefined ? undefined : namedDirections(options.concepts);
+  const planned = planTrials(study, { concepts, tiers });
   const plan = options.adapter === null ? planned.filter((trial) => trial.condition === "base") : planned;
   await preflight(study, plan, options.root ?? "runs", { adapter: options.adapter, batch: options.batch });
   const folder = options.folder === undefined ? newFolder(model, resolved, study.norms, options) : openRunFolder(options.folder);
@@ -119,6 +122,12 @@ export async function evaluateDetection(model: StudyModel, protocol: Protocol | 
     if (!(error instanceof AbortedError)) folder.markFailed(error instanceof Error ? error.message : String(error));
     throw error;
   }
+}
+
+/** Directions with the category that data/concepts.json gives their names; null for names it does not know. */
+export function namedDirections(set: DirectionSet): NamedDirection[] {
+  const categories = new Map(readConcepts().map(({ name, category }) => [name, category]));
+  return set.names.map((id, i) => ({ id, category: categories.get(id) ?? null, direction: set.directions[i] }));
 }
 
 function newFolder(model: StudyModel, protocol: Protocol, norms: Float64Array, options: EvaluateOptions): RunFolder {

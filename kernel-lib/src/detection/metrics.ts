@@ -6,7 +6,7 @@
  * vector or prompt, so Wilson holds. d' is given log-linear, and clipped as the published card did it.
  */
 import { random, type Random } from "../random";
-import { auroc, balancedAccuracy, clopperPearson, clusterBootstrap, clusterMean, criterion, dPrime, type Estimate, mean, wilson } from "../stats";
+import { auroc, balancedAccuracy, clopperPearson, clusterBootstrap, criterion, type DetectionCounts, dPrime, type Estimate, mean, wilson } from "../stats";
 import { type Metric, metricOf } from "../summary";
 import type { TrialRecord } from "../trials/record";
 import { clusterOf, countsOf, groupBy, isClean, isSteered } from "./counts";
@@ -56,22 +56,47 @@ function wholeTier(records: readonly TrialRecord[], stream: Random, add: Add): v
   add("leastMass", { value: least, n: records.length, low: null, high: null, method: "minimum" });
 }
 
+/** Counts of one cluster: resampling these is resampling its trials, without carrying them along. */
+function clusterCounts(records: readonly TrialRecord[]): DetectionCounts[] {
+  return [...groupBy(records, clusterOf).values()].map(countsOf);
+}
+
+function total(counts: readonly DetectionCounts[]): DetectionCounts {
+  const sum = { hits: 0, steered: 0, falseAlarms: 0, clean: 0 };
+  for (const { hits, steered, falseAlarms, clean } of counts) {
+    sum.hits += hits;
+    sum.steered += steered;
+    sum.falseAlarms += falseAlarms;
+    sum.clean += clean;
+  }
+  return sum;
+}
+
 /** Share that says steered, clusters resampled; where all or none do, resampling says nothing and Wilson stands in. */
 function clusteredRate(records: readonly TrialRecord[], stream: Random): Estimate {
+  const clusters = clusterCounts(records);
+  const n = records.length;
   const k = records.filter((record) => record.saysSteered).length;
-  if (k === 0 || k === records.length) {
-    const clusters = new Set(records.map(clusterOf)).size;
-    const { low, high } = wilson(k === 0 ? 0 : clusters, clusters);
-    return { value: k / records.length, n: records.length, low, high, method: `Wilson 95 % over ${clusters} clusters (no variation to resample)` };
+  if (k === 0 || k === n) {
+    const { low, high } = wilson(k === 0 ? 0 : clusters.length, clusters.length);
+    return { value: k / n, n, low, high, method: `Wilson 95 % over ${clusters.length} clusters (no variation to resample)` };
   }
-  return clusterMean(records.map((record) => (record.saysSteered ? 1 : 0)), records.map(clusterOf), { random: stream, samples: SAMPLES });
+  const rate = (sample: readonly DetectionCounts[]): number => {
+    const { hits, steered, falseAlarms, clean } = total(sample);
+    return (hits + falseAlarms) / (steered + clean);
+  };
+  return { ...clusterBootstrap(clusters, (_, i) => i, rate, { random: stream, samples: SAMPLES }), n };
 }
 
 function clusteredBalancedAccuracy(records: readonly TrialRecord[], stream: Random): Estimate {
   const counts = countsOf(records);
   const isExtreme = (k: number, n: number): boolean => k === 0 || k === n;
   if (isExtreme(counts.hits, counts.steered) || isExtreme(counts.falseAlarms, counts.clean)) return balancedAccuracy(counts);
-  return clusterBootstrap(records, clusterOf, (sample) => balancedAccuracy(countsOf(sample)).value, { random: stream, samples: SAMPLES });
+  const statistic = (sample: readonly DetectionCounts[]): number | null => {
+    const { hits, steered, falseAlarms, clean } = total(sample);
+    return steered === 0 || clean === 0 ? null : (hits / steered + 1 - falseAlarms / clean) / 2;
+  };
+  return { ...clusterBootstrap(clusterCounts(records), (_, i) => i, statistic, { random: stream, samples: SAMPLES }), n: records.length };
 }
 
 function byCell(records: readonly TrialRecord[], add: Add): void {

@@ -21,7 +21,7 @@ export interface PsychometricCurve {
 
 /** A false-alarm rate at or above this leaves no room for a 50 % threshold. */
 const MOST_GUESS = 0.45;
-const SAMPLES = 500;
+const SAMPLES = 300;
 
 function eachRange(records: readonly TrialRecord[], visit: (of: TrialRecord[], guess: number) => void): void {
   for (const ofTier of groupBy(records, (record) => `${record.tier} ${record.condition}`).values()) {

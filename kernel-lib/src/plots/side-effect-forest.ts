@@ -1,0 +1,40 @@
+/** Forest plots of side effects: shift of P(Yes), P(No) and mass by category with intervals, and by question without. */
+import type { FigureJson } from "../page";
+import { findMetrics, type Metric } from "../summary";
+import { axis, COLORS, errorBars, figure, shown } from "./theme";
+
+const QUANTITIES = [
+  { name: "deltaYes", label: "P(Yes)", symbol: "circle" },
+  { name: "deltaNo", label: "P(No)", symbol: "square" },
+  { name: "deltaMass", label: "mass", symbol: "diamond" },
+] as const;
+
+/** By category, one colour per quantity. `conditions` may name twins too; the A/A row is always drawn where measured. */
+export function sideEffectForest(metrics: readonly Metric[], options: { condition?: string; title?: string } = {}): FigureJson {
+  const { condition = "tuned-base", title = `Side effects by category: ${condition.replace("-base", " minus base")}` } = options;
+  const rows = QUANTITIES.map(({ name }) => {
+    const noise = findMetrics(metrics, { name, condition: "base-again-base", group: {} }).map((metric) => ({ metric, label: "A/A noise (base again)" }));
+    const of = findMetrics(metrics, { name, condition }).filter((metric) => "category" in metric.group && !("question" in metric.group));
+    return [...of.map((metric) => ({ metric, label: `${metric.group.category} (n ${metric.n})` })), ...noise];
+  });
+  const data = QUANTITIES.map(({ label, symbol }, i) => ({
+    type: "scatter", mode: "markers", name: label, x: rows[i].map(({ metric }) => metric.value), y: rows[i].map((row) => row.label),
+    error_x: errorBars(rows[i].map(({ metric }) => metric), COLORS[i]), marker: { color: COLORS[i], size: 8, symbol },
+    text: rows[i].map(({ metric }) => (metric.pAdjusted === null ? "" : `adjusted p ${shown(metric.pAdjusted, 4)}`)), hovertemplate: "%{y}: %{x:.3f} %{text}<extra></extra>",
+  }));
+  return figure(title, data, { height: 200 + 34 * Math.max(1, rows[0].length), xaxis: axis("change of probability"), yaxis: axis("", { type: "category", autorange: "reversed" }), margin: { t: 56, r: 24, b: 56, l: 210 } });
+}
+
+/** By question: base and other as connected points are told by the shift alone, sorted within category. */
+export function questionForest(metrics: readonly Metric[], options: { condition?: string; title?: string } = {}): FigureJson {
+  const { condition = "tuned-base", title = `Side effects by question: ${condition.replace("-base", " minus base")}` } = options;
+  const of = findMetrics(metrics, { name: "deltaYes", condition }).filter((metric) => "question" in metric.group);
+  const mass = new Map(findMetrics(metrics, { name: "deltaMass", condition }).map((metric) => [metric.group.question, metric.value]));
+  const questions = [...of].sort((a, b) => String(a.group.category).localeCompare(String(b.group.category)) || (b.value ?? 0) - (a.value ?? 0));
+  const y = questions.map((metric) => String(metric.group.question));
+  const data = [
+    { type: "bar", orientation: "h", name: "P(Yes)", x: questions.map((metric) => metric.value), y, marker: { color: COLORS[0] }, hovertemplate: "%{y}: %{x:.3f}<extra></extra>" },
+    { type: "scatter", mode: "markers", name: "mass", x: questions.map((metric) => mass.get(metric.group.question) ?? null), y, marker: { color: COLORS[1], symbol: "diamond", size: 6 }, hovertemplate: "%{y}: mass %{x:.3f}<extra></extra>" },
+  ];
+  return figure(title, data, { height: 160 + 15 * questions.length, xaxis: axis("change of probability", { side: "top" }), yaxis: axis("", { type: "category", autorange: "reversed", tickfont: { size: 10 } }), margin: { t: 110, r: 24, b: 40, l: 170 } });
+}

@@ -1,0 +1,69 @@
+/** A run folder as the report reads it: whatever is there, absent parts empty. No model is needed. */
+import { existsSync } from "node:fs";
+import { summarizeDetection } from "../detection";
+import { openRunFolder, type RunStatus } from "../files";
+import { type IdentityRecord, readIdentity } from "../identity";
+import { loadProtocol, type Protocol } from "../protocol";
+import type { RunMeta } from "../run-meta";
+import { readSelfPredictions, type SelfPredictionRecord } from "../self-prediction";
+import { readSideEffects, type SideEffectRecord, sideEffectMetrics } from "../side-effects";
+import { identityMetrics } from "../identity";
+import { selfPredictionMetrics } from "../self-prediction";
+import type { AimResult, Metric } from "../summary";
+import { readEvents, type TrainEvent } from "../train/events";
+import { readTrials, type TrialRecord } from "../trials";
+
+/** Everything of one run. */
+export interface LoadedRun {
+  id: string;
+  status: RunStatus;
+  failure: string | null;
+  meta: Partial<RunMeta>;
+  protocol: Protocol | null;
+  events: TrainEvent[];
+  records: TrialRecord[];
+  sideEffects: SideEffectRecord[];
+  identity: IdentityRecord[];
+  selfPrediction: SelfPredictionRecord[];
+  /** recomputed from the records, so that a report never quotes a stale summary */
+  metrics: Metric[];
+  aims: AimResult[];
+}
+
+/** Reads a run folder. @throws DataError "run-folder-missing", "jsonl-line" */
+export function loadRun(folder: string): LoadedRun {
+  const run = openRunFolder(folder);
+  const file = run.file("protocol.yaml");
+  const protocol = existsSync(file) ? loadProtocol(file) : null;
+  const records = readTrials(run.file("trials.jsonl"));
+  const sideEffects = readSideEffects(run.path);
+  const identity = readIdentity(run.path);
+  const selfPrediction = readSelfPredictions(run.path);
+  const seed = protocol?.evaluation.seed ?? 0;
+  const detection = protocol === null || records.length === 0 ? null : summarizeDetection(records, protocol);
+  return {
+    id: run.id,
+    status: run.status(),
+    failure: run.failure(),
+    meta: run.readMeta() as Partial<RunMeta>,
+    protocol,
+    events: readEvents(run.file("events.jsonl")),
+    records,
+    sideEffects,
+    identity,
+    selfPrediction,
+    metrics: [
+      ...(detection?.metrics ?? []),
+      ...(sideEffects.length === 0 ? [] : sideEffectMetrics(sideEffects, seed)),
+      ...(identity.length === 0 ? [] : identityMetrics(identity)),
+      ...(selfPrediction.length === 0 ? [] : selfPredictionMetrics(selfPrediction, seed)),
+    ],
+    aims: [...(detection?.aims ?? [])],
+  };
+}
+
+/** What to call a run's model: never a lab-model figure without saying so. */
+export function modelLabel(run: LoadedRun): string {
+  const name = run.meta.model ?? "unknown model";
+  return run.meta.isLabModel === true ? `${name} (lab model, ${run.meta.layers ?? "?"} layers x ${run.meta.hiddenSize ?? "?"})` : name;
+}
