@@ -261,7 +261,7 @@ function checkBase(lora: LoraConfig, manifest: AdapterManifest | null, base: Ada
     if (recordedHash === openHash) return;
     throw new DataError(
       "adapter-base",
-      `Expected the base model that ${root} was trained on (hash ${recordedHash.slice(0, 12)}) but the open model has ${openHash.slice(0, 12)}. Pass otherBase: "accept" to bind it all the same.`,
+      `Expected the base model that ${root} was trained on (hash ${recordedHash.slice(0, 12)}) but the open model has ${openHash.slice(0, 12)}. Pass otherBase: "accept" (--other-base accept) to bind it all the same.`,
     );
   }
   if (lora.baseModel === null || base.name === null || sameBaseName(lora.baseModel, base.name)) return;
@@ -271,7 +271,7 @@ function checkBase(lora: LoraConfig, manifest: AdapterManifest | null, base: Ada
       `base model ${lora.baseModel} (named by its adapter_config.json)`,
       root,
       base.name,
-      'Pass otherBase: "accept" to bind it all the same.',
+      'Pass otherBase: "accept" (--other-base accept) to bind it all the same.',
     ),
   );
 }

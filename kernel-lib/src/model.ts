@@ -20,6 +20,9 @@ import type { Adapter, BackendName, Cache, DTypeName, Engine, ModelConfig, Steer
 /** The small Qwen2 that ships with the project. */
 export const LAB_MODEL: string = path.resolve(__dirname, "..", "..", "data", "lab-model");
 
+/** Weights up to this size are hashed to tell whether an adapter was trained on them (about 2 s); beyond, its name is compared. */
+const QUICK_HASH_BYTES = 2e9;
+
 export interface EngineOptions {
   /** "auto" (default): cuda where a usable device is, else cpu; onnx where the addon is missing */
   backend?: BackendName | "auto";
@@ -60,7 +63,11 @@ export async function readModelConfig(name: string): Promise<{ config: ModelConf
 export async function openEngine(name: string, options: EngineOptions = {}): Promise<OpenedEngine> {
   const { checkpoint } = await readModelConfig(name);
   const engine = await startEngine(checkpoint, options);
-  return { engine, checkpoint, attach: (folder, attachOptions) => attachTo(engine, checkpoint, name, folder, attachOptions) };
+  const attach = async (folder: string, attachOptions?: AttachOptions): Promise<Adapter> => {
+    const hash = checkpoint.weightBytes <= QUICK_HASH_BYTES ? await checkpointHash(checkpoint) : null;
+    return attachTo(engine, checkpoint, { name, hash }, folder, attachOptions);
+  };
+  return { engine, checkpoint, attach };
 }
 
 /** Starts the chosen backend on a checked checkpoint. */
@@ -82,12 +89,12 @@ async function startEngine(checkpoint: Checkpoint, options: EngineOptions): Prom
 async function attachTo(
   engine: Engine,
   checkpoint: Checkpoint,
-  baseName: string,
+  base: { name: string; hash: string | null },
   folderOrName: string,
   options: AttachOptions = {},
 ): Promise<Adapter> {
   const folder = await resolveAdapter(folderOrName);
-  const files = await readAdapter(folder, { config: checkpoint.config, name: baseName }, options);
+  const files = await readAdapter(folder, { config: checkpoint.config, ...base }, options);
   return engine.bindAdapter(files.parts, { name: files.name, hash: files.hash });
 }
 
@@ -174,7 +181,7 @@ export class Model {
 
   /** Binds an adapter folder or hub name to this model, for use per request. @throws as `readAdapter` */
   attach(folderOrName: string, options: AttachOptions = {}): Promise<Adapter> {
-    return attachTo(this.engine, this.checkpoint, this.name, folderOrName, options);
+    return attachTo(this.engine, this.checkpoint, this, folderOrName, options);
   }
 
   /** Releases weights and device memory now; later use throws "disposed". */

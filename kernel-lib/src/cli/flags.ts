@@ -63,6 +63,11 @@ export function backendOptions(flags: Flags): EngineOptions {
   };
 }
 
+/** --other-base: whether an adapter may name another base model. @throws InputError "bad-flag" */
+export function otherBase(flags: Flags): "refuse" | "accept" {
+  return oneOf(flags, "other-base", ["refuse", "accept"] as const, "refuse");
+}
+
 function oneOf<T extends string>(flags: Flags, name: string, allowed: readonly T[], otherwise: T): T {
   const value = flags[name];
   if (value === undefined) return otherwise;

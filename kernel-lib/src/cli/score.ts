@@ -10,7 +10,7 @@ import { commitPartial, JsonlWriter, partialPath } from "../files";
 import { openEngine, readModelConfig } from "../model";
 import { startProgress } from "../progress";
 import type { Adapter, Engine, Row, RowResult } from "../types";
-import { backendOptions, flagsOf, refuseToOverwriteInput, required, wholeNumber } from "./flags";
+import { backendOptions, flagsOf, otherBase, refuseToOverwriteInput, required, wholeNumber } from "./flags";
 import { readLines } from "./lines";
 import { readTrial, type ScoreTrial } from "./trial-lines";
 
@@ -20,6 +20,7 @@ Scores trials: the context is prefilled with its steering, the steering is dropp
 
   --model DIR|ORG/NAME  checkpoint folder or hub name
   --adapter DIR         PEFT LoRA adapter, active on context and question
+  --other-base accept   take an adapter that names another base model (its shapes must still fit)
   --trials FILE         one trial a line: {"id", "context": ids, "question": ids,
                         "steering": [{"vector": numbers, "layers": [start, end), "magnitude", "span"?: [start, end)}],
                         "report": {"tokens": ids, "topK": n}}
@@ -30,7 +31,7 @@ Scores trials: the context is prefilled with its steering, the steering is dropp
   --batch N             trials a call (default 32); changes speed and memory, not the numbers
 `;
 
-const FLAGS = ["model", "adapter", "trials", "out", "backend", "dtype", "threads", "batch"];
+const FLAGS = ["model", "adapter", "other-base", "trials", "out", "backend", "dtype", "threads", "batch"];
 
 /** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
 export async function score(args: readonly string[]): Promise<void> {
@@ -47,7 +48,7 @@ export async function score(args: readonly string[]): Promise<void> {
   const { engine, attach } = await openEngine(modelName, options);
   const partial = partialPath(out);
   try {
-    const adapter = flags.adapter === undefined ? null : await attach(flags.adapter);
+    const adapter = flags.adapter === undefined ? null : await attach(flags.adapter, { otherBase: otherBase(flags) });
     const writer = new JsonlWriter(partial);
     const progress = startProgress("score", trials.length);
     for (let start = 0; start < trials.length; start += batch) {

@@ -14,7 +14,7 @@ import { readTrainExample } from "../train/example-lines";
 import { runTraining } from "../train/run";
 import type { AdapterPart, ModelConfig } from "../types";
 import { checkpointHash } from "../checkpoint";
-import { backendOptions, flagsOf, required, wholeNumber } from "./flags";
+import { backendOptions, flagsOf, otherBase, required, wholeNumber } from "./flags";
 import { readLines } from "./lines";
 
 export const TRAIN_HELP = `steerlab train --model DIR --examples ex.jsonl --vectors v.safetensors --config train.yaml --out RUN [options]
@@ -30,6 +30,7 @@ Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, th
                         loss: pair|full|pair+mass, mass_weight (pair+mass only), seed
   --out RUN             run folder: adapter/ (PEFT files), events.jsonl, checkpoints/
   --init-adapter DIR    start from this adapter instead of a fresh one
+  --other-base accept   take an initial adapter that names another base model (its shapes must still fit)
   --resume              go on from the newest checkpoint in RUN
   --checkpoint-every N  steps between checkpoints (default 50; the last step is always saved)
   --backend NAME        cpu or cuda (default: cuda where usable, else cpu)
@@ -38,7 +39,7 @@ Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, th
   --micro-batch N       examples a pass (default: whole batch); memory and speed, not the numbers
 `;
 
-const FLAGS = ["model", "examples", "vectors", "config", "out", "init-adapter", "checkpoint-every", "backend", "dtype", "threads", "micro-batch"];
+const FLAGS = ["model", "examples", "vectors", "config", "out", "init-adapter", "other-base", "checkpoint-every", "backend", "dtype", "threads", "micro-batch"];
 
 /** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
 export async function train(args: readonly string[]): Promise<void> {
@@ -52,7 +53,7 @@ export async function train(args: readonly string[]): Promise<void> {
   const { config: model, checkpoint } = await readModelConfig(modelName);
   const vectors = await readVectors(vectorsFile, model);
   const examples = readLines(examplesFile, (value, at) => readTrainExample(value, at, model, vectors.length));
-  const initial = flags["init-adapter"] === undefined ? null : await initialParts(flags["init-adapter"], modelName, model, config);
+  const initial = flags["init-adapter"] === undefined ? null : await initialParts(flags["init-adapter"], modelName, model, config, otherBase(flags));
   const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
 
   const { engine } = await openEngine(modelName, options);
@@ -109,8 +110,8 @@ async function readVectors(file: string, model: ModelConfig): Promise<Float32Arr
   return Array.from({ length: entry.shape[0] }, (_, i) => flat.slice(i * width, (i + 1) * width));
 }
 
-async function initialParts(folder: string, base: string, model: ModelConfig, config: TrainConfig): Promise<AdapterPart[]> {
-  const { parts, lora } = await readAdapter(folder, { config: model, name: base });
+async function initialParts(folder: string, base: string, model: ModelConfig, config: TrainConfig, other: "refuse" | "accept"): Promise<AdapterPart[]> {
+  const { parts, lora } = await readAdapter(folder, { config: model, name: base }, { otherBase: other });
   const wanted = [...config.lora.targetModules].sort().join(", ");
   const found = [...lora.targets].sort().join(", ");
   if (wanted !== found) throw new InputError("adapter-parts", expected(`target_modules ${wanted} (as in the config)`, "--init-adapter", found));
