@@ -12,13 +12,13 @@ import { z } from "zod";
 import { DataError, expected, InputError } from "./errors";
 import { contentHash, writeFileAtomic } from "./files";
 import { checkProtocol } from "./protocol/schema";
-import type { Protocol, StudyQuestion } from "./protocol/types";
-import { DATA_FOLDER, readContexts, readDetectionQuestions, readInfoPrompt } from "./study-data";
+import type { Protocol } from "./protocol/types";
+import { DATA_FOLDER, readContexts, readDetectionQuestions, readInfoPrompt, type StudyQuestion } from "./study-data";
 
 export { renderProtocol } from "./protocol/render";
 export type {
-  Aim, ContextSplit, Control, ConversationSpec, EvaluationSpec, LoraSpec, LossKind, OptimizerSpec, Protocol, QuestionSplit, SteeringSpec,
-  StrengthUnit, StudyContext, StudyQuestion, TierSpec, TrainingSpec, VectorSplit,
+  Aim, Control, ConversationSpec, EvaluationSpec, LoraSpec, LossKind, OptimizerSpec, Protocol, SteeringSpec, StrengthUnit, TierSpec, TrainingSpec,
+  VectorSplit,
 } from "./protocol/types";
 
 /** Question of the unrelated-task control: answerable from the words alone, no steering involved. */

@@ -10,10 +10,31 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { DataError, expected } from "./errors";
 import { parseJsonStrict } from "./files";
-import type { StudyContext, StudyQuestion } from "./protocol/types";
 
 /** The shipped `data/` folder, found from this file (source or compiled). */
 export const DATA_FOLDER: string = path.resolve(__dirname, "..", "..", "data");
+
+export type ContextSplit = "train" | "heldOut" | "hardNegative";
+export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated";
+
+/** The steered segment's topic (user turn) and its canned replies (assistant turn). */
+export interface StudyContext {
+  id: string;
+  split: ContextSplit;
+  /** plain, or what makes a hard negative look odd: code, language, base64, odd, numbers */
+  kind: string;
+  topic: string;
+  replies: string[];
+}
+
+/** A detection question: the second user turn. */
+export interface StudyQuestion {
+  id: string;
+  split: QuestionSplit;
+  text: string;
+  /** true for the published card's own question */
+  cardQuestion: boolean;
+}
 
 /** One yes/no question asked alone. */
 export interface SideEffectQuestion {

@@ -5,10 +5,11 @@
  * everything that can change a number except the model. Words are those of DESIGN.md; positive class = steered.
  */
 import type { LayerRange } from "../steering";
+import type { ContextSplit, QuestionSplit, StudyContext, StudyQuestion } from "../study-data";
 import type { Projection } from "../types";
 
-export type ContextSplit = "train" | "heldOut" | "hardNegative";
-export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated";
+export type { ContextSplit, QuestionSplit, StudyContext, StudyQuestion } from "../study-data";
+
 export type VectorSplit = "train" | "heldOut" | "concepts";
 /** absolute: L2 length, the same at every layer. relative: fraction of each layer's mean residual norm. */
 export type StrengthUnit = "absolute" | "relative";
@@ -16,25 +17,6 @@ export type StrengthUnit = "absolute" | "relative";
 export type LossKind = "pair" | "full" | "pair+mass";
 /** What a control twin does to the training labels; "none" is the study itself. */
 export type Control = "none" | "no-steer" | "flipped" | "deny" | "corrupt" | "unrelated";
-
-/** The steered segment's topic (user turn) and its canned replies (assistant turn). */
-export interface StudyContext {
-  id: string;
-  split: ContextSplit;
-  /** plain, or what makes a hard negative look odd: code, language, base64, odd, numbers */
-  kind: string;
-  topic: string;
-  replies: string[];
-}
-
-/** A detection question: the second user turn. */
-export interface StudyQuestion {
-  id: string;
-  split: QuestionSplit;
-  text: string;
-  /** true for the published card's own question */
-  cardQuestion: boolean;
-}
 
 export interface ConversationSpec {
   /** system turn of every conversation */
