@@ -8,6 +8,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { expectScores, expectTraining, steerlab, trainFlags, trialFlags } from "./command-line";
 import { FIXTURES } from "./readers";
 
+/** Each run starts a Node process and an engine: a second alone, many on a busy machine. */
+const TIMEOUT_MS = 180_000;
+
 const CASES = fs.readdirSync(path.join(FIXTURES, "cli"));
 
 let out: string;
@@ -16,7 +19,7 @@ beforeAll(() => {
 });
 afterAll(() => fs.rmSync(out, { recursive: true, force: true }));
 
-describe.each(CASES)("command line against transformers + PEFT, seed %s", (seed) => {
+describe.each(CASES)("command line against transformers + PEFT, seed %s", { timeout: TIMEOUT_MS }, (seed) => {
   const folder = path.join(FIXTURES, "cli", seed);
   const at = (name: string): string => path.join(out, `${seed}-${name}`);
 
