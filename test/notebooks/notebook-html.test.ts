@@ -81,11 +81,16 @@ describe("notebookToHtml", () => {
 
   it("marks a failed notebook, opens the failing code and points at it", () => {
     const document = page([
-      { output_type: "error", ename: "RangeError", evalue: "x", traceback: ["\u001b[31mRangeError\u001b[0m: x"] },
+      {
+        output_type: "error",
+        ename: "RangeError",
+        evalue: "x",
+        traceback: ["\u001b[31mRangeError\u001b[0m: x", "    at cell"],
+      },
     ]);
     expect(document.querySelector(".badge.bad")?.textContent).toBe("failed");
     expect(document.querySelector("#error details")?.hasAttribute("open")).toBe(true);
-    expect(document.querySelector(".error pre")?.textContent).toBe("RangeError: x");
+    expect(document.querySelector(".error pre")?.textContent).toBe("    at cell");
   });
 
   it("leaves out the marks that papermill adds", () => {

@@ -64,9 +64,11 @@ export function outputHtml(output: NotebookOutput, figures: FigureCollector): st
     return `<pre${kind}>${escapeHtml(terminalText(joined(output.text)))}</pre>`;
   }
   if (output.output_type === "error") {
-    const trace = (output.traceback ?? []).map((line) => escapeHtml(terminalText(line))).join("\n");
-    const head = escapeHtml(`${output.ename ?? "Error"}: ${output.evalue ?? ""}`);
-    return `<div class="error"><strong>${head}</strong>${trace === "" ? "" : `<pre>${trace}</pre>`}</div>`;
+    const head = `${output.ename ?? "Error"}: ${output.evalue ?? ""}`;
+    const lines = (output.traceback ?? []).map(terminalText);
+    const rest = lines[0] === head ? lines.slice(1) : lines;
+    const trace = escapeHtml(rest.join("\n"));
+    return `<div class="error"><strong>${escapeHtml(head)}</strong>${trace === "" ? "" : `<pre>${trace}</pre>`}</div>`;
   }
   return richHtml(output.data ?? {}, figures);
 }

@@ -14,17 +14,18 @@ export const MOUNT_SCRIPT: string = `
   var dark = window.matchMedia ? window.matchMedia("(prefers-color-scheme: dark)") : { matches: false };
   var root = document.documentElement;
   function themed(layout) {
-    var copy = Object.assign({ margin: { t: 48, r: 16, b: 48, l: 56 } }, layout || {}, { autosize: true });
+    var clear = "rgba(0,0,0,0)";
+    var defaults = { margin: { t: 48, r: 16, b: 48, l: 56 }, paper_bgcolor: clear, plot_bgcolor: clear };
+    var copy = Object.assign(defaults, layout || {}, { autosize: true });
     delete copy.width;
-    if (!dark.matches) return copy;
-    copy.paper_bgcolor = "rgba(0,0,0,0)";
-    copy.plot_bgcolor = "rgba(0,0,0,0)";
-    copy.font = Object.assign({}, copy.font, { color: "#e4e8ee" });
+    var ink = dark.matches ? { gridcolor: "#333c47", zerolinecolor: "#55606e", linecolor: "#55606e" } : {};
     Object.keys(Object.assign({ xaxis: 0, yaxis: 0 }, copy)).forEach(function (key) {
-      if (/^[xy]axis[0-9]*$/.test(key)) {
-        copy[key] = Object.assign({}, copy[key], { gridcolor: "#333c47", zerolinecolor: "#55606e", linecolor: "#55606e" });
-      }
+      if (/^[xy]axis[0-9]*$/.test(key)) copy[key] = Object.assign({ automargin: true }, copy[key], ink);
     });
+    if (!dark.matches) return copy;
+    copy.paper_bgcolor = clear;
+    copy.plot_bgcolor = clear;
+    copy.font = Object.assign({}, copy.font, { color: "#e4e8ee" });
     return copy;
   }
   function draw(block) {
