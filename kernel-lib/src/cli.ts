@@ -26,6 +26,13 @@ const COMMANDS: Record<string, Command> = {
       return { run: train, help: TRAIN_HELP };
     },
   },
+  "export-onnx": {
+    about: "write a model as a steerable ONNX graph for onnxruntime",
+    load: () => {
+      const { exportOnnxCommand, EXPORT_ONNX_HELP } = require("./cli/export-onnx") as typeof import("./cli/export-onnx");
+      return { run: exportOnnxCommand, help: EXPORT_ONNX_HELP };
+    },
+  },
   batch: {
     about: "run notebooks headless and render their reports (the main job)",
     load: () => {

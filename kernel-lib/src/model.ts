@@ -11,9 +11,10 @@ import { readAdapter } from "./adapter-files";
 import { type Answer, answer } from "./answers";
 import { type ChatTemplate, type ChatTurn, loadChatTemplate, renderChat } from "./chat";
 import { type Checkpoint, checkpointHash, readCheckpoint } from "./checkpoint";
-import { InputError } from "./errors";
+import { SteerlabError } from "./errors";
 import { resolveAdapter, resolveModel } from "./hub";
 import { nativeInfo, openNative } from "./native";
+import { openOnnx } from "./onnx";
 import { type EncodedChat, loadTokenizer, type Tokenizer } from "./tokenizer";
 import type { Adapter, BackendName, Cache, DTypeName, Engine, ModelConfig, Steering } from "./types";
 
@@ -70,11 +71,11 @@ export async function openEngine(name: string, options: EngineOptions = {}): Pro
   return { engine, checkpoint, attach };
 }
 
-/** Starts the chosen backend on a checked checkpoint. */
-async function startEngine(checkpoint: Checkpoint, options: EngineOptions): Promise<Engine> {
+/** Starts the chosen backend on a checked checkpoint. @param modelHash `checkpointHash`, if it is known already */
+async function startEngine(checkpoint: Checkpoint, options: EngineOptions, modelHash?: string): Promise<Engine> {
   const wanted = options.backend ?? "auto";
-  const backend = wanted === "auto" ? (nativeInfo().cuda.available ? "cuda" : "cpu") : wanted;
-  if (backend === "onnx") throw new InputError("onnx-missing", "Expected backend cpu or cuda but received onnx. This version has no ONNX engine.");
+  const backend = wanted === "auto" ? usableBackend() : wanted;
+  if (backend === "onnx") return openOnnx(checkpoint, { ...options, modelHash });
   return openNative({
     backend,
     dtype: options.dtype ?? (backend === "cuda" ? "bf16" : "f32"),
@@ -84,6 +85,17 @@ async function startEngine(checkpoint: Checkpoint, options: EngineOptions): Prom
     onProgress: options.onProgress,
     signal: options.signal,
   });
+}
+
+/** cuda where a usable device is, else cpu; onnx, with a line on stderr, where the addon is missing. */
+function usableBackend(): BackendName {
+  try {
+    return nativeInfo().cuda.available ? "cuda" : "cpu";
+  } catch (error) {
+    if (!(error instanceof SteerlabError) || error.code !== "native-missing") throw error;
+    process.stderr.write("steerlab: the native engine is not built, so onnxruntime runs this model (no training). Run: npm run build.\n");
+    return "onnx";
+  }
 }
 
 async function attachTo(
@@ -207,7 +219,7 @@ export async function openModel(name: string = LAB_MODEL, options: EngineOptions
   const tokenizer = loadTokenizer(checkpoint.folder);
   const template = loadChatTemplate(checkpoint.folder);
   const hash = await checkpointHash(checkpoint);
-  const engine = await startEngine(checkpoint, options);
+  const engine = await startEngine(checkpoint, options, hash);
   return new Model(name === LAB_MODEL ? "lab-model" : name, checkpoint, engine, tokenizer, template, hash, isLabModel(checkpoint.folder));
 }
 
