@@ -10,7 +10,7 @@ import { escapeHtml } from "../page/escape";
 
 /** Rows as records, or an arquero-like table. */
 export type TableLike =
-  | ReadonlyArray<Record<string, unknown>>
+  | ReadonlyArray<object>
   | { columnNames(): string[]; objects(options?: { limit?: number }): object[]; numRows(): number };
 
 /** How a table is shown. */
@@ -43,7 +43,7 @@ export function tableView(table: TableLike, limit = 50): TableView {
   if (Array.isArray(table)) {
     const columns: string[] = [];
     for (const row of table) for (const key of Object.keys(row)) if (!columns.includes(key)) columns.push(key);
-    return { columns, rows: table.slice(0, limit), total: table.length };
+    return { columns, rows: table.slice(0, limit) as Array<Record<string, unknown>>, total: table.length };
   }
   if (!isTableLike(table)) throw new InputError("table", expected("records or an arquero table", "a table", table));
   const arquero = table as Exclude<TableLike, ReadonlyArray<unknown>>;
