@@ -1,0 +1,238 @@
+// steerlab_device_bench <shape> [seconds]: what one device does with a random-weight model of this shape.
+//
+// The library is the one that STEERLAB_CUDA_LIBRARY names. Every result is one line, tab-separated:
+//   result  shape  what  median  unit  floor (same unit, "-" none)  spread (half the range of the middle half, share of the median)
+// Times are wall clock around work that ends with a wait; the first run of each kind is not counted. `seconds` bounds each kind.
+// It measures; steerlab_cuda_ops_test and the end-to-end tests check.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+
+#include "loader.h"
+#include "memory_estimate.h"
+#include "shapes.h"
+#include "work.h"
+
+namespace {
+
+using namespace steerlab;
+using namespace steerlab::bench;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+struct Timing {
+  double median = 0, spread = 0;
+};
+
+class Bench {
+ public:
+  Bench(std::string shape, double seconds) : shape_(std::move(shape)), seconds_(seconds), config_(shape_of(shape_)) {}
+
+  void run() {
+    backend_ = make_cuda_backend(DType::BF16);
+    std::printf("# %s\n", backend_->describe().c_str());
+    ceilings();
+    products();
+    open();
+    if (shape_ == "toy") {
+      training(2, 5, 4);
+      sweep(1, 2, 5, 4);
+      questions(3, 5, 4);
+      decode({1, 3}, 5, 4);
+    } else {
+      training(8, 42, 25);
+      training(8, 150, 30);
+      sweep(102, 17, 42, 25);
+      questions(75, 60, 40);
+      decode({1, 8, 64}, 67, 33);
+    }
+    memory();
+  }
+
+ private:
+  // Median of repeated runs within the time given, at least 3.
+  Timing time(const std::function<void()>& work) {
+    work();
+    std::vector<double> t;
+    const double end = now() + seconds_;
+    while (t.size() < 3 || (now() < end && t.size() < 50)) {
+      const double start = now();
+      work();
+      t.push_back(now() - start);
+    }
+    std::sort(t.begin(), t.end());
+    const size_t n = t.size();
+    return {t[n / 2], (t[n * 3 / 4] - t[n / 4]) / 2 / t[n / 2]};
+  }
+
+  void result(const std::string& what, double value, const char* unit, double floor, double spread) {
+    char bound[32] = "-";
+    if (floor > 0) std::snprintf(bound, sizeof bound, "%.4g", floor);
+    std::printf("result\t%s\t%s\t%.4g\t%s\t%s\t%.3f\n", shape_.c_str(), what.c_str(), value, unit, bound, spread);
+    std::fflush(stdout);
+  }
+
+  // 20 products queued, one wait: launch gaps hide behind the device's work, as in a step.
+  Timing product_time(const Weight& w, int rows) {
+    void* x = backend_->allocate(static_cast<size_t>(rows) * static_cast<size_t>(w.in) * 2);
+    void* y = backend_->allocate(static_cast<size_t>(rows) * static_cast<size_t>(w.out) * 2);
+    const Weight noise = backend_->random_matrix(rows, w.in, 1.0f, 3, 3);
+    backend_->copy(x, noise.data, static_cast<size_t>(rows) * static_cast<size_t>(w.in) * 2);
+    backend_->release(const_cast<void*>(noise.data));
+    LinearPart part;
+    part.w = &w;
+    const int repeats = shape_ == "toy" ? 2 : 20;
+    Timing t = time([&] {
+      for (int i = 0; i < repeats; ++i) backend_->linear(y, w.out, x, rows, &part, 1, nullptr);
+      backend_->synchronize();
+    });
+    t.median /= repeats;
+    backend_->release(x);
+    backend_->release(y);
+    return t;
+  }
+
+  void ceilings() {
+    const int side = shape_ == "toy" ? 64 : 8192;
+    const Weight square = backend_->random_matrix(side, side, 0.02f, 1, 1);
+    const Timing t = product_time(square, side);
+    top_.flops = 2.0 * side * side * side / t.median;
+    backend_->release(const_cast<void*>(square.data));
+    result("ceiling: matrix product " + std::to_string(side) + "^3", top_.flops / 1e12, "TFLOP/s", 0, t.spread);
+    const size_t bytes = shape_ == "toy" ? 1 << 16 : size_t(2) << 30;
+    void *a = backend_->allocate(bytes), *b = backend_->allocate(bytes);
+    backend_->zero(a, bytes);
+    const Timing c = time([&] {
+      backend_->copy(b, a, bytes);
+      backend_->synchronize();
+    });
+    top_.bandwidth = 2.0 * static_cast<double>(bytes) / c.median;
+    backend_->release(a);
+    backend_->release(b);
+    result("ceiling: copy, read + written", top_.bandwidth / 1e12, "TB/s", 0, c.spread);
+  }
+
+  void products() {
+    const struct {
+      const char* name;
+      int out, in;
+    } shapes[] = {{"qkv", config_.qkv_width(), config_.hidden_size},
+                  {"o", config_.hidden_size, config_.query_width()},
+                  {"gate_up", 2 * config_.intermediate_size, config_.hidden_size},
+                  {"down", config_.hidden_size, config_.intermediate_size}};
+    for (const auto& s : shapes) {
+      const Weight w = backend_->random_matrix(s.out, s.in, 0.02f, 1, 2);
+      for (const int rows : {1, 8, 200, 536, 1440}) {
+        if (shape_ == "toy" && rows > 8) break;
+        const Timing t = product_time(w, rows);
+        const double flops = 2.0 * rows * s.out * s.in, bytes = 2.0 * (static_cast<double>(s.out) * s.in + static_cast<double>(rows) * (s.in + s.out));
+        const double floor = std::max(flops / top_.flops, bytes / top_.bandwidth);
+        result(std::string("product ") + s.name + " " + std::to_string(rows) + " rows", flops / t.median / 1e12, "TFLOP/s", flops / floor / 1e12, t.spread);
+      }
+      backend_->release(const_cast<void*>(w.data));
+    }
+  }
+
+  void open() {
+    const double start = now();
+    model_ = std::make_shared<Model>(backend_, config_, nullptr, 7, job_);
+    backend_->synchronize();
+    result("random weights on the device", now() - start, "s", 0, 0);
+  }
+
+  void training(int examples, int context, int question) {
+    WorkShape w;
+    w.rows = examples;
+    w.context_tokens = context;
+    w.question_tokens = question;
+    w.lora_rank = 16;
+    w.training = true;
+    const MemoryEstimate e = estimate_memory(config_, w, DType::BF16, DType::BF16, true);
+    std::printf("# estimated memory, %d x (%d + %d)\n%s", examples, context, question, describe_estimate(e).c_str());
+    const TrainerOptions options = card_options();
+    const FlatLayout layout = flat_layout(config_, options.r, options.targets);
+    Tokens t(41);
+    std::vector<double> initial(static_cast<size_t>(layout.count));
+    for (double& v : initial) v = 0.01 * t.normal();
+    Trainer trainer(model_, options, initial);
+    const TrainBatch batch = train_batch(config_, examples, context, question);
+    int64_t step = 0;
+    const Timing timing = time([&] { trainer.step(batch, ++step, 1e-5, job_); });
+    const double forward = static_cast<double>(examples) * (context + question), backward = static_cast<double>(examples) * question;
+    const double floor = floor_seconds(config_, top_, forward, backward, examples, 2);
+    const std::string at = " " + std::to_string(context) + "+" + std::to_string(question) + " batch " + std::to_string(examples);
+    result("training step" + at, timing.median * 1e3, "ms", floor * 1e3, timing.spread);
+    result("training" + at, examples / timing.median, "examples/s", examples / floor, timing.spread);
+    result("memory after training" + at, memory_peak(), "GB", static_cast<double>(e.total()) / 1e9, 0);
+  }
+
+  // Contexts of `concepts` concepts, `at_once` to a call.
+  void sweep(int concepts, int at_once, int context, int question) {
+    for (const bool share : {true, false}) {
+      const ForwardRequest request = sweep_request(config_, at_once, context, question, share);
+      const int calls = (concepts + at_once - 1) / at_once;
+      double computed = 0, shared = 0;
+      const Timing t = time([&] {
+        const ForwardResult r = model_->forward(request, job_);
+        computed = r.token_layers;
+        shared = r.shared_token_layers;
+      });
+      const double rows = at_once * 12.0, whole = rows * (context + question);
+      const double tokens = share ? whole * computed / (computed + shared) : whole;
+      const double floor = floor_seconds(config_, top_, tokens, 0, rows, 1);
+      result("sweep of " + std::to_string(calls * at_once * 12) + " rows, " + (share ? "shared" : "unshared"), t.median * calls, "s", floor * calls, t.spread);
+    }
+  }
+
+  void questions(int count, int context, int length) {
+    const ForwardResult kept = model_->forward(context_request(config_, context), job_);
+    const ForwardRequest request = questions_request(config_, kept.caches[0], count, length);
+    const Timing t = time([&] { model_->forward(request, job_); });
+    result(std::to_string(count) + " questions on one cache", t.median * 1e3, "ms",
+           floor_seconds(config_, top_, static_cast<double>(count) * length, 0, count, 1) * 1e3, t.spread);
+  }
+
+  void decode(const std::vector<int>& rows, int prompt, int tokens) {
+    for (const int b : rows) {
+      const GenerateRequest one = decode_request(config_, b, prompt, 1), many = decode_request(config_, b, prompt, tokens);
+      const Timing first = time([&] { model_->generate(one, job_); }), all = time([&] { model_->generate(many, job_); });
+      const double per = (all.median - first.median) / (tokens - 1);
+      const double floor = floor_seconds(config_, top_, b, 0, b, 1);
+      result("decode, batch " + std::to_string(b), b / per, "tokens/s", b / floor, all.spread);
+    }
+  }
+
+  double memory_peak() {
+    const std::string counters = backend_->counters();
+    const size_t at = counters.find("memory.peak=");
+    return at == std::string::npos ? 0 : std::strtod(counters.c_str() + at + 12, nullptr) / 1e9;
+  }
+  void memory() { result("peak device memory of weights and pool", memory_peak(), "GB", 0, 0); }
+
+  std::string shape_;
+  double seconds_;
+  ModelConfig config_;
+  std::shared_ptr<Backend> backend_;
+  std::shared_ptr<Model> model_;
+  Ceiling top_;
+  Job job_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::printf("usage: steerlab_device_bench <32B|7B|0.5B|toy> [seconds per measurement]\n");
+    return 2;
+  }
+  try {
+    Bench(argv[1], argc > 2 ? std::strtod(argv[2], nullptr) : 3.0).run();
+  } catch (const std::exception& e) {
+    std::printf("failed\t%s\t%s\n", argv[1], e.what());
+    return 1;
+  }
+  return 0;
+}
