@@ -11,7 +11,7 @@ import { type Random, random } from "../random";
 import type { AdapterPart, Engine, ForwardOptions, ModelConfig, Row, RowResult, Steering } from "../types";
 import { openOnnx, type OpenOnnxOptions } from "./open";
 
-/** What is compared: an opened `Model` fits. */
+/** What is compared; an opened `Model` fits. */
 export interface CrossCheckModel {
   engine: Engine;
   checkpoint: Checkpoint;
@@ -38,7 +38,7 @@ export interface CrossCheckRow {
   mean: number;
   /** share of positions with the same most likely token */
   sameTop: number;
-  /** largest |log-probability - that of the plain trial| here: what the treatment did, for scale */
+  /** largest |log-probability - that of the trial without treatment| here, for scale; 0 on those trials themselves */
   effect: number;
   milliseconds: number;
   onnxMilliseconds: number;
@@ -47,8 +47,8 @@ export interface CrossCheckRow {
 interface Trial {
   trial: string;
   rows: (engine: Engine) => Row[];
-  /** row to compare */
-  compare: number;
+  /** row to compare: 0 the context, 1 the question under it; the first trial of each is the untreated one */
+  compare: 0 | 1;
 }
 
 /**
@@ -63,12 +63,13 @@ export async function crossCheck(model: CrossCheckModel, options: CrossCheckOpti
   try {
     const trials = trialsOf(model.engine.config, random(options.seed ?? 1), options.tokens ?? 24);
     const rows: CrossCheckRow[] = [];
-    let plain: Float32Array[] | null = null;
+    const untreated = new Map<number, Float32Array[]>();
     for (const trial of trials) {
       const ours = await measured(model.engine, trial, options.signal);
       const theirs = await measured(other, trial, options.signal);
-      plain ??= ours.logprobs;
-      rows.push({ trial: trial.trial, ...distance(ours.logprobs, theirs.logprobs), effect: effectOf(ours.logprobs, plain), milliseconds: ours.milliseconds, onnxMilliseconds: theirs.milliseconds });
+      const plain = untreated.get(trial.compare) ?? ours.logprobs;
+      untreated.set(trial.compare, plain);
+      rows.push({ trial: trial.trial, ...distance(ours.logprobs, theirs.logprobs), effect: distance(ours.logprobs, plain).largest, milliseconds: ours.milliseconds, onnxMilliseconds: theirs.milliseconds });
     }
     return { engine: `${model.engine.backend}: ${model.engine.description}`, onnx: other.description, rows };
   } finally {
@@ -123,12 +124,6 @@ function distance(ours: readonly Float32Array[], theirs: readonly Float32Array[]
     if (argmax(mine) === argmax(theirs[p])) same++;
   }
   return { positions: ours.length, largest, mean: sum / count, sameTop: same / ours.length };
-}
-
-/** Over the positions that both have. */
-function effectOf(treated: readonly Float32Array[], plain: readonly Float32Array[]): number {
-  const shared = Math.min(treated.length, plain.length);
-  return treated === plain ? 0 : distance(treated.slice(0, shared), plain.slice(0, shared)).largest;
 }
 
 function argmax(values: Float32Array): number {

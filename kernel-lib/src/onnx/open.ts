@@ -87,6 +87,9 @@ async function keptExport(checkpoint: Checkpoint, modelHash: string, options: Op
   const partial = partialPath(folder);
   try {
     await exportCheckpoint(checkpoint, { out: path.join(partial, name), modelHash, onProgress: options.onProgress, signal: options.signal });
+    // Another process may have written the same export meanwhile, and be running it: equal bytes, so it stays.
+    const meanwhile = await readKept(path.join(folder, name), modelHash);
+    if (meanwhile !== null) return meanwhile;
     fs.rmSync(folder, { recursive: true, force: true });
     renameUnlessThere(partial, folder);
   } finally {
@@ -105,7 +108,7 @@ async function readKept(file: string, modelHash: string): Promise<OnnxFile | nul
   }
 }
 
-/** Another process may have written the same export meanwhile: equal bytes, so either will do. */
+/** Gives way to a folder that appeared since it was looked for. */
 function renameUnlessThere(from: string, to: string): void {
   try {
     fs.renameSync(from, to);
