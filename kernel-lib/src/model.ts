@@ -27,8 +27,8 @@ const QUICK_HASH_BYTES = 2e9;
 export interface EngineOptions {
   /** "auto" (default): cuda where a usable device is, else cpu; onnx where the addon is missing */
   backend?: BackendName | "auto";
-  /** compute type; default f32 on the cpu, bf16 on cuda */
-  dtype?: DTypeName;
+  /** compute type; default f32 on the cpu, bf16 on cuda. "auto": bf16 where the processor or device multiplies it natively */
+  dtype?: DTypeName | "auto";
   /** default 0: all cores */
   threads?: number;
   /** bytes of weights read so far and in all */
@@ -75,10 +75,10 @@ export async function openEngine(name: string, options: EngineOptions = {}): Pro
 async function startEngine(checkpoint: Checkpoint, options: EngineOptions, modelHash?: string): Promise<Engine> {
   const wanted = options.backend ?? "auto";
   const backend = wanted === "auto" ? usableBackend() : wanted;
-  if (backend === "onnx") return openOnnx(checkpoint, { ...options, modelHash });
+  if (backend === "onnx") return openOnnx(checkpoint, { ...options, dtype: options.dtype === "auto" ? undefined : options.dtype, modelHash });
   return openNative({
     backend,
-    dtype: options.dtype ?? (backend === "cuda" ? "bf16" : "f32"),
+    dtype: chooseType(backend, options.dtype),
     threads: options.threads ?? 0,
     config: checkpoint.config,
     tensors: checkpoint.tensors,
@@ -96,6 +96,13 @@ function usableBackend(): BackendName {
     process.stderr.write("steerlab: the native engine is not built, so onnxruntime runs this model (no training). Run: npm run build.\n");
     return "onnx";
   }
+}
+
+/** bf16 halves the time where the hardware multiplies it, and costs time where it does not. */
+function chooseType(backend: "cpu" | "cuda", wanted: EngineOptions["dtype"]): DTypeName {
+  if (wanted !== undefined && wanted !== "auto") return wanted;
+  if (backend === "cuda") return "bf16";
+  return wanted === "auto" && nativeInfo().isas.includes("avx512bf16") ? "bf16" : "f32";
 }
 
 async function attachTo(
