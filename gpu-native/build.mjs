@@ -7,7 +7,16 @@
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { delimiter, dirname, join, relative } from "node:path";
@@ -44,7 +53,12 @@ function findProgram(name, folders = []) {
 }
 
 function run(command, args) {
-  const result = spawnSync(command, args, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], maxBuffer: 1 << 28 });
+  const result = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+    maxBuffer: 1 << 28,
+  });
   const text = `${result.stdout ?? ""}${result.stderr ?? ""}${result.error ? String(result.error.message) : ""}`;
   return { ok: result.status === 0, text };
 }
@@ -90,13 +104,17 @@ function buildAddon() {
   const compiler = process.env.CXX ?? ["c++", "g++", "clang++"].map((name) => findProgram(name)).find(Boolean);
   if (!compiler || !findProgram("cmake")) {
     warn(`no ${compiler ? "CMake" : "C++ compiler"} found: models cannot be opened on the native engine.`);
-    warn("install a C++20 compiler and CMake >= 3.18 (Debian: apt-get install g++ cmake make), then run: npm run build");
+    warn(
+      "install a C++20 compiler and CMake >= 3.18 (Debian: apt-get install g++ cmake make), then run: npm run build",
+    );
     return false;
   }
   const addonApi = require("node-addon-api").include_dir;
   const headers = require("node-api-headers").include_dir;
   const files = [
-    ...sources(join(root, "src"), [".h", ".cpp"]).filter((file) => !file.includes(`${join("src", "cuda")}`) || file.endsWith("cuda_api.h")),
+    ...sources(join(root, "src"), [".h", ".cpp"]).filter(
+      (file) => !file.includes(`${join("src", "cuda")}`) || file.endsWith("cuda_api.h"),
+    ),
     join(root, "CMakeLists.txt"),
   ];
   const version = run(compiler, ["--version"]).text.split("\n")[0];
@@ -116,8 +134,14 @@ function buildCuda() {
   if (kernels.length === 0) return;
   const home = process.env.CUDA_HOME ?? process.env.CUDA_PATH;
   const nvcc = findProgram("nvcc", [...(home ? [join(home, "bin")] : []), "/usr/local/cuda/bin"]);
-  if (!nvcc || !findProgram("cmake")) return say("no CUDA compiler (nvcc): the CUDA part is not built; backend \"cpu\" is not affected");
-  const files = [...sources(join(root, "src", "cuda"), [".cu", ".cpp", ".h", ".cuh"]), ...["backend.h", "error.h", "rng.h"].map((f) => join(root, "src", f)), join(root, "CMakeLists.txt")];
+  if (!nvcc || !findProgram("cmake"))
+    return say('no CUDA compiler (nvcc): the CUDA part is not built; backend "cpu" is not affected');
+  const shared = readdirSync(join(root, "src"))
+    .filter((name) => name.endsWith(".h"))
+    .sort()
+    .map((name) => join(root, "src", name));
+  const kernelFiles = sources(join(root, "src", "cuda"), [".cu", ".cpp", ".h", ".cuh"]);
+  const files = [...kernelFiles, ...shared, join(root, "CMakeLists.txt")];
   const stamp = stampOf(files, [run(nvcc, ["--version"]).text]);
   buildPart("cuda", "libsteerlab_cuda.so", stamp, [`-DCMAKE_CUDA_COMPILER=${nvcc}`]);
 }

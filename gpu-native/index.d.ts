@@ -10,11 +10,21 @@
 export const API_VERSION: 1;
 
 /** Opaque; using one after its release throws code "disposed". */
-export interface EngineHandle { readonly __engine: unique symbol }
-export interface ModelHandle { readonly __model: unique symbol }
-export interface CacheHandle { readonly __cache: unique symbol }
-export interface AdapterHandle { readonly __adapter: unique symbol }
-export interface TrainerHandle { readonly __trainer: unique symbol }
+export interface EngineHandle {
+  readonly __engine: unique symbol;
+}
+export interface ModelHandle {
+  readonly __model: unique symbol;
+}
+export interface CacheHandle {
+  readonly __cache: unique symbol;
+}
+export interface AdapterHandle {
+  readonly __adapter: unique symbol;
+}
+export interface TrainerHandle {
+  readonly __trainer: unique symbol;
+}
 
 export type NativeDType = "f64" | "f32" | "bf16" | "f16";
 export type NativeProjection = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
@@ -31,7 +41,13 @@ export interface NativeInfo {
   /** instruction sets of this processor that have kernels here, best first; "plain" is always last */
   isas: string[];
   cores: number;
-  cuda: { available: boolean; reason: string; library: string | null; device: string | null; memoryBytes: number | null };
+  cuda: {
+    available: boolean;
+    reason: string;
+    library: string | null;
+    device: string | null;
+    memoryBytes: number | null;
+  };
 }
 
 export interface NativeEngineOptions {
@@ -194,7 +210,13 @@ export interface NativeBinding {
   engineDescription(engine: EngineHandle): string;
   counters(engine: EngineHandle): Record<string, number>;
   /** `tensors` in any order with their Hugging Face names; null weights everything from `randomSeed` with std 0.02 */
-  openModel(engine: EngineHandle, config: NativeModelConfig, tensors: NativeTensor[] | null, randomSeed: number, job: NativeJob): Promise<ModelHandle>;
+  openModel(
+    engine: EngineHandle,
+    config: NativeModelConfig,
+    tensors: NativeTensor[] | null,
+    randomSeed: number,
+    job: NativeJob,
+  ): Promise<ModelHandle>;
   /** releases device memory now; later use of the handle (or of its caches and adapters) throws "disposed" */
   disposeModel(model: ModelHandle): void;
   loadAdapter(model: ModelHandle, parts: NativeAdapterPart[]): AdapterHandle;
@@ -210,14 +232,30 @@ export interface NativeBinding {
   createTrainer(model: ModelHandle, options: NativeTrainerOptions, initial: Float32Array | Float64Array): TrainerHandle;
   trainerLayout(config: NativeModelConfig, r: number, targets: NativeProjection[]): NativeTrainerTensor[];
   /** one optimizer step, 1-based `step`; the mean loss over the batch is descended */
-  trainStep(trainer: TrainerHandle, batch: NativeTrainBatch, step: number, lr: number, job: NativeJob): Promise<NativeBatchResult & { gradNorm: number }>;
+  trainStep(
+    trainer: TrainerHandle,
+    batch: NativeTrainBatch,
+    step: number,
+    lr: number,
+    job: NativeJob,
+  ): Promise<NativeBatchResult & { gradNorm: number }>;
   /** no dropout, no gradient */
   evaluate(trainer: TrainerHandle, batch: NativeTrainBatch, job: NativeJob): Promise<NativeBatchResult>;
   /** gradient of the mean loss at the present parameters, without an update (tests); dropout of `step` applies */
-  gradients(trainer: TrainerHandle, batch: NativeTrainBatch, step: number, job: NativeJob): Promise<NativeBatchResult & { gradients: Float32Array | Float64Array }>;
+  gradients(
+    trainer: TrainerHandle,
+    batch: NativeTrainBatch,
+    step: number,
+    job: NativeJob,
+  ): Promise<NativeBatchResult & { gradients: Float32Array | Float64Array }>;
   /** copies; f64 engines give Float64Array */
-  trainerState(trainer: TrainerHandle): Promise<{ params: Float32Array | Float64Array; m: Float32Array | Float64Array; v: Float32Array | Float64Array }>;
-  setTrainerState(trainer: TrainerHandle, state: { params: Float32Array | Float64Array; m: Float32Array | Float64Array; v: Float32Array | Float64Array }): Promise<void>;
+  trainerState(
+    trainer: TrainerHandle,
+  ): Promise<{ params: Float32Array | Float64Array; m: Float32Array | Float64Array; v: Float32Array | Float64Array }>;
+  setTrainerState(
+    trainer: TrainerHandle,
+    state: { params: Float32Array | Float64Array; m: Float32Array | Float64Array; v: Float32Array | Float64Array },
+  ): Promise<void>;
   /** the trainer's parameters as they are now, as an adapter for forward() */
   trainerAdapter(trainer: TrainerHandle): AdapterHandle;
   disposeTrainer(trainer: TrainerHandle): void;

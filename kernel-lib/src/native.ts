@@ -20,7 +20,13 @@ export interface NativeInfo {
   /** instruction sets with kernels that this processor runs, best first; "plain" is always last */
   isas: string[];
   cores: number;
-  cuda: { available: boolean; reason: string; library: string | null; device: string | null; memoryBytes: number | null };
+  cuda: {
+    available: boolean;
+    reason: string;
+    library: string | null;
+    device: string | null;
+    memoryBytes: number | null;
+  };
 }
 
 export interface NativeOptions {

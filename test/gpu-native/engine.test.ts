@@ -11,7 +11,11 @@ const ADDON = path.resolve(__dirname, "../../gpu-native");
 
 /** Runs a script in a fresh Node process; its stdout. */
 function inNode(script: string, flags: string[] = []): string {
-  return execFileSync(process.execPath, [...flags, "-e", script], { encoding: "utf8", env: { ...process.env, ADDON }, timeout: 60_000 }).trim();
+  return execFileSync(process.execPath, [...flags, "-e", script], {
+    encoding: "utf8",
+    env: { ...process.env, ADDON },
+    timeout: 60_000,
+  }).trim();
 }
 
 /** Shared by the scripts: an engine on a toy model and a forward call. */
@@ -46,14 +50,21 @@ describe("the addon", () => {
   });
 
   it("refuses unknown instruction sets, backends and types by name", async () => {
-    const open = (o: object): Promise<unknown> => openNative({ backend: "cpu", dtype: "f32", config: TOY, tensors: null, ...o });
+    const open = (o: object): Promise<unknown> =>
+      openNative({ backend: "cpu", dtype: "f32", config: TOY, tensors: null, ...o });
     await expect(open({ isa: "sse2" })).rejects.toMatchObject({ code: "bad-isa" });
     await expect(open({ dtype: "f16" as "f32" })).rejects.toMatchObject({ code: "bad-dtype" });
     await expect(open({ backend: "tpu" as "cpu" })).rejects.toMatchObject({ code: "bad-backend" });
     await expect(open({ threads: -1 })).rejects.toMatchObject({ code: "bad-request" });
-    await expect(open({ config: { ...TOY, num_key_value_heads: 3 } })).rejects.toThrow("Expected a divisor of num_attention_heads for num_key_value_heads but received 3");
-    await expect(open({ config: { ...TOY, hidden_size: 0 } })).rejects.toMatchObject({ code: "bad-config", name: "InputError" });
-    if (!nativeInfo().cuda.available) await expect(open({ backend: "cuda" })).rejects.toMatchObject({ name: "DeviceError" });
+    await expect(open({ config: { ...TOY, num_key_value_heads: 3 } })).rejects.toThrow(
+      "Expected a divisor of num_attention_heads for num_key_value_heads but received 3",
+    );
+    await expect(open({ config: { ...TOY, hidden_size: 0 } })).rejects.toMatchObject({
+      code: "bad-config",
+      name: "InputError",
+    });
+    if (!nativeInfo().cuda.available)
+      await expect(open({ backend: "cuda" })).rejects.toMatchObject({ name: "DeviceError" });
   });
 
   it("random weights depend on the seed alone", async () => {
@@ -84,12 +95,39 @@ describe("requests that cannot be", () => {
     ["more positions than the model has", { tokens: tokensOf(97, 1) }, "too-long"],
     ["a wanted id outside the vocabulary", { tokens: [1], wanted: [99] }, "bad-token"],
     ["a parent that is not earlier", { tokens: [1], parent: 0 }, "parent-row"],
-    ["a layer range past the end", { tokens: [1], steering: [{ direction, layers: [0, 36] as const, magnitude: 1 }] }, "layer-range"],
-    ["a backward layer range", { tokens: [1], steering: [{ direction, layers: [3, 2] as const, magnitude: 1 }] }, "layer-range"],
-    ["a span past the row", { tokens: [1], steering: [{ direction, layers: [0, 1] as const, magnitude: 1, span: [0, 2] as const }] }, "span"],
-    ["a short direction", { tokens: [1], steering: [{ direction: direction.slice(1), layers: [0, 1] as const, magnitude: 1 }] }, "direction"],
-    ["a direction that is not a number", { tokens: [1], steering: [{ direction: direction.map(() => Number.NaN), layers: [0, 1] as const, magnitude: 1 }] }, "direction"],
-    ["an infinite magnitude", { tokens: [1], steering: [{ direction, layers: [0, 1] as const, magnitude: Number.POSITIVE_INFINITY }] }, "magnitude"],
+    [
+      "a layer range past the end",
+      { tokens: [1], steering: [{ direction, layers: [0, 36] as const, magnitude: 1 }] },
+      "layer-range",
+    ],
+    [
+      "a backward layer range",
+      { tokens: [1], steering: [{ direction, layers: [3, 2] as const, magnitude: 1 }] },
+      "layer-range",
+    ],
+    [
+      "a span past the row",
+      { tokens: [1], steering: [{ direction, layers: [0, 1] as const, magnitude: 1, span: [0, 2] as const }] },
+      "span",
+    ],
+    [
+      "a short direction",
+      { tokens: [1], steering: [{ direction: direction.slice(1), layers: [0, 1] as const, magnitude: 1 }] },
+      "direction",
+    ],
+    [
+      "a direction that is not a number",
+      {
+        tokens: [1],
+        steering: [{ direction: direction.map(() => Number.NaN), layers: [0, 1] as const, magnitude: 1 }],
+      },
+      "direction",
+    ],
+    [
+      "an infinite magnitude",
+      { tokens: [1], steering: [{ direction, layers: [0, 1] as const, magnitude: Number.POSITIVE_INFINITY }] },
+      "magnitude",
+    ],
   ])("%s", async (_, row, code) => {
     await expect(engine.forward([row], { report: "last" })).rejects.toMatchObject({ code, name: "InputError" });
   });
@@ -107,21 +145,55 @@ describe("requests that cannot be", () => {
     const model = await native.openModel(handle, TOY, null, 1, {});
     const i = (...x: number[]): Int32Array => Int32Array.from(x);
     const good = {
-      tokens: i(1, 2), rowOffsets: i(0, 2), parentRow: i(-1), parentCache: [null], adapters: [], rowAdapter: i(-1),
-      steering: { vectors: new Float32Array(32), row: i(0), vector: i(0), layerStart: i(0), layerEnd: i(1), spanStart: i(0), spanEnd: i(2), magnitude: Float32Array.of(1) },
+      tokens: i(1, 2),
+      rowOffsets: i(0, 2),
+      parentRow: i(-1),
+      parentCache: [null],
+      adapters: [],
+      rowAdapter: i(-1),
+      steering: {
+        vectors: new Float32Array(32),
+        row: i(0),
+        vector: i(0),
+        layerStart: i(0),
+        layerEnd: i(1),
+        spanStart: i(0),
+        spanEnd: i(2),
+        magnitude: Float32Array.of(1),
+      },
       report: { rows: i(0), positions: "last" as const, tokenIds: i(4), tokenOffsets: i(0, 1), topK: 2, all: false },
-      capture: { rows: i(0), layers: i(0), positions: "all" as const }, keepCache: Uint8Array.of(0), shareLayers: true,
+      capture: { rows: i(0), layers: i(0), positions: "all" as const },
+      keepCache: Uint8Array.of(0),
+      shareLayers: true,
     };
     await native.forward(model, good, {});
     const { steering, report, capture } = good;
     const bad = [
-      { tokens: i(1, 61) }, { tokens: i(-1, 2) }, { rowOffsets: i(0, 3) }, { rowOffsets: i(1, 2) }, { rowOffsets: i(0) }, { rowOffsets: i(0, 2, 2) },
-      { parentRow: i(0) }, { parentRow: i() }, { parentCache: [] }, { rowAdapter: i(0) }, { keepCache: new Uint8Array(0) },
-      { steering: { ...steering, layerEnd: i(5) } }, { steering: { ...steering, layerStart: i(-1) } }, { steering: { ...steering, spanEnd: i(3) } },
-      { steering: { ...steering, vector: i(1) } }, { steering: { ...steering, row: i(1) } }, { steering: { ...steering, magnitude: new Float32Array(0) } },
+      { tokens: i(1, 61) },
+      { tokens: i(-1, 2) },
+      { rowOffsets: i(0, 3) },
+      { rowOffsets: i(1, 2) },
+      { rowOffsets: i(0) },
+      { rowOffsets: i(0, 2, 2) },
+      { parentRow: i(0) },
+      { parentRow: i() },
+      { parentCache: [] },
+      { rowAdapter: i(0) },
+      { keepCache: new Uint8Array(0) },
+      { steering: { ...steering, layerEnd: i(5) } },
+      { steering: { ...steering, layerStart: i(-1) } },
+      { steering: { ...steering, spanEnd: i(3) } },
+      { steering: { ...steering, vector: i(1) } },
+      { steering: { ...steering, row: i(1) } },
+      { steering: { ...steering, magnitude: new Float32Array(0) } },
       { steering: { ...steering, vectors: new Float32Array(31) } },
-      { report: { ...report, rows: i(1) } }, { report: { ...report, tokenIds: i(61) } }, { report: { ...report, tokenOffsets: i(0, 2) } }, { report: { ...report, topK: 62 } },
-      { capture: { ...capture, rows: i(-1) } }, { capture: { ...capture, layers: i(4) } }, { tokens: Float32Array.of(1, 2) as unknown as Int32Array },
+      { report: { ...report, rows: i(1) } },
+      { report: { ...report, tokenIds: i(61) } },
+      { report: { ...report, tokenOffsets: i(0, 2) } },
+      { report: { ...report, topK: 62 } },
+      { capture: { ...capture, rows: i(-1) } },
+      { capture: { ...capture, layers: i(4) } },
+      { tokens: Float32Array.of(1, 2) as unknown as Int32Array },
     ];
     for (const change of bad) {
       const attempt = async (): Promise<unknown> => native.forward(model, { ...good, ...change }, {});
@@ -132,11 +204,16 @@ describe("requests that cannot be", () => {
 
   it("refuses adapters of another shape and training examples that do not fit", async () => {
     const [part] = adapterParts(1);
-    const bind = (change: object) => (): unknown => engine.bindAdapter([{ ...part, ...change }], { name: "x", hash: "x" });
+    const bind = (change: object) => (): unknown =>
+      engine.bindAdapter([{ ...part, ...change }], { name: "x", hash: "x" });
     expect(bind({ layer: 4 })).toThrow("Expected layer in [0, 4) for adapter part but received 4");
     expect(bind({ r: 4 })).toThrow(expect.objectContaining({ code: "adapter-shape" }));
-    expect(() => engine.bindAdapter([part, part], { name: "x", hash: "x" })).toThrow(expect.objectContaining({ code: "duplicate-part" }));
-    expect(() => engine.createTrainer(TRAINER, new Float32Array(3))).toThrow(expect.objectContaining({ code: "bad-request" }));
+    expect(() => engine.bindAdapter([part, part], { name: "x", hash: "x" })).toThrow(
+      expect.objectContaining({ code: "duplicate-part" }),
+    );
+    expect(() => engine.createTrainer(TRAINER, new Float32Array(3))).toThrow(
+      expect.objectContaining({ code: "bad-request" }),
+    );
     const trainer = engine.createTrainer({ ...TRAINER, targets: ["q_proj"] }, new Float32Array(4 * 2 * 64));
     const [example] = toyExamples(1);
     await expect(trainer.step([{ ...example, labels: [4, 4] }], 1, 0.1)).rejects.toMatchObject({ code: "labels" });
@@ -172,8 +249,12 @@ describe("life and death of handles", () => {
     const [one, two] = [await toyEngine(), await toyEngine()];
     const [{ cache }] = await one.forward([{ tokens: [1], keepCache: true }]);
     await expect(two.forward([{ tokens: [1], cache }])).rejects.toMatchObject({ code: "foreign-cache" });
-    await expect(two.forward([{ tokens: [1], adapter: adapterOf(one, 1) }])).rejects.toMatchObject({ code: "foreign-adapter" });
-    await expect(two.forward([{ tokens: [1], cache: { length: 3 } as Cache }])).rejects.toMatchObject({ code: "foreign-cache" });
+    await expect(two.forward([{ tokens: [1], adapter: adapterOf(one, 1) }])).rejects.toMatchObject({
+      code: "foreign-adapter",
+    });
+    await expect(two.forward([{ tokens: [1], cache: { length: 3 } as Cache }])).rejects.toMatchObject({
+      code: "foreign-cache",
+    });
     one.dispose();
     two.dispose();
   });
@@ -187,10 +268,16 @@ describe("life and death of handles", () => {
 
   it("abort before and during a call; the engine goes on", async () => {
     const engine = await toyEngine();
-    await expect(engine.forward([{ tokens: [1] }], { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "aborted" });
+    await expect(engine.forward([{ tokens: [1] }], { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: "aborted",
+    });
     const controller = new AbortController();
     const rows = Array.from({ length: 1500 }, (_, i) => ({ tokens: tokensOf(60, i) }));
-    const long = engine.forward(rows, { signal: controller.signal, onProgress: () => controller.abort(), shareLayers: false });
+    const long = engine.forward(rows, {
+      signal: controller.signal,
+      onProgress: () => controller.abort(),
+      shareLayers: false,
+    });
     await expect(long).rejects.toMatchObject({ code: "aborted", name: "AbortedError" });
     expect((await engine.forward([{ tokens: [1] }], { report: "last", topK: 1 }))[0].positions.length).toBe(1);
     engine.dispose();
@@ -198,7 +285,13 @@ describe("life and death of handles", () => {
 
   it("progress rises to the total; an exception of the listener stops the call and comes out", async () => {
     const seen: [number, number][] = [];
-    const engine = await openNative({ backend: "cpu", dtype: "f32", config: TOY, tensors: null, onProgress: (done, total) => void seen.push([done, total]) });
+    const engine = await openNative({
+      backend: "cpu",
+      dtype: "f32",
+      config: TOY,
+      tensors: null,
+      onProgress: (done, total) => void seen.push([done, total]),
+    });
     expect(seen.length).toBeGreaterThan(0);
     expect(seen.at(-1)?.[0]).toBe(seen.at(-1)?.[1]);
     const failing = engine.forward([{ tokens: [1] }], {

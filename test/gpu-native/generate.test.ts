@@ -1,19 +1,23 @@
 /** Generation: the sequence a row gets depends on its prompt, seed and adapter only, and equals step-by-step scoring. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type NativeEngine, nativeInfo } from "../../kernel-lib/src/native";
+import type { NativeEngine } from "../../kernel-lib/src/native";
 import type { Row } from "../../kernel-lib/src/types";
-import { adapterOf, directionOf, TOY, tokensOf, toyEngine } from "./toy";
+import { adapterOf, directionOf, TOY, tokensOf, toyBuilds, toyEngine } from "./toy";
 
-describe.each([...new Set(["plain", nativeInfo().isas[0]])])("generate on %s", (isa) => {
+describe.each(toyBuilds(["f32"]))("generate on $label", ({ backend, isa }) => {
   let engine: NativeEngine;
   beforeAll(async () => {
-    engine = await toyEngine({ isa });
+    engine = await toyEngine({ backend, isa });
   });
   afterAll(() => engine.dispose());
 
   it("temperature 0 follows the argmax of a full forward at every step", async () => {
     const prompt = tokensOf(6, 1);
-    const [{ tokens, stopped }] = await engine.generate([{ tokens: prompt }], { maxTokens: 10, temperature: 0, seed: 1 });
+    const [{ tokens, stopped }] = await engine.generate([{ tokens: prompt }], {
+      maxTokens: 10,
+      temperature: 0,
+      seed: 1,
+    });
     const sequence = [...prompt];
     for (const token of tokens) {
       const [{ positions }] = await engine.forward([{ tokens: sequence }], { report: "last", topK: 1 });
@@ -38,10 +42,22 @@ describe.each([...new Set(["plain", nativeInfo().isas[0]])])("generate on %s", (
     const seed = [11, 12, 13, 14];
     const options = { maxTokens: 9, temperature: 1.5, topP: 0.95 };
     const together = await engine.generate(rows, { ...options, seed });
-    for (let i = 0; i < rows.length; i++) expect(await engine.generate([rows[i]], { ...options, seed: [seed[i]] })).toEqual([together[i]]);
+    for (let i = 0; i < rows.length; i++)
+      expect(await engine.generate([rows[i]], { ...options, seed: [seed[i]] })).toEqual([together[i]]);
     const order = [2, 0, 3, 1];
-    expect(await engine.generate(order.map((i) => rows[i]), { ...options, seed: order.map((i) => seed[i]) })).toEqual(order.map((i) => together[i]));
-    const [parent, child] = await engine.generate([{ tokens: context, steering, report: false }, { tokens: tokensOf(3, 3), parent: 0 }], { ...options, seed: [0, 13] });
+    expect(
+      await engine.generate(
+        order.map((i) => rows[i]),
+        { ...options, seed: order.map((i) => seed[i]) },
+      ),
+    ).toEqual(order.map((i) => together[i]));
+    const [parent, child] = await engine.generate(
+      [
+        { tokens: context, steering, report: false },
+        { tokens: tokensOf(3, 3), parent: 0 },
+      ],
+      { ...options, seed: [0, 13] },
+    );
     expect(parent.tokens.length).toBe(0);
     expect(child).toEqual(together[2]);
     expect(cache?.length).toBe(context.length);
@@ -61,7 +77,10 @@ describe.each([...new Set(["plain", nativeInfo().isas[0]])])("generate on %s", (
   it("samples from the model's distribution", async () => {
     const [{ positions }] = await engine.forward([{ tokens: [5, 6] }], { report: "last", fullVocabulary: true });
     const n = 3000;
-    const generated = await engine.generate(Array.from({ length: n }, () => ({ tokens: [5, 6] })), { maxTokens: 1, seed: 1 });
+    const generated = await engine.generate(
+      Array.from({ length: n }, () => ({ tokens: [5, 6] })),
+      { maxTokens: 1, seed: 1 },
+    );
     const counts = new Float64Array(TOY.vocab_size);
     for (const { tokens } of generated) counts[tokens[0]]++;
     let chi = 0;
@@ -78,6 +97,8 @@ describe.each([...new Set(["plain", nativeInfo().isas[0]])])("generate on %s", (
     await expect(engine.generate(rows, { maxTokens: 0, seed: 1 })).rejects.toMatchObject({ code: "max-tokens" });
     await expect(engine.generate(rows, { maxTokens: 1, seed: 1, topP: 0 })).rejects.toMatchObject({ code: "top-p" });
     await expect(engine.generate(rows, { maxTokens: 1, seed: [1, 2] })).rejects.toMatchObject({ code: "seed" });
-    await expect(engine.generate(rows, { maxTokens: 1, seed: 1, stopIds: [61] })).rejects.toMatchObject({ code: "bad-token" });
+    await expect(engine.generate(rows, { maxTokens: 1, seed: 1, stopIds: [61] })).rejects.toMatchObject({
+      code: "bad-token",
+    });
   });
 });

@@ -8,7 +8,15 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { NativeEngine } from "../../kernel-lib/src/native";
 import type { NativeTrainer } from "../../kernel-lib/src/native/trainer";
-import type { Adapter, BatchResult, Cache, Example, ModelConfig, Trainer, TrainerOptions } from "../../kernel-lib/src/types";
+import type {
+  Adapter,
+  BatchResult,
+  Cache,
+  Example,
+  ModelConfig,
+  Trainer,
+  TrainerOptions,
+} from "../../kernel-lib/src/types";
 import { countParameters, initialParameters, TRAINER, toyEngine, toyExamples } from "./toy";
 
 const CONFIG: Partial<ModelConfig> = { num_hidden_layers: 2, vocab_size: 37, intermediate_size: 40 };
@@ -31,7 +39,12 @@ describe("f64 gradient check", () => {
   }
 
   /** Loss of each example with the context by `frozen` and the question by `moved`, from label logprobs. */
-  async function losses(examples: Example[], contexts: Cache[], adapter: Adapter, massWeight: number): Promise<number[]> {
+  async function losses(
+    examples: Example[],
+    contexts: Cache[],
+    adapter: Adapter,
+    massWeight: number,
+  ): Promise<number[]> {
     const rows = examples.map((e, i) => ({ tokens: e.question, cache: contexts[i], adapter, wanted: e.labels }));
     const results = await engine.forward(rows, { report: "last", shareLayers: false });
     return results.map(({ positions: [{ logprobs }] }, i) => {
@@ -45,9 +58,19 @@ describe("f64 gradient check", () => {
     return (await engine.forward(rows)).map((r) => r.cache as Cache);
   }
 
-  const zeros = (n: number): { m: Float64Array; v: Float64Array } => ({ m: new Float64Array(n), v: new Float64Array(n) });
+  const zeros = (n: number): { m: Float64Array; v: Float64Array } => ({
+    m: new Float64Array(n),
+    v: new Float64Array(n),
+  });
 
-  async function differences(trainer: Trainer, params: Float64Array, examples: Example[], massWeight: number, frozen: boolean, every = 1): Promise<Float64Array> {
+  async function differences(
+    trainer: Trainer,
+    params: Float64Array,
+    examples: Example[],
+    massWeight: number,
+    frozen: boolean,
+    every = 1,
+  ): Promise<Float64Array> {
     const base = trainer.adapter("base");
     const held = await prefill(examples, base);
     const out = new Float64Array(params.length);
@@ -76,20 +99,27 @@ describe("f64 gradient check", () => {
     const typical = Math.sqrt(analytic.reduce((s, g) => s + g * g, 0) / analytic.length);
     let out = 0;
     for (let i = 0; i < analytic.length; i += every) {
-      out = Math.max(out, Math.abs(analytic[i] - numeric[i]) / Math.max(Math.abs(analytic[i]), Math.abs(numeric[i]), typical));
+      out = Math.max(
+        out,
+        Math.abs(analytic[i] - numeric[i]) / Math.max(Math.abs(analytic[i]), Math.abs(numeric[i]), typical),
+      );
     }
     return out;
   }
 
-  it.each([0, 0.1, 1])("every entry of every A and B matches, mass weight %d", async (massWeight) => {
-    const { trainer, params } = start({ ...TRAINER, massWeight });
-    const examples = toyExamples(3, config);
-    const { gradients } = (await trainer.gradients(examples, 1)) as BatchResult & { gradients: Float64Array };
-    expect(gradients).toBeInstanceOf(Float64Array);
-    expect(gradients.every((g) => g !== 0)).toBe(true);
-    const numeric = await differences(trainer, params, examples, massWeight, true);
-    expect(worst(gradients, numeric)).toBeLessThan(TOLERANCE);
-  }, 240_000);
+  it.each([0, 0.1, 1])(
+    "every entry of every A and B matches, mass weight %d",
+    async (massWeight) => {
+      const { trainer, params } = start({ ...TRAINER, massWeight });
+      const examples = toyExamples(3, config);
+      const { gradients } = (await trainer.gradients(examples, 1)) as BatchResult & { gradients: Float64Array };
+      expect(gradients).toBeInstanceOf(Float64Array);
+      expect(gradients.every((g) => g !== 0)).toBe(true);
+      const numeric = await differences(trainer, params, examples, massWeight, true);
+      expect(worst(gradients, numeric)).toBeLessThan(TOLERANCE);
+    },
+    240_000,
+  );
 
   it("the context is a constant: recomputing it with the moved parameters gives another derivative", async () => {
     const { trainer, params } = start({ ...TRAINER, massWeight: 0.1 });
@@ -104,7 +134,8 @@ describe("f64 gradient check", () => {
     const examples = toyExamples(3, config);
     const contextAdapter = trainer.adapter("base");
     const run = { contextAdapter };
-    const mean = async (): Promise<number> => (await (trainer as NativeTrainer).gradients(examples, 4, run)).loss.reduce((a, b) => a + b, 0) / examples.length;
+    const mean = async (): Promise<number> =>
+      (await (trainer as NativeTrainer).gradients(examples, 4, run)).loss.reduce((a, b) => a + b, 0) / examples.length;
     const { gradients } = (await trainer.gradients(examples, 4)) as BatchResult & { gradients: Float64Array };
     const numeric = new Float64Array(params.length);
     for (let i = 0; i < params.length; i++) {
@@ -117,6 +148,9 @@ describe("f64 gradient check", () => {
       numeric[i] = (up - (await mean())) / (2 * STEP);
     }
     expect(worst(gradients, numeric)).toBeLessThan(TOLERANCE);
-    expect(gradients).not.toEqual(((await start({ ...TRAINER, massWeight: 0.1 }).trainer.gradients(examples, 4)) as { gradients: Float64Array }).gradients);
+    expect(gradients).not.toEqual(
+      ((await start({ ...TRAINER, massWeight: 0.1 }).trainer.gradients(examples, 4)) as { gradients: Float64Array })
+        .gradients,
+    );
   }, 240_000);
 });

@@ -1,20 +1,26 @@
 /** Rows that share layers: the same bytes as without sharing, and really less work. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type NativeEngine, nativeInfo } from "../../kernel-lib/src/native";
+import type { NativeEngine } from "../../kernel-lib/src/native";
 import type { Cache, ForwardOptions, Row, RowResult } from "../../kernel-lib/src/types";
-import { adapterOf, directionOf, TOY, tokensOf, toyEngine } from "./toy";
+import { adapterOf, directionOf, TOY, tokensOf, toyBuilds, toyEngine } from "./toy";
 
 const L = TOY.num_hidden_layers;
 
-describe.each([...new Set(["plain", nativeInfo().isas[0]])])("layer sharing on %s", (isa) => {
+describe.each(toyBuilds(["f32"]))("layer sharing on $label", ({ backend, isa }) => {
   let engine: NativeEngine;
   const context = tokensOf(8, 1);
   const question = tokensOf(3, 2);
-  const steer = (start: number, end: number, seed = 3): Row["steering"] => [{ direction: directionOf(seed), layers: [start, end], magnitude: 1.5 }];
-  const everything: ForwardOptions = { report: "all", fullVocabulary: true, capture: { layers: [0, 1, 2, 3], positions: "all" } };
+  const steer = (start: number, end: number, seed = 3): Row["steering"] => [
+    { direction: directionOf(seed), layers: [start, end], magnitude: 1.5 },
+  ];
+  const everything: ForwardOptions = {
+    report: "all",
+    fullVocabulary: true,
+    capture: { layers: [0, 1, 2, 3], positions: "all" },
+  };
 
   beforeAll(async () => {
-    engine = await toyEngine({ isa });
+    engine = await toyEngine({ backend, isa });
   });
   afterAll(() => engine.dispose());
 
@@ -60,7 +66,10 @@ describe.each([...new Set(["plain", nativeInfo().isas[0]])])("layer sharing on %
   });
 
   it("continuations of caches that share blocks share those blocks too", async () => {
-    const contexts = await engine.forward([{ tokens: context, keepCache: true }, { tokens: context, steering: steer(1, 2), keepCache: true }]);
+    const contexts = await engine.forward([
+      { tokens: context, keepCache: true },
+      { tokens: context, steering: steer(1, 2), keepCache: true },
+    ]);
     const rows: Row[] = contexts.map(({ cache }) => ({ tokens: question, cache, keepCache: true }));
     expect(await saved(rows)).toBe(2 * question.length);
   });
@@ -68,13 +77,26 @@ describe.each([...new Set(["plain", nativeInfo().isas[0]])])("layer sharing on %
   it("exact duplicates share all but the last block; other adapters, tokens or prefixes share nothing", async () => {
     const adapter = adapterOf(engine, 4);
     expect(await saved([{ tokens: context }, { tokens: context }])).toBe((L - 1) * context.length);
-    expect(await saved([{ tokens: context, adapter }, { tokens: context, adapter, steering: steer(0, 1) }])).toBe(context.length);
+    expect(
+      await saved([
+        { tokens: context, adapter },
+        { tokens: context, adapter, steering: steer(0, 1) },
+      ]),
+    ).toBe(context.length);
     expect(await saved([{ tokens: context }, { tokens: context, adapter }])).toBe(0);
     expect(await saved([{ tokens: context }, { tokens: question }])).toBe(0);
     expect(await saved([{ tokens: context }, { tokens: question }, { tokens: question, parent: 0 }])).toBe(0);
   });
 
   it("two different steerings without a clean row still share below the lower one", async () => {
-    expect(await saved([{ tokens: context, steering: steer(2, 4) }, { tokens: context, steering: steer(1, 2) }], { report: "last", fullVocabulary: true })).toBe(2 * context.length);
+    expect(
+      await saved(
+        [
+          { tokens: context, steering: steer(2, 4) },
+          { tokens: context, steering: steer(1, 2) },
+        ],
+        { report: "last", fullVocabulary: true },
+      ),
+    ).toBe(2 * context.length);
   });
 });

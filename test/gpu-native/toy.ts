@@ -1,7 +1,16 @@
 /** Tiny random Qwen2 models and inputs for the laws of the native engine. */
-import { type NativeEngine, openNative } from "../../kernel-lib/src/native";
+import { type NativeEngine, nativeInfo, openNative } from "../../kernel-lib/src/native";
 import { random } from "../../kernel-lib/src/random";
-import type { Adapter, AdapterPart, DTypeName, Example, ModelConfig, Projection, RowResult, TrainerOptions } from "../../kernel-lib/src/types";
+import type {
+  Adapter,
+  AdapterPart,
+  DTypeName,
+  Example,
+  ModelConfig,
+  Projection,
+  RowResult,
+  TrainerOptions,
+} from "../../kernel-lib/src/types";
 
 export const TOY: ModelConfig = {
   hidden_size: 32,
@@ -17,11 +26,52 @@ export const TOY: ModelConfig = {
   tie_word_embeddings: true,
 };
 
-export const ALL_PROJECTIONS: readonly Projection[] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+export const ALL_PROJECTIONS: readonly Projection[] = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+];
 
-export function toyEngine(options: { dtype?: DTypeName; threads?: number; isa?: string; seed?: number; config?: Partial<ModelConfig> } = {}): Promise<NativeEngine> {
+/** One way to run a law: plain kernels, the best kernels of this processor, the CUDA device. */
+export interface Build {
+  label: string;
+  backend: "cpu" | "cuda";
+  isa: string;
+  dtype: DTypeName;
+}
+
+/** The builds of this machine; a missing CUDA device is not among them, `absentBuilds` names it. */
+export function toyBuilds(dtypes: readonly DTypeName[] = ["f32", "bf16"]): Build[] {
+  const { isas, cuda } = nativeInfo();
+  const cpu = [...new Set(["plain", isas[0]])].map((isa) => ({ backend: "cpu" as const, isa }));
+  const all = cuda.available ? [...cpu, { backend: "cuda" as const, isa: "" }] : cpu;
+  return all.flatMap((build) =>
+    dtypes.map((dtype) => ({ ...build, dtype, label: `${build.isa || build.backend} ${dtype}` })),
+  );
+}
+
+/** Why a build is not run here, for the titles of skipped tests. */
+export function absentBuilds(): string[] {
+  const { cuda } = nativeInfo();
+  return cuda.available ? [] : [`cuda: ${cuda.reason}`];
+}
+
+export function toyEngine(
+  options: {
+    backend?: "cpu" | "cuda";
+    dtype?: DTypeName;
+    threads?: number;
+    isa?: string;
+    seed?: number;
+    config?: Partial<ModelConfig>;
+  } = {},
+): Promise<NativeEngine> {
   return openNative({
-    backend: "cpu",
+    backend: options.backend ?? "cpu",
     dtype: options.dtype ?? "f32",
     threads: options.threads ?? 1,
     isa: options.isa,
@@ -54,7 +104,10 @@ export function projectionShape(config: ModelConfig, module: Projection): { in: 
   return { in: config.hidden_size, out: config.intermediate_size };
 }
 
-export function adapterParts(seed: number, options: { r?: number; modules?: readonly Projection[]; config?: ModelConfig } = {}): AdapterPart[] {
+export function adapterParts(
+  seed: number,
+  options: { r?: number; modules?: readonly Projection[]; config?: ModelConfig } = {},
+): AdapterPart[] {
   const { r = 3, modules = ALL_PROJECTIONS, config = TOY } = options;
   const rng = random(seed);
   const matrix = (n: number): Float32Array => Float32Array.from({ length: n }, () => rng.normal() * 0.15);
@@ -66,8 +119,15 @@ export function adapterParts(seed: number, options: { r?: number; modules?: read
   ).flat();
 }
 
-export function adapterOf(engine: NativeEngine, seed: number, options: { r?: number; modules?: readonly Projection[] } = {}): Adapter {
-  return engine.bindAdapter(adapterParts(seed, { ...options, config: engine.config }), { name: `toy-${seed}`, hash: `${seed}` });
+export function adapterOf(
+  engine: NativeEngine,
+  seed: number,
+  options: { r?: number; modules?: readonly Projection[] } = {},
+): Adapter {
+  return engine.bindAdapter(adapterParts(seed, { ...options, config: engine.config }), {
+    name: `toy-${seed}`,
+    hash: `${seed}`,
+  });
 }
 
 /** The whole vocabulary's logprobs at each reported position of each row. */
@@ -96,7 +156,16 @@ export function toyExamples(count: number, config: ModelConfig = TOY, seed = 100
     question: tokensOf(2 + ((i * 3) % 4), seed + 1000 + i, config.vocab_size),
     labels: [4, 9] as const,
     target: (i % 3 === 0 ? 1 : 0) as 0 | 1,
-    steering: i % 2 === 0 ? [] : [{ direction: directionOf(seed + i, config.hidden_size), layers: [0, config.num_hidden_layers - 1] as const, magnitude: 0.5 }],
+    steering:
+      i % 2 === 0
+        ? []
+        : [
+            {
+              direction: directionOf(seed + i, config.hidden_size),
+              layers: [0, config.num_hidden_layers - 1] as const,
+              magnitude: 0.5,
+            },
+          ],
   }));
 }
 

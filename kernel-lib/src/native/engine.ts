@@ -42,7 +42,12 @@ export class NativeEngine implements Engine {
   readonly #engine: EngineHandle;
   readonly #model: ModelHandle;
 
-  constructor(binding: NativeBinding, engine: EngineHandle, model: ModelHandle, is: { backend: "cpu" | "cuda"; dtype: DTypeName; config: ModelConfig }) {
+  constructor(
+    binding: NativeBinding,
+    engine: EngineHandle,
+    model: ModelHandle,
+    is: { backend: "cpu" | "cuda"; dtype: DTypeName; config: ModelConfig },
+  ) {
     this.#binding = binding;
     this.#engine = engine;
     this.#model = model;
@@ -70,7 +75,9 @@ export class NativeEngine implements Engine {
     const { maxTokens, temperature, topP, stopIds, seeds } = checkedGeneration(options, rows.length, this.config);
     return abortable(options, async (job) => {
       const prompt = packRows(rows, { report: "last" }, this.config, this);
-      return unpackGenerated(await this.#binding.generate(this.#model, { prompt, maxTokens, temperature, topP, seeds, stopIds }, job));
+      return unpackGenerated(
+        await this.#binding.generate(this.#model, { prompt, maxTokens, temperature, topP, seeds, stopIds }, job),
+      );
     });
   }
 
@@ -83,7 +90,13 @@ export class NativeEngine implements Engine {
     return translated(() => {
       const targets = [...options.targets];
       const layout = this.#binding.trainerLayout(this.config, options.r, targets);
-      return new NativeTrainer(this.#binding, this, this.#binding.createTrainer(this.#model, { ...options, targets }, initial), this.config, layout);
+      return new NativeTrainer(
+        this.#binding,
+        this,
+        this.#binding.createTrainer(this.#model, { ...options, targets }, initial),
+        this.config,
+        layout,
+      );
     });
   }
 
@@ -107,5 +120,8 @@ export class NativeEngine implements Engine {
 }
 
 function unpackGenerated({ tokens, offsets, stopped }: NativeGenerateResult): Generated[] {
-  return Array.from({ length: stopped.length }, (_, i) => ({ tokens: tokens.slice(offsets[i], offsets[i + 1]), stopped: stopped[i] === 1 }));
+  return Array.from({ length: stopped.length }, (_, i) => ({
+    tokens: tokens.slice(offsets[i], offsets[i + 1]),
+    stopped: stopped[i] === 1,
+  }));
 }

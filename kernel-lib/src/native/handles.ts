@@ -39,11 +39,22 @@ export class NativeAdapter implements Adapter {
 /** @throws InputError "foreign-cache" */
 export function cacheHandle(cache: Cache, owner: object, name: string): CacheHandle {
   if (cache instanceof NativeCache && cache.owner === owner) return cache.handle;
-  throw new InputError("foreign-cache", expected("a cache made by this engine", name, cache?.constructor?.name, "Prefill the context again with this model."));
+  throw new InputError(
+    "foreign-cache",
+    expected(
+      "a cache made by this engine",
+      name,
+      cache?.constructor?.name,
+      "Prefill the context again with this model.",
+    ),
+  );
 }
 
 /** @throws InputError "foreign-adapter" */
 export function adapterHandle(adapter: Adapter, owner: object, name: string): AdapterHandle {
   if (adapter instanceof NativeAdapter && adapter.owner === owner) return adapter.handle;
-  throw new InputError("foreign-adapter", expected("an adapter bound to this engine", name, adapter?.name, "Bind the adapter to this model."));
+  throw new InputError(
+    "foreign-adapter",
+    expected("an adapter bound to this engine", name, adapter?.name, "Bind the adapter to this model."),
+  );
 }

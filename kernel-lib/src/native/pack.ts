@@ -17,7 +17,12 @@ export function concatenate(parts: readonly ArrayLike<number>[]): { values: Int3
 }
 
 /** @throws InputError naming the row and the field */
-export function packRows(rows: readonly Row[], options: ForwardOptions, config: ModelConfig, owner: object): NativeForward {
+export function packRows(
+  rows: readonly Row[],
+  options: ForwardOptions,
+  config: ModelConfig,
+  owner: object,
+): NativeForward {
   const tokens = rows.map((row, i) => checkedTokens(row.tokens, `tokens of row ${i}`, config));
   const { values, offsets } = concatenate(tokens);
   const steering = new SteeringTable(config);
@@ -57,9 +62,18 @@ function packReport(rows: readonly Row[], options: ForwardOptions, config: Model
   if (positions === "none") return null;
   const topK = checkedTopK(options.topK ?? 0, config);
   const reported = rows.flatMap((row, i) => (row.report === false ? [] : [i]));
-  const wanted = reported.map((i) => Array.from(rows[i].wanted ?? [], (id) => checkedToken(id, `wanted of row ${i}`, config)));
+  const wanted = reported.map((i) =>
+    Array.from(rows[i].wanted ?? [], (id) => checkedToken(id, `wanted of row ${i}`, config)),
+  );
   const ids = concatenate(wanted);
-  return { rows: Int32Array.from(reported), positions, tokenIds: ids.values, tokenOffsets: ids.offsets, topK, all: options.fullVocabulary ?? false };
+  return {
+    rows: Int32Array.from(reported),
+    positions,
+    tokenIds: ids.values,
+    tokenOffsets: ids.offsets,
+    topK,
+    all: options.fullVocabulary ?? false,
+  };
 }
 
 function packCapture(rows: readonly Row[], options: ForwardOptions, config: ModelConfig): NativeForward["capture"] {

@@ -21,7 +21,15 @@ export class SteeringTable {
     for (const plan of plans) {
       checkSteering(plan, length, name, this.config);
       const [spanStart, spanEnd] = plan.span ?? [0, length];
-      this.columns.push([row, this.indexOf(plan.direction, name), plan.layers[0], plan.layers[1], spanStart, spanEnd, plan.magnitude]);
+      this.columns.push([
+        row,
+        this.indexOf(plan.direction, name),
+        plan.layers[0],
+        plan.layers[1],
+        spanStart,
+        spanEnd,
+        plan.magnitude,
+      ]);
     }
   }
 

@@ -4,7 +4,16 @@
 import type { NativeBatchResult, NativeBinding, NativeTrainBatch, TrainerHandle } from "@steerlab/native";
 import { createHash } from "node:crypto";
 import { expected, InputError } from "../errors";
-import type { Adapter, BatchResult, Example, ModelConfig, Trainer, TrainerState, TrainerTensor, TrainRun } from "../types";
+import type {
+  Adapter,
+  BatchResult,
+  Example,
+  ModelConfig,
+  Trainer,
+  TrainerState,
+  TrainerTensor,
+  TrainRun,
+} from "../types";
 import { translated } from "./binding";
 import { checkedToken, checkedTokens } from "./checks";
 import { adapterHandle, NativeAdapter } from "./handles";
@@ -23,7 +32,12 @@ export class NativeTrainer implements Trainer {
     readonly layout: readonly TrainerTensor[],
   ) {}
 
-  step(examples: readonly Example[], step: number, lr: number, run: TrainRun = {}): Promise<BatchResult & { gradNorm: number }> {
+  step(
+    examples: readonly Example[],
+    step: number,
+    lr: number,
+    run: TrainRun = {},
+  ): Promise<BatchResult & { gradNorm: number }> {
     return abortable(run, async (job) => {
       const result = await this.binding.trainStep(this.handle, this.pack(examples, run), step, lr, job);
       return { ...batchResult(result), gradNorm: result.gradNorm };
@@ -31,7 +45,9 @@ export class NativeTrainer implements Trainer {
   }
 
   evaluate(examples: readonly Example[], run: TrainRun = {}): Promise<BatchResult> {
-    return abortable(run, async (job) => batchResult(await this.binding.evaluate(this.handle, this.pack(examples, run), job)));
+    return abortable(run, async (job) =>
+      batchResult(await this.binding.evaluate(this.handle, this.pack(examples, run), job)),
+    );
   }
 
   /** @param run.contextAdapter prefills the contexts instead of the present parameters: holds them constant in gradient checks */
@@ -41,8 +57,15 @@ export class NativeTrainer implements Trainer {
     run: TrainRun & { contextAdapter?: Adapter } = {},
   ): Promise<BatchResult & { gradients: Float32Array | Float64Array }> {
     return abortable(run, async (job) => {
-      const contextAdapter = run.contextAdapter ? adapterHandle(run.contextAdapter, this.owner, "contextAdapter") : null;
-      const result = await this.binding.gradients(this.handle, { ...this.pack(examples, run), contextAdapter }, step, job);
+      const contextAdapter = run.contextAdapter
+        ? adapterHandle(run.contextAdapter, this.owner, "contextAdapter")
+        : null;
+      const result = await this.binding.gradients(
+        this.handle,
+        { ...this.pack(examples, run), contextAdapter },
+        step,
+        job,
+      );
       return { ...batchResult(result), gradients: result.gradients };
     });
   }
@@ -58,7 +81,9 @@ export class NativeTrainer implements Trainer {
   /** A snapshot: later steps do not change it. Its hash names the snapshot of this process, not its bytes. */
   adapter(name: string): Adapter {
     const handle = translated(() => this.binding.trainerAdapter(this.handle));
-    const hash = createHash("sha256").update(`trainer snapshot ${name} ${this.snapshots++}`).digest("hex");
+    const hash = createHash("sha256")
+      .update(`trainer snapshot ${name} ${this.snapshots++}`)
+      .digest("hex");
     return new NativeAdapter(this.binding, this.owner, handle, name, hash);
   }
 
@@ -70,7 +95,8 @@ export class NativeTrainer implements Trainer {
     const { config } = this;
     if (examples.length === 0) throw new InputError("empty-batch", expected("at least one example", "batch", 0));
     const microBatch = run.microBatch ?? examples.length;
-    if (!Number.isSafeInteger(microBatch) || microBatch < 1) throw new InputError("micro-batch", expected("an integer >= 1", "microBatch", microBatch));
+    if (!Number.isSafeInteger(microBatch) || microBatch < 1)
+      throw new InputError("micro-batch", expected("an integer >= 1", "microBatch", microBatch));
     const steering = new SteeringTable(config);
     const contexts = examples.map((e, i) => checkedTokens(e.context, `context of example ${i}`, config));
     const questions = examples.map((e, i) => checkedTokens(e.question, `question of example ${i}`, config));
@@ -99,7 +125,8 @@ function checkLabels(example: Example, index: number, config: ModelConfig): void
   if (example.labels.length !== 2 || example.labels[0] === example.labels[1]) {
     throw new InputError("labels", expected("two different token ids", name, `[${example.labels.join(", ")}]`));
   }
-  if (example.target !== 0 && example.target !== 1) throw new InputError("target", expected("0 or 1", `target of example ${index}`, example.target));
+  if (example.target !== 0 && example.target !== 1)
+    throw new InputError("target", expected("0 or 1", `target of example ${index}`, example.target));
 }
 
 function batchResult({ loss, logprob, logmass }: NativeBatchResult): BatchResult {

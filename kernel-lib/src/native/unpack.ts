@@ -17,7 +17,12 @@ export function unpackRows(
   return rows.map((_, i) => ({ cache: toCache(i), positions: positions[i], captures: captures[i] }));
 }
 
-function unpackReports(rows: readonly Row[], request: NativeForward, result: NativeForwardResult, config: ModelConfig): PositionReport[][] {
+function unpackReports(
+  rows: readonly Row[],
+  request: NativeForward,
+  result: NativeForwardResult,
+  config: ModelConfig,
+): PositionReport[][] {
   const out: PositionReport[][] = rows.map(() => []);
   const report = request.report;
   if (!report) return out;
@@ -41,7 +46,12 @@ function unpackReports(rows: readonly Row[], request: NativeForward, result: Nat
   return out;
 }
 
-function unpackCaptures(rows: readonly Row[], request: NativeForward, result: NativeForwardResult, config: ModelConfig): (Float32Array | null)[] {
+function unpackCaptures(
+  rows: readonly Row[],
+  request: NativeForward,
+  result: NativeForwardResult,
+  config: ModelConfig,
+): (Float32Array | null)[] {
   const capture = request.capture;
   if (!capture) return rows.map(() => null);
   const stride = capture.layers.length * config.hidden_size;
