@@ -54,9 +54,19 @@ export class DetectionSummary {
  * @example
  * console.log(summarizeDetection(readTrials("runs/x/trials.jsonl"), loadProtocol("runs/x/protocol.yaml")));
  */
-export function summarizeDetection(records: readonly TrialRecord[], protocol: Protocol, seed = 0): DetectionSummary {
+export function summarizeDetection(recorded: readonly TrialRecord[], protocol: Protocol, seed = 0): DetectionSummary {
+  const records = inPlanOrder(recorded, protocol);
   const metrics = [...detectionMetrics(records, seed), ...thresholdMetrics(records, seed), ...pairedMetrics(records, seed)];
   return new DetectionSummary(metrics, aimResults(protocol.aims, metrics));
+}
+
+/** By tier as in the protocol, tuned first, then layers and strength: the order of recording is one of batches. */
+function inPlanOrder(records: readonly TrialRecord[], protocol: Protocol): TrialRecord[] {
+  const places = new Map(protocol.evaluation.tiers.map((tier, i) => [tier.name, i]));
+  const key = (record: TrialRecord): number[] => [places.get(record.tier) ?? places.size, record.condition === "tuned" ? 0 : 1, record.layerStart ?? -1, record.strength ?? -1];
+  const keyed = records.map((record) => ({ record, key: key(record) }));
+  keyed.sort((a, b) => a.key.reduce((order, value, i) => order || value - b.key[i], 0) || (a.record.id < b.record.id ? -1 : 1));
+  return keyed.map(({ record }) => record);
 }
 
 /** Options of `evaluateDetection`. */

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
-import { extractConcepts } from "../../kernel-lib/src/concepts";
+import { conceptVectors } from "../../kernel-lib/src/concept-vectors";
 import { evaluateIdentity, identityMetrics, type IdentityRecord, readAnswer, readIdentity } from "../../kernel-lib/src/identity";
 import { loadProtocol } from "../../kernel-lib/src/protocol";
 import { evaluateSelfPrediction, hasProperty, selfPredictionMetrics, type SelfPredictionRecord } from "../../kernel-lib/src/self-prediction";
@@ -139,10 +139,10 @@ describe("self-prediction", () => {
 describe("concept extraction", () => {
   it("gives one unit direction per concept, from the block before the middle", async () => {
     const model = fakeModel();
-    const result = await extractConcepts(model, { concepts: [{ name: "bread", category: "topics" }, { name: "war", category: "abstract" }], contrast: { templates: ["About {concept}", "On {concept}"], neutral: ["zip"], dosePrompts: [] } });
+    const result = await conceptVectors(model, { concepts: [{ name: "bread", category: "topics" }, { name: "war", category: "abstract" }], contrast: { templates: ["About {concept}", "On {concept}"], neutral: ["zip"], dosePrompts: [] } });
     expect(result.layer).toBe(2);
-    expect(result.directions.map((d) => d.id)).toEqual(["bread", "war"]);
-    for (const { direction } of result.directions) expect(Math.hypot(...direction)).toBeCloseTo(1, 6);
-    await expect(extractConcepts(model, { layer: 6 })).rejects.toMatchObject({ code: "layer-range" });
+    expect(result.names).toEqual(["bread", "war"]);
+    for (const direction of result.directions) expect(Math.hypot(...direction)).toBeCloseTo(1, 6);
+    await expect(conceptVectors(model, { layer: 6 })).rejects.toMatchObject({ code: "layer-range" });
   });
 });

@@ -40,7 +40,8 @@ export function psychometricCurves(records: readonly TrialRecord[]): Psychometri
       .sort((a, b) => a.strength - b.strength);
     curves.push({ tier: of[0].tier, condition: of[0].condition, range: of[0].range as string, points, guess, fit: fitPsychometric(points, { guess }) });
   });
-  return curves;
+  const start = new Map(records.map((record) => [record.range, record.layerStart ?? 0]));
+  return curves.sort((a, b) => (start.get(a.range) as number) - (start.get(b.range) as number));
 }
 
 /** The 50 % thresholds as metrics, vectors resampled. */

@@ -2,7 +2,7 @@
 import { groupBy } from "../detection/counts";
 import type { FigureJson } from "../page";
 import type { TrialRecord } from "../trials/record";
-import { axis, figure, HEAT } from "./theme";
+import { axis, figure, HEAT, titleAbove } from "./theme";
 
 const ROW_HEIGHT = 13;
 
@@ -25,9 +25,10 @@ export function conceptHeatmap(records: readonly TrialRecord[], title = "Concept
     colorbar: { title: { text: "hit rate" }, tickformat: ".0%", lenmode: "pixels", len: 220, y: 1, yanchor: "top" }, hovertemplate: "%{y}, %{x}: %{z:.2f}<extra></extra>",
   }];
   return figure(title, data, {
-    height: 180 + ROW_HEIGHT * rows.length,
+    title: titleAbove(title),
+    height: 220 + ROW_HEIGHT * rows.length,
     xaxis: axis("layer range and strength", { type: "category", side: "top", tickangle: -45 }),
     yaxis: axis("concept", { type: "multicategory", autorange: "reversed", tickfont: { size: 9 } }),
-    margin: { t: 130, r: 24, b: 24, l: 150 },
+    margin: { t: 170, r: 24, b: 24, l: 150 },
   });
 }

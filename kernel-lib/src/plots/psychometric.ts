@@ -5,6 +5,8 @@ import { wilson } from "../stats";
 import { axis, COLORS, errorBars, figure, rateAxis } from "./theme";
 
 const CURVE_POINTS = 60;
+/** Points of neighbouring curves stand this factor apart, so that equal rates stay visible. */
+const NUDGE = 1.035;
 
 /** Points with intervals and, where a fit exists, its curve: guess + (1 - guess) * logistic(a + b ln strength). */
 export function psychometricPlot(curves: readonly PsychometricCurve[], options: { title?: string; unit?: string } = {}): FigureJson {
@@ -13,8 +15,8 @@ export function psychometricPlot(curves: readonly PsychometricCurve[], options: 
     const color = COLORS[i % COLORS.length];
     const rates = curve.points.map(({ hits, n }) => wilson(hits, n));
     const points = {
-      type: "scatter", mode: "markers", name: curve.range, legendgroup: curve.range, x: curve.points.map((point) => point.strength), y: rates.map((rate) => rate.value),
-      error_y: errorBars(rates, color), marker: { color, size: 8, symbol: i }, text: curve.points.map((point) => `n ${point.n}`), hovertemplate: "%{x}: %{y:.3f}, %{text}<extra></extra>",
+      type: "scatter", mode: "markers", name: curve.range, legendgroup: curve.range, x: curve.points.map((point) => point.strength * NUDGE ** (i - (curves.length - 1) / 2)), y: rates.map((rate) => rate.value),
+      error_y: errorBars(rates, color), marker: { color, size: 8, symbol: i }, text: curve.points.map((point) => `${point.strength}, n ${point.n}`), hovertemplate: "%{text}: %{y:.3f}<extra></extra>",
     };
     return [points, ...fitted(curve, color)];
   });

@@ -57,3 +57,8 @@ export function errorBars(points: readonly { value: number | null; low: number |
 export function shown(value: number | null, digits = 2): string {
   return value === null ? "-" : value.toFixed(digits);
 }
+
+/** Title at the very top, for figures whose x axis is on top too. */
+export function titleAbove(text: string): object {
+  return { text, font: { size: 16 }, y: 1, yref: "container", yanchor: "top", pad: { t: 14 } };
+}

@@ -37,7 +37,7 @@ function sideBySide(runs: readonly LoadedRun[], published: PublishedCard): strin
     { text: number(tier.audit.balanced_accuracy), title: "recounted from the published result files" }, number(tier.tpr), `${number(tier.fpr)}, n ${tier.audit.unsteered}`, number(tier.d_prime), "\u2013", "\u2013",
   ]);
   const ours = runs.flatMap((run) => {
-    const tiers = [...new Set(run.records.map((record) => `${record.tier} ${record.condition}`))];
+    const tiers = [...new Set(run.metrics.filter((metric) => metric.name === "mass" && metric.tier !== "side_effects").map((metric) => `${metric.tier} ${metric.condition}`))];
     return tiers.map((key) => {
       const [tier, condition] = key.split(" ");
       const get = (name: string): Metric | undefined => findMetrics(run.metrics, { name, tier, condition, group: {} })[0];
