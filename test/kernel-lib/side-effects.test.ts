@@ -29,8 +29,8 @@ describe("side effects", () => {
     const whole = (name: string, condition: string) => findMetrics(effects.metrics, { name, condition, group: {} })[0];
     expect(whole("deltaYes", "base-again-base")).toMatchObject({ value: 0, n: 75, p: null });
     expect(whole("deltaYes", "tuned-base").value!).toBeGreaterThan(0.15);
-    expect(whole("deltaLogOdds", "tuned-base").value).toBeCloseTo(3, 9);
-    expect(whole("deltaLogOdds", "flipped-base").value).toBeCloseTo(-3, 9);
+    expect(whole("deltaLogOdds", "tuned-base").value).toBeCloseTo(3, 5);
+    expect(whole("deltaLogOdds", "flipped-base").value).toBeCloseTo(-3, 5);
     expect(whole("deltaMass", "tuned-base").value).toBeCloseTo(0, 9);
     expect(findMetrics(readSummary(join(effects.folder, "summary.json")).metrics, { name: "deltaYes", condition: "tuned-base" }).filter((m) => "question" in m.group)).toHaveLength(75);
     expect(existsSync(join(effects.folder, "DONE"))).toBe(true);
