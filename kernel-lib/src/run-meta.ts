@@ -11,7 +11,7 @@ import type { StudyModel } from "./protocol/bind";
 
 /** Fields of meta.json that reports rely on. */
 export interface RunMeta {
-  /** train or evaluate */
+  /** train, detection, side-effects, identity or self-prediction */
   kind: string;
   protocol: string;
   protocolHash: string;
