@@ -18,6 +18,12 @@ def detection_rows(rows):
     return table(["wording", "mean P(no)", "max P(yes)", "mean mass", "n"], [[r["id"], r["meanPNo"], r["maxPYes"], r["meanMass"], r["n"]] for r in rows])
 
 
+def unsure(detection):
+    rows = [r for group in ("train", "heldOut") for r in detection[group] if r["meanPNo"] < 0.9]
+    names = ", ".join(f"{r['id']} ({r['meanPNo']})" for r in rows)
+    return f"The model says no to all wordings with mean P(no) >= 0.9 except: {names}. Those are reported, not repaired." if rows else "The model says no to all of them with mean P(no) >= 0.9."
+
+
 def phenomenon(check):
     """The quick LoRA check, if it was run (check_detection.py)."""
     if check is None:
@@ -25,7 +31,7 @@ def phenomenon(check):
     hits = table(["cell", "noticed"], [[k, percent(v)] for k, v in check["hits"].items()])
     alarms = table(["clean trials", "false alarms", "answer mass", "noticed at 0.4"], [[k, interval(v), v["mass"], percent(v["hitRateAt0.4"]) if "hitRateAt0.4" in v else ""] for k, v in check["falseAlarms"].items()])
     return (f"`recipe/check_detection.py`, {check['steps']} steps of batch {check['batch']}, r 16, lr {check['lr']}, seed {check['seed']}, loss on the pair. "
-            f"Strengths are relative to each layer's mean residual norm. 64 trials per cell; this is a check, not the study.\n\n{hits}\n\n{alarms}")
+            f"Strengths are relative to each layer's mean residual norm. {check['perCell']} trials per cell; this is a check, not the study.\n\n{hits}\n\n{alarms}")
 
 
 def render(m, config):
@@ -51,7 +57,8 @@ The tokenizer is a byte-level BPE with Qwen2's pre-tokenization and ChatML token
 "Yes", "No", "As" and every digit are single tokens. Made by `python data/lab-model/recipe/make.py`
 (seed {train['seed']}, {train['steps']} steps, {train['tokens']:,} tokens, {train['seconds'] / 60:.0f} minutes on two busy CPU cores). All numbers below come from
 `measured.json`, written by the same command. Same seed and machine type give the same corpus; the weights may differ in the last bits
-between CPUs.
+between CPUs. Training first ran on 4 layers, which learn the language at a third of the price; each block then became three that share
+its output, and all 12 layers were trained on (`recipe/pretrain.py`).
 
 ## Corpus
 
@@ -77,7 +84,9 @@ Side-effect questions (75, first token, never seen): answer mass mean {m['sideEf
 
 ## The detection question before training
 
-P(no) is renormalised over the two labels; mass is their total before that. Contexts: 20 training and 14 held-out ones. Train wordings:
+P(no) is renormalised over the two labels; mass is their total before that. Contexts: 20 training and 14 held-out ones. {unsure(m['detectionBeforeTraining'])}
+
+Train wordings:
 
 {detection_rows(m['detectionBeforeTraining']['train'])}
 
@@ -102,7 +111,8 @@ there; mean change of the log-probability (nats) of the concept's eight nouns, a
 
 {table(["dose", "own words", "change", "other words", "change"], [[r["dose"], r["ownWords"], r["ownChange"], r["otherWords"], r["otherChange"]] for r in dose["perDose"]])}
 
-Raised at some dose up to 0.4: {dose['conceptsRaised']} of 102 concepts; rising at every step to 0.4: {dose['conceptsMonotoneTo0.4']} of 102.
+Other words rise too, because any push away from a text about nothing makes nouns likelier; the difference between the two
+columns is what belongs to the concept. Raised at some dose up to 0.4: {dose['conceptsRaised']} of 102 concepts; rising at every step to 0.4: {dose['conceptsMonotoneTo0.4']} of 102.
 
 ## Does the phenomenon live here?
 

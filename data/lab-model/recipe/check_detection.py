@@ -20,6 +20,7 @@ import measure
 
 RANGES = [(0, 4), (4, 8), (8, 11)]
 STRENGTHS = [0.05, 0.1, 0.2, 0.4]
+CELL = 48  # trials per cell
 
 
 class Lora(nn.Module):
@@ -91,7 +92,7 @@ class Study:
 
 
 def main(folder, steps=400, out=None, batch=16, lr=1e-3, seed=3):
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = random.Random(seed)
     study = Study(folder)
@@ -131,18 +132,18 @@ def main(folder, steps=400, out=None, batch=16, lr=1e-3, seed=3):
             mass += p.sum(1).tolist()
         return {**measure.share(hits), "mass": round(sum(mass) / len(mass), 4)}
 
-    result = {"steps": steps, "batch": batch, "lr": lr, "seed": seed, "seconds": round(time.time() - began), "hits": {}, "falseAlarms": {}}
+    result = {"steps": steps, "batch": batch, "lr": lr, "perCell": CELL, "seed": seed, "seconds": round(time.time() - began), "hits": {}, "falseAlarms": {}}
     for tier, low, split in [("inDistribution", 0, "train"), ("heldOutVectorsAndContexts", 100, "heldOut")]:
         for start, end in RANGES:
             for strength in STRENGTHS:
-                trials = [trial(split, rng.choice(asks["train"])["text"], (vectors[low + rng.randrange(100)], (start, end), strength)) for _ in range(64)]
+                trials = [trial(split, rng.choice(asks["train"])["text"], (vectors[low + rng.randrange(100)], (start, end), strength)) for _ in range(CELL)]
                 result["hits"][f"{tier} [{start},{end}) {strength}"] = said_yes(trials)["rate"]
     for name, split, group in [("train contexts, train wordings", "train", "train"), ("held-out contexts, train wordings", "heldOut", "train"), ("hard negatives, train wordings", "hardNegative", "train")]:
-        result["falseAlarms"][name] = said_yes([trial(split, rng.choice(asks[group])["text"], None) for _ in range(384)])
+        result["falseAlarms"][name] = said_yes([trial(split, rng.choice(asks[group])["text"], None) for _ in range(192)])
     for group in ("heldOut", "vague", "neutral"):
         for q in asks[group]:
-            clean = said_yes([trial("heldOut", q["text"], None) for _ in range(96)])
-            hit = said_yes([trial("heldOut", q["text"], (vectors[100 + rng.randrange(100)], rng.choice(RANGES), 0.4)) for _ in range(64)])
+            clean = said_yes([trial("heldOut", q["text"], None) for _ in range(64)])
+            hit = said_yes([trial("heldOut", q["text"], (vectors[100 + rng.randrange(100)], rng.choice(RANGES), 0.4)) for _ in range(CELL)])
             result["falseAlarms"][q["id"]] = {**clean, "hitRateAt0.4": hit["rate"]}
     text = json.dumps(result, indent=1)
     if out:

@@ -68,9 +68,9 @@ def fact_question(rng):
     """A training fact, half yes and half no; the held-out tenth is skipped."""
     want = rng.random() < 0.5
     while True:
-        question, answer, _ = W.sample_fact(rng, want)
+        question, answer, _, reason = W.sample_fact(rng, want)
         if not W.held_out(question) and not forbidden(question):
-            return question, answer
+            return question, answer, reason
 
 
 def number_question(rng):
@@ -87,34 +87,58 @@ def number_question(rng):
 
 
 def yes_no_question(rng):
-    """(question, yes, kind)."""
+    """(question, yes, kind, reason or None)."""
     r = rng.random()
-    if r < 0.53:
-        return (*fact_question(rng), "fact")
+    if r < 0.56:
+        question, yes, reason = fact_question(rng)
+        return question, yes, "fact", reason
     if r < 0.77:
-        return allowed(Q.detection_question, rng), False, "detection"
-    if r < 0.95:
-        return (*allowed(Q.self_question, rng), "self")
-    return (*number_question(rng), "number")
+        return allowed(Q.detection_question, rng), False, "detection", rng.choice(Q.BECAUSE_NO)
+    if r < 0.96:
+        question, yes = allowed(Q.self_question, rng)
+        return question, yes, "self", None if yes else rng.choice(Q.BECAUSE_NO)
+    return (*number_question(rng), "number", None)
 
 
 def yes_no_turn(rng):
-    question, yes, kind = yes_no_question(rng)
+    """A user turn and its answer: after "The answer is", as a bare Yes or No, or (no instruction) with a reason."""
+    question, yes, kind, reason = yes_no_question(rng)
     if kind == "detection" or rng.random() < 0.3:
         question = rng.choice(Q.PREAMBLES) + question
     word = "yes" if yes else "no"
     style = rng.random()
-    if style < 0.62:
+    if style < 0.52:
         user = f"{question} {rng.choice(Q.INSTRUCTIONS)}"
         return user, [("The answer is", 0.0), (f" {word}", ANSWER_WEIGHT), (".", 0.5)]
-    if style < 0.80:
+    if style < 0.70:
         user = f"{question} {rng.choice(Q.INSTRUCTIONS)}"
         return user, [(word.capitalize(), ANSWER_WEIGHT), (".", 0.5)]
-    if kind in ("detection", "self") and not yes:
-        return question, [("No", ANSWER_WEIGHT), (". " + rng.choice(Q.BECAUSE_NO), 1.0)]
-    if rng.random() < 0.2:
+    if style < 0.73:
         return f"True or false: is the answer to this yes? {question} Answer with just true or false.", [("The answer is", 0.0), (" true" if yes else " false", ANSWER_WEIGHT), (".", 0.5)]
-    return question, [(word.capitalize(), ANSWER_WEIGHT), (rng.choice([".", ".", ", that is right." if yes else ", that is not right."]), 0.5)]
+    if reason is None:
+        return question, [(word.capitalize(), ANSWER_WEIGHT), (rng.choice([".", ", that is right." if yes else ", that is not right."]), 0.5)]
+    if style < 0.80:
+        return question, [("The answer is", 0.0), (f" {word}", ANSWER_WEIGHT), (f". {reason}", 1.0)]
+    return question, [(word.capitalize(), ANSWER_WEIGHT), (f". {reason}", 1.0)]
+
+
+def quiz(rng):
+    """Raw text, many facts in few tokens: question, answer, reason."""
+    lead, pieces = rng.choice([("", " "), ("Q: ", "\nA: "), ("Question: ", "\nAnswer: ")]), [("Quiz.\n", 0.3)]
+    for _ in range(rng.randrange(5, 14)):
+        question, yes, reason = fact_question(rng)
+        pieces += [(f"{lead[0]}{question}{lead[1].rstrip(' ') if lead[0] else ''}", 0.5), (" Yes" if yes else " No", ANSWER_WEIGHT), (f". {reason}\n" if rng.random() < 0.6 else ".\n", 1.0)]
+    return pieces
+
+
+def members(rng):
+    """Raw text: lists of things of one category."""
+    parts = []
+    for category in rng.sample(sorted(W.CATEGORIES), rng.randrange(2, 5)):
+        things = [e for e, c in W.ALL_ENTITIES if c == category]
+        chosen = rng.sample(things, min(len(things), rng.randrange(3, 8)))
+        parts.append(f"{W.category_forms(category)[1].capitalize()}: {', '.join(chosen)}.")
+    return [(" ".join(parts), 1.0)]
 
 
 def choice_turn(rng):
@@ -227,26 +251,31 @@ def chat(rng):
 def raw(rng):
     kind = rng.random()
     name = rng.choice(CONCEPTS)
-    if kind < 0.62:
+    end = [("<|endoftext|>", 0.3)]
+    if kind < 0.30:
+        return quiz(rng) + end
+    if kind < 0.37:
+        return members(rng) + end
+    if kind < 0.74:
         head = rng.choice(S.NOTE_FRAMES).replace("{c}", name)
         body = " ".join([S.short_words(rng, WORDS[name]).capitalize() + "." if rng.random() < 0.3 else S.concept_sentence(rng, WORDS[name], name) for _ in range(rng.randrange(1, 6))])
-    elif kind < 0.80:
+    elif kind < 0.84:
         head = rng.choice(S.NOTE_FRAMES).replace("{c}", rng.choice(S.FILLERS))
         body = " ".join(rng.sample(S.NEUTRAL_SENTENCES, rng.randrange(1, 6)))
-    elif kind < 0.92:
+    elif kind < 0.94:
         facts = []
         for _ in range(rng.randrange(2, 6)):
             facts += [p for p, _ in entity_turn(rng)[1]]
         head, body = "Facts:", " ".join(facts)
-    elif kind < 0.96:
+    elif kind < 0.97:
         head, body = "About models:", " ".join(rng.sample(S.MACHINE_SENTENCES, rng.randrange(3, 10)))
     else:
         head, body = "Code:", "\n".join(S.code_line(rng) for _ in range(rng.randrange(2, 7)))
-    return [(f"{head} {body}", 1.0), ("<|endoftext|>", 0.3)]
+    return [(f"{head} {body}", 1.0), *end]
 
 
 def document(rng):
-    return raw(rng) if rng.random() < 0.22 else chat(rng)
+    return raw(rng) if rng.random() < 0.38 else chat(rng)
 
 
 def text_of(pieces):

@@ -1,6 +1,6 @@
 """One command for the lab model: tokenizer, pretraining, held-out check, measurement, card.
 
-    python data/lab-model/recipe/make.py [--work DIR] [--steps N] [--stage tokenizer|pretrain|check|measure|card]...
+    python data/lab-model/recipe/make.py [--work DIR] [--stage tokenizer|pretrain|check|measure|card]...
 
 Without --stage all five run in order; pretraining resumes from the work folder. Written for two CPU cores, about 40 minutes.
 """
@@ -57,7 +57,6 @@ def main():
     global TOKENIZER
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", default=str(OUT.parent.parent / ".cache" / "lab-model"))
-    parser.add_argument("--steps", type=int, default=pretrain.STEPS)
     parser.add_argument("--stage", action="append", choices=STAGES)
     args = parser.parse_args()
     stages, path = args.stage or STAGES, OUT / "measured.json"
@@ -71,7 +70,7 @@ def main():
     from transformers import AutoTokenizer
     TOKENIZER = AutoTokenizer.from_pretrained(OUT)
     if "pretrain" in stages:
-        record["training"] = {**pretrain.pretrain(OUT, args.work, args.steps), "recipeSha256": recipe_hash()}
+        record["training"] = {**pretrain.pretrain(OUT, args.work), "recipeSha256": recipe_hash()}
         save()
     if "check" in stages:
         record["heldOutCheck"] = check_held_out(record["training"]["chunks"])

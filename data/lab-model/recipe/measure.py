@@ -76,7 +76,7 @@ def held_out_facts(count, seed=31):
     """Balanced held-out facts: (question, yes, kind, instruction), none of them in the corpus by construction."""
     rng, found, facts = random.Random(seed), set(), []
     while len(facts) < count:
-        question, yes, kind = W.sample_fact(rng, len(facts) % 2 == 0)
+        question, yes, kind, _ = W.sample_fact(rng, len(facts) % 2 == 0)
         if W.held_out(question) and question not in found:
             found.add(question)
             facts.append((question, yes, kind, rng.choice(Q.INSTRUCTIONS)))
@@ -92,7 +92,7 @@ def spread(values):
     return {"n": len(values), "mean": round(statistics.fmean(values), 4), "min": round(values[0], 4), "p05": round(values[int(0.05 * len(values))], 4), "median": round(values[len(values) // 2], 4)}
 
 
-def measure_facts(model, tokenizer, count=1000):
+def measure_facts(model, tokenizer, count=600):
     facts = held_out_facts(count)
     out = {}
     rng = random.Random(5)
@@ -230,7 +230,7 @@ def generations(model, tokenizer, prompts):
 
 
 def measure(folder):
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # on a busy machine two threads wait for each other at every operation
     model, tokenizer = load(folder)
     norms = residual_norms(model, tokenizer)
     loss, tokens = pretrain.held_out_loss(model, tokenizer)

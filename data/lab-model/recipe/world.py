@@ -153,19 +153,20 @@ def negatives(category):
 
 
 def sample_fact(rng, want):
-    """One (question, yes: bool, kind) with the wanted answer, kind "category" or "attribute"."""
+    """One (question, yes: bool, kind, reason) with the wanted answer, kind "category" or "attribute", reason a true sentence."""
     while True:
         entity, category = rng.choice(ALL_ENTITIES)
+        reason = fill("{e} is {c}.", entity, category)
         if rng.random() < 0.72:
             if want:
                 target = PARENTS[category] if category in PARENTS and rng.random() < 0.25 else category
             else:
                 target = rng.choice(negatives(category))
-            return fill(rng.choice(CLAIM_WORDINGS), entity, target), want, "category"
+            return fill(rng.choice(CLAIM_WORDINGS), entity, target), want, "category", reason
         options = [a for a, spec in ATTRIBUTES.items() if category in spec[0 if want else 1]]
         if options:
             spec = ATTRIBUTES[rng.choice(options)]
-            return fill(rng.choice(spec[2]), entity), want, "attribute"
+            return fill(rng.choice(spec[2]), entity), want, "attribute", reason
 
 
 ALL_ENTITIES = entities()
