@@ -66,11 +66,21 @@ describe("backend onnx", () => {
 });
 
 describe("steerlab export-onnx", () => {
-  const cli = (...args: string[]): Promise<{ stdout: string; stderr: string }> => run(process.execPath, [CLI, "export-onnx", ...args]);
+  const cli = (...args: string[]): Promise<{ stdout: string; stderr: string }> =>
+    run(process.execPath, [CLI, "export-onnx", ...args]);
 
   it("writes a file that opens, and prints its path", async () => {
     const out = path.join(scratch, "cli", "m.onnx");
-    const { stdout } = await cli("--model", MODEL, "--adapter", adapterFolder("gqa-tied", "r4-all"), "--out", out, "--dtype", "f16");
+    const { stdout } = await cli(
+      "--model",
+      MODEL,
+      "--adapter",
+      adapterFolder("gqa-tied", "r4-all"),
+      "--out",
+      out,
+      "--dtype",
+      "f16",
+    );
     expect(stdout).toBe(`${out}\n`);
     const { metadata } = await readOnnxFile(out, { verify: true });
     expect(metadata.dtype).toBe("f16");
@@ -82,6 +92,9 @@ describe("steerlab export-onnx", () => {
     [["--model", MODEL, "--out", "x.onnx", "--dtype", "bf16"], "bad-flag"],
     [["--model", MODEL, "--out", "x.bin"], "onnx-out"],
   ])("refuses %j with status 2 and one line", async (args, code) => {
-    await expect(cli(...args)).rejects.toMatchObject({ code: 2, stderr: expect.stringMatching(new RegExp(`^steerlab: .*\\[${code}\\]\n$`)) });
+    await expect(cli(...args)).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(new RegExp(`^steerlab: .*\\[${code}\\]\n$`)),
+    });
   });
 });

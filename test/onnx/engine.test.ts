@@ -32,7 +32,8 @@ afterAll(() => {
 
 const context = tokensOf(9, 1);
 const direction = directionOf(3);
-const bound = (engine: OnnxEngine | NativeEngine, seed: number) => engine.bindAdapter(adapterParts(seed), { name: `toy-${seed}`, hash: `${seed}` });
+const bound = (engine: OnnxEngine | NativeEngine, seed: number) =>
+  engine.bindAdapter(adapterParts(seed), { name: `toy-${seed}`, hash: `${seed}` });
 
 describe("laws", () => {
   it("magnitude 0, an empty span and an empty layer range are exactly no steering; a real one is not", async () => {
@@ -44,7 +45,12 @@ describe("laws", () => {
     ]) {
       expect(vocabularies(await onnx.forward([{ tokens: context, steering: [plan] }], ALL))).toEqual(clean);
     }
-    const steered = vocabularies(await onnx.forward([{ tokens: context, steering: [{ direction, layers: [0, 4], magnitude: 3, span: [5, 9] }] }], ALL));
+    const steered = vocabularies(
+      await onnx.forward(
+        [{ tokens: context, steering: [{ direction, layers: [0, 4], magnitude: 3, span: [5, 9] }] }],
+        ALL,
+      ),
+    );
     for (let t = 0; t < 5; t++) expect(steered[t]).toEqual(clean[t]);
     expect(steered[5]).not.toEqual(clean[5]);
   });
@@ -52,10 +58,13 @@ describe("laws", () => {
   it("a capture moves by magnitude times direction where the plan says", async () => {
     const capture = { layers: [1, 2], positions: "last" as const };
     const [clean] = await onnx.forward([{ tokens: context }], { capture });
-    const [steered] = await onnx.forward([{ tokens: context, steering: [{ direction, layers: [2, 3], magnitude: 2 }] }], { capture });
+    const [steered] = await onnx.forward(
+      [{ tokens: context, steering: [{ direction, layers: [2, 3], magnitude: 2 }] }],
+      { capture },
+    );
     const [a, b] = [clean.captures as Float32Array, steered.captures as Float32Array];
     expect(b.subarray(0, 32)).toEqual(a.subarray(0, 32));
-    direction.forEach((d, i) => expect(b[32 + i] - a[32 + i]).toBeCloseTo(2 * d, 5));
+    for (const [i, d] of direction.entries()) expect(b[32 + i] - a[32 + i]).toBeCloseTo(2 * d, 5);
   });
 
   it("twenty questions in any order, together or alone, over a cache in pieces, give the same numbers; the cache stays", async () => {
@@ -63,21 +72,42 @@ describe("laws", () => {
     const [first] = await onnx.forward([{ tokens: context.slice(0, 4), keepCache: true }]);
     const [{ cache }] = await onnx.forward([{ tokens: context.slice(4), cache: first.cache, keepCache: true }]);
     expect(cache?.length).toBe(9);
-    const together = await onnx.forward(questions.map((tokens) => ({ tokens, cache })), LAST);
-    const backwards = (await onnx.forward([...questions].reverse().map((tokens) => ({ tokens, cache })), LAST)).reverse();
+    const together = await onnx.forward(
+      questions.map((tokens) => ({ tokens, cache })),
+      LAST,
+    );
+    const backwards = (
+      await onnx.forward(
+        [...questions].reverse().map((tokens) => ({ tokens, cache })),
+        LAST,
+      )
+    ).reverse();
     expect(farthest(backwards, together)).toBeLessThan(ROUNDING);
     for (const [i, tokens] of questions.entries()) {
       const alone = await onnx.forward([{ tokens: [...context, ...tokens] }], LAST);
       expect(farthest(alone, [together[i]])).toBeLessThan(ROUNDING);
     }
-    expect(farthest(await onnx.forward(questions.map((tokens) => ({ tokens, cache })), LAST), together)).toBe(0);
+    expect(
+      farthest(
+        await onnx.forward(
+          questions.map((tokens) => ({ tokens, cache })),
+          LAST,
+        ),
+        together,
+      ),
+    ).toBe(0);
   });
 
   it("two adapters and the base in one call equal each alone, and a disposed adapter is refused", async () => {
     const adapters = [bound(onnx, 21), bound(onnx, 22)];
-    const rows: Row[] = [{ tokens: context }, { tokens: context, adapter: adapters[0] }, { tokens: context, adapter: adapters[1] }];
+    const rows: Row[] = [
+      { tokens: context },
+      { tokens: context, adapter: adapters[0] },
+      { tokens: context, adapter: adapters[1] },
+    ];
     const together = await onnx.forward(rows, LAST);
-    for (const [i, row] of rows.entries()) expect(farthest(await onnx.forward([row], LAST), [together[i]])).toBeLessThan(ROUNDING);
+    for (const [i, row] of rows.entries())
+      expect(farthest(await onnx.forward([row], LAST), [together[i]])).toBeLessThan(ROUNDING);
     expect(farthest([together[0]], [together[1]])).toBeGreaterThan(0.01);
     expect(farthest([together[1]], [together[2]])).toBeGreaterThan(0.01);
     adapters[0].dispose();
@@ -99,7 +129,9 @@ describe("generation", () => {
     { name: "sampled", temperature: 1.3, topP: 1 },
     { name: "sampled from the nucleus", temperature: 0.9, topP: 0.7 },
   ])("$name: the same tokens as the CPU engine from the same seeds", async ({ temperature, topP }) => {
-    const caches = await Promise.all([cpu, onnx].map(async (engine) => (await engine.forward([{ tokens: context, keepCache: true }]))[0].cache));
+    const caches = await Promise.all(
+      [cpu, onnx].map(async (engine) => (await engine.forward([{ tokens: context, keepCache: true }]))[0].cache),
+    );
     const options = { maxTokens: 70, temperature, topP, seed: 5, stopIds: [17] };
     const expected = await cpu.generate(prompts(cpu, caches[0]), options);
     const generated = await onnx.generate(prompts(onnx, caches[1]), options);
@@ -110,7 +142,10 @@ describe("generation", () => {
 
   it("a row that does not report generates nothing, and big seeds work", async () => {
     const seed = [2 ** 53 - 1, 2 ** 40 + 5];
-    const rows: Row[] = [{ tokens: context, report: false }, { tokens: [3], parent: 0 }];
+    const rows: Row[] = [
+      { tokens: context, report: false },
+      { tokens: [3], parent: 0 },
+    ];
     const generated = await onnx.generate(rows, { maxTokens: 6, seed });
     expect(generated).toEqual(await cpu.generate(rows, { maxTokens: 6, seed }));
     expect(generated[0].tokens.length).toBe(0);
@@ -119,8 +154,12 @@ describe("generation", () => {
 
 describe("refusals and order", () => {
   it("names what it cannot do", async () => {
-    expect(() => onnx.createTrainer(TRAINER, new Float32Array(0))).toThrow(expect.objectContaining({ code: "onnx-training" }));
-    await expect(onnx.forward([{ tokens: [1] }], { shareLayers: true })).rejects.toMatchObject({ code: "onnx-layer-forks" });
+    expect(() => onnx.createTrainer(TRAINER, new Float32Array(0))).toThrow(
+      expect.objectContaining({ code: "onnx-training" }),
+    );
+    await expect(onnx.forward([{ tokens: [1] }], { shareLayers: true })).rejects.toMatchObject({
+      code: "onnx-layer-forks",
+    });
   });
 
   it.each([
@@ -130,7 +169,11 @@ describe("refusals and order", () => {
     ["layer-range", { tokens: [1], steering: [{ direction, layers: [0, 5], magnitude: 1 }] }, {}],
     ["span", { tokens: [1], steering: [{ direction, layers: [0, 4], magnitude: 1, span: [0, 2] }] }, {}],
     ["direction", { tokens: [1], steering: [{ direction: new Float32Array(31), layers: [0, 4], magnitude: 1 }] }, {}],
-    ["direction", { tokens: [1], steering: [{ direction: new Float32Array(32).fill(Number.NaN), layers: [0, 4], magnitude: 1 }] }, {}],
+    [
+      "direction",
+      { tokens: [1], steering: [{ direction: new Float32Array(32).fill(Number.NaN), layers: [0, 4], magnitude: 1 }] },
+      {},
+    ],
     ["magnitude", { tokens: [1], steering: [{ direction, layers: [0, 4], magnitude: Number.POSITIVE_INFINITY }] }, {}],
     ["parent-row", { tokens: [1], parent: 0 }, {}],
     ["top-k", { tokens: [1] }, { report: "last", topK: 62 }],
@@ -144,7 +187,9 @@ describe("refusals and order", () => {
   it("refuses caches and adapters of another engine, and misshapen parts", async () => {
     const [{ cache }] = await cpu.forward([{ tokens: [1, 2], keepCache: true }]);
     await expect(onnx.forward([{ tokens: [1], cache }])).rejects.toMatchObject({ code: "foreign-cache" });
-    await expect(onnx.forward([{ tokens: [1], adapter: bound(cpu, 1) }])).rejects.toMatchObject({ code: "foreign-adapter" });
+    await expect(onnx.forward([{ tokens: [1], adapter: bound(cpu, 1) }])).rejects.toMatchObject({
+      code: "foreign-adapter",
+    });
     const [part] = adapterParts(1);
     for (const [code, parts] of [
       ["bad-layer", [{ ...part, layer: 4 }]],
@@ -173,7 +218,9 @@ describe("refusals and order", () => {
       seen.push(done);
       if (seen.length === 3) controller.abort();
     };
-    await expect(onnx.generate([{ tokens: [1] }], { maxTokens: 60, seed: 1, signal: controller.signal, onProgress })).rejects.toMatchObject({ code: "aborted" });
+    await expect(
+      onnx.generate([{ tokens: [1] }], { maxTokens: 60, seed: 1, signal: controller.signal, onProgress }),
+    ).rejects.toMatchObject({ code: "aborted" });
     expect(seen).toEqual([1, 2, 3]);
   });
 

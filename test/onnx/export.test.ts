@@ -43,8 +43,11 @@ describe("export", () => {
   it("same checkpoint, same bytes; a tied head is stored once", async () => {
     await exportOnnx({ model: toy, out: at("one", "m.onnx") });
     await exportOnnx({ model: toy, out: at("two", "m.onnx") });
-    for (const name of ["m.onnx", "m.onnx.data"]) expect(fs.readFileSync(at("two", name)).equals(fs.readFileSync(at("one", name)))).toBe(true);
-    expect(graphOf(at("one", "m.onnx")).graph.initializer.filter(({ dims }) => dims[0] === TOY.vocab_size).length).toBe(1);
+    for (const name of ["m.onnx", "m.onnx.data"])
+      expect(fs.readFileSync(at("two", name)).equals(fs.readFileSync(at("one", name)))).toBe(true);
+    expect(graphOf(at("one", "m.onnx")).graph.initializer.filter(({ dims }) => dims[0] === TOY.vocab_size).length).toBe(
+      1,
+    );
     expect((await readOnnxFile(at("one", "m.onnx"), { verify: true })).metadata.dtype).toBe("f32");
   });
 
@@ -57,7 +60,9 @@ describe("export", () => {
     // bf16 weights below 2^-14 lose bits in f16; all others are exact.
     expect(farthest(await a.forward(rows, LAST), await b.forward(rows, LAST))).toBeLessThan(1e-3);
     const huge = writeCheckpoint(at("huge"), 2, TOY, "BF16", 1e6);
-    await expect(exportOnnx({ model: huge, out: at("huge.onnx"), dtype: "f16" })).rejects.toMatchObject({ code: "f16-range" });
+    await expect(exportOnnx({ model: huge, out: at("huge.onnx"), dtype: "f16" })).rejects.toMatchObject({
+      code: "f16-range",
+    });
     expect(fs.readdirSync(scratch).filter((name) => name.startsWith("huge."))).toEqual([]);
   });
 
@@ -70,11 +75,21 @@ describe("export", () => {
     const builtIn = await openOnnxFile(file, { threads: 1 });
     const plain = await openOnnx(readCheckpoint(model), { threads: 1, cacheFolder: scratch, notice: () => undefined });
     const tokens = tokensOf(9, 1);
-    const bound = await plain.forward([{ tokens, adapter: plain.bindAdapter(adapter.parts, adapter) }, { tokens: [1, 2], parent: 0, adapter: plain.bindAdapter(adapter.parts, adapter) }], LAST);
+    const bound = await plain.forward(
+      [
+        { tokens, adapter: plain.bindAdapter(adapter.parts, adapter) },
+        { tokens: [1, 2], parent: 0, adapter: plain.bindAdapter(adapter.parts, adapter) },
+      ],
+      LAST,
+    );
     const inside = await builtIn.forward([{ tokens }, { tokens: [1, 2], parent: 0 }], LAST);
     expect(farthest(inside, bound)).toBeLessThan(F32_LOGPROB);
-    expect(farthest(inside, await plain.forward([{ tokens }, { tokens: [1, 2], parent: 0 }], LAST))).toBeGreaterThan(0.01);
-    expect(() => builtIn.bindAdapter(adapter.parts, adapter)).toThrow(expect.objectContaining({ code: "adapter-built-in" }));
+    expect(farthest(inside, await plain.forward([{ tokens }, { tokens: [1, 2], parent: 0 }], LAST))).toBeGreaterThan(
+      0.01,
+    );
+    expect(() => builtIn.bindAdapter(adapter.parts, adapter)).toThrow(
+      expect.objectContaining({ code: "adapter-built-in" }),
+    );
     const generated = await builtIn.generate([{ tokens }, { tokens: [1] }], { maxTokens: 5, temperature: 0, seed: 1 });
     expect(generated[0].tokens.length).toBe(5);
   });
@@ -82,12 +97,16 @@ describe("export", () => {
   it("a stopped export leaves nothing, and an older file stays as it was", async () => {
     const out = at("stopped.onnx");
     const controller = new AbortController();
-    await expect(exportOnnx({ model: toy, out, signal: controller.signal, onProgress: () => controller.abort() })).rejects.toMatchObject({ code: "aborted" });
+    await expect(
+      exportOnnx({ model: toy, out, signal: controller.signal, onProgress: () => controller.abort() }),
+    ).rejects.toMatchObject({ code: "aborted" });
     expect(fs.readdirSync(scratch).filter((name) => name.includes("stopped"))).toEqual([]);
     await exportOnnx({ model: toy, out });
     const before = fs.readFileSync(out);
     const again = new AbortController();
-    await expect(exportOnnx({ model: toy, out, signal: again.signal, onProgress: () => again.abort() })).rejects.toMatchObject({ code: "aborted" });
+    await expect(
+      exportOnnx({ model: toy, out, signal: again.signal, onProgress: () => again.abort() }),
+    ).rejects.toMatchObject({ code: "aborted" });
     expect(fs.readFileSync(out).equals(before)).toBe(true);
     await readOnnxFile(out, { verify: true });
   });
@@ -112,7 +131,8 @@ describe("bad files", () => {
     change(model);
     fs.writeFileSync(file, encodeModel(model));
   };
-  const external = (model: ModelProto): { key: string; value: string }[] => model.graph.initializer.flatMap((tensor) => tensor.externalData ?? []);
+  const external = (model: ModelProto): { key: string; value: string }[] =>
+    model.graph.initializer.flatMap((tensor) => tensor.externalData ?? []);
 
   it.each<[string, (file: string) => void]>([
     ["onnx-missing-file", (file) => fs.rmSync(file)],
@@ -126,9 +146,26 @@ describe("bad files", () => {
     ["onnx-opset", (file) => edit(file, (model) => (model.opsetImport[0].version = 17))],
     ["onnx-opset", (file) => edit(file, (model) => model.opsetImport.push({ domain: "com.example", version: 1 }))],
     ["onnx-version", (file) => edit(file, (model) => (model.metadataProps[0].value = "steerlab-onnx/0"))],
-    ["onnx-damaged", (file) => edit(file, (model) => (model.metadataProps = model.metadataProps.filter(({ key }) => key !== "steerlab.model_hash")))],
-    ["path-escape", (file) => edit(file, (model) => external(model).filter(({ key }) => key === "location").forEach((entry) => (entry.value = "../toy/config.json")))],
-    ["onnx-data-size", (file) => edit(file, (model) => (external(model).filter(({ key }) => key === "offset")[1].value = String(2 ** 40)))],
+    [
+      "onnx-damaged",
+      (file) =>
+        edit(
+          file,
+          (model) => (model.metadataProps = model.metadataProps.filter(({ key }) => key !== "steerlab.model_hash")),
+        ),
+    ],
+    [
+      "path-escape",
+      (file) =>
+        edit(file, (model) => {
+          for (const entry of external(model)) if (entry.key === "location") entry.value = "../toy/config.json";
+        }),
+    ],
+    [
+      "onnx-data-size",
+      (file) =>
+        edit(file, (model) => (external(model).filter(({ key }) => key === "offset")[1].value = String(2 ** 40))),
+    ],
   ])("%s in one sentence (case %#)", async (code, change) => {
     const file = await copy(`bad-${fs.readdirSync(scratch).length}`, change);
     const error = await openOnnxFile(file, { threads: 1 }).then(
@@ -142,7 +179,9 @@ describe("bad files", () => {
 
   it("another model's hash, and changed data where it is verified", async () => {
     const file = await copy("hash", () => undefined);
-    await expect(openOnnxFile(file, { modelHash: "0".repeat(64) })).rejects.toMatchObject({ code: "onnx-model-mismatch" });
+    await expect(openOnnxFile(file, { modelHash: "0".repeat(64) })).rejects.toMatchObject({
+      code: "onnx-model-mismatch",
+    });
     const data = fs.readFileSync(`${file}.data`);
     data[data.length - 3] ^= 1;
     fs.writeFileSync(`${file}.data`, data);
@@ -170,7 +209,9 @@ describe("kept exports", () => {
 
   it("two openings at once end with one good export", async () => {
     const cacheFolder = at("race");
-    const engines = await Promise.all([1, 2].map(() => openOnnx(readCheckpoint(toy), { threads: 1, cacheFolder, notice: () => undefined })));
+    const engines = await Promise.all(
+      [1, 2].map(() => openOnnx(readCheckpoint(toy), { threads: 1, cacheFolder, notice: () => undefined })),
+    );
     for (const engine of engines) expect((await engine.forward([{ tokens: [1] }], LAST))[0].positions.length).toBe(1);
     expect(fs.readdirSync(cacheFolder).length).toBe(1);
   });

@@ -33,14 +33,26 @@ export function randomConfig(rng: Random): ModelConfig {
 }
 
 /** Writes a random checkpoint folder and gives its path. */
-export function writeCheckpoint(at: string, seed: number, config: ModelConfig, dtype: "F32" | "BF16" | "F16" | "F64" = "F32", scale = 1): string {
+export function writeCheckpoint(
+  at: string,
+  seed: number,
+  config: ModelConfig,
+  dtype: "F32" | "BF16" | "F16" | "F64" = "F32",
+  scale = 1,
+): string {
   const rng = random(seed);
   fs.mkdirSync(at, { recursive: true });
-  fs.writeFileSync(path.join(at, "config.json"), JSON.stringify({ ...config, model_type: "qwen2", hidden_act: "silu" }));
+  fs.writeFileSync(
+    path.join(at, "config.json"),
+    JSON.stringify({ ...config, model_type: "qwen2", hidden_act: "silu" }),
+  );
   const tensors: Parameters<typeof writeSafetensors>[1] = {};
   for (const { name, shape } of modelTensors(config)) {
     const count = shape.reduce((a, b) => a * b, 1);
-    const data = shape.length === 2 ? normals(rng, count, scale / Math.sqrt(shape[1])) : normals(rng, count, 0.2, name.endsWith("norm.weight") ? 1 : 0);
+    const data =
+      shape.length === 2
+        ? normals(rng, count, scale / Math.sqrt(shape[1]))
+        : normals(rng, count, 0.2, name.endsWith("norm.weight") ? 1 : 0);
     tensors[name] = { dtype, shape, data };
   }
   writeSafetensors(path.join(at, "model.safetensors"), tensors);
@@ -70,13 +82,23 @@ export function randomParts(rng: Random, config: ModelConfig): AdapterPart[] {
     .flatMap((layer) =>
       modules.map((module) => {
         const [out, input] = projectionShape(config, module);
-        return { layer, module, r, scaling: 2 / r, a: normals(rng, r * input, 1 / Math.sqrt(input)), b: normals(rng, out * r, 0.3) };
+        return {
+          layer,
+          module,
+          r,
+          scaling: 2 / r,
+          a: normals(rng, r * input, 1 / Math.sqrt(input)),
+          b: normals(rng, out * r, 0.3),
+        };
       }),
     );
 }
 
 /** Both engines on one checkpoint folder; the export goes below `cacheFolder`. */
-export async function bothEngines(folder: string, cacheFolder: string): Promise<{ cpu: NativeEngine; onnx: OnnxEngine }> {
+export async function bothEngines(
+  folder: string,
+  cacheFolder: string,
+): Promise<{ cpu: NativeEngine; onnx: OnnxEngine }> {
   const checkpoint = readCheckpoint(folder);
   const { config, tensors } = checkpoint;
   const cpu = await openNative({ backend: "cpu", dtype: "f32", threads: 1, config, tensors });

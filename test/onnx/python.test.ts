@@ -24,7 +24,8 @@ const run = promisify(execFile);
 
 function pythonWithOnnx(): string | null {
   const candidate = process.env.STEERLAB_ORACLE_PYTHON ?? path.join(ROOT, ".venv-oracle/bin/python");
-  const probe = "import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in ('onnx', 'onnxruntime', 'numpy')))";
+  const probe =
+    "import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in ('onnx', 'onnxruntime', 'numpy')))";
   return spawnSync(candidate, ["-c", probe]).status === 0 ? candidate : null;
 }
 
@@ -43,34 +44,55 @@ describe.skipIf(python === null)(title, () => {
     { model: "head-dim-odd", dtype: "f32", adapter: null },
     { model: "mha-sharded-f16", dtype: "f16", adapter: null },
     { model: "bf16-theta", dtype: "f32", adapter: "r4-all" },
-  ] as const)("$model $dtype, adapter $adapter: checker, steer, remove, ask", async ({ model, dtype, adapter: tag }) => {
-    const folder = modelFolder(model);
-    const { config, tensors } = readCheckpoint(folder);
-    const adapterPath = tag === null ? null : adapterFolder(model, tag);
-    const { file } = await exportOnnx({ model: folder, out: path.join(scratch, `${model}.onnx`), dtype, adapter: adapterPath });
-    const request = {
-      context: [...tokensOf(9, 1, config.vocab_size)],
-      question: [...tokensOf(4, 2, config.vocab_size)],
-      direction: [...directionOf(3, config.hidden_size)],
-      layers: [0, config.num_hidden_layers] as [number, number],
-      magnitude: 1.5,
-      span: [2, 7] as [number, number],
-    };
-    fs.writeFileSync(path.join(scratch, "request.json"), JSON.stringify(request));
-    const { stdout } = await run(python as string, [CHECK, file, path.join(scratch, "request.json")], { maxBuffer: 1 << 26 });
-    const theirs = JSON.parse(stdout) as { clean: number[]; asked: number[] };
+  ] as const)(
+    "$model $dtype, adapter $adapter: checker, steer, remove, ask",
+    async ({ model, dtype, adapter: tag }) => {
+      const folder = modelFolder(model);
+      const { config, tensors } = readCheckpoint(folder);
+      const adapterPath = tag === null ? null : adapterFolder(model, tag);
+      const { file } = await exportOnnx({
+        model: folder,
+        out: path.join(scratch, `${model}.onnx`),
+        dtype,
+        adapter: adapterPath,
+      });
+      const request = {
+        context: [...tokensOf(9, 1, config.vocab_size)],
+        question: [...tokensOf(4, 2, config.vocab_size)],
+        direction: [...directionOf(3, config.hidden_size)],
+        layers: [0, config.num_hidden_layers] as [number, number],
+        magnitude: 1.5,
+        span: [2, 7] as [number, number],
+      };
+      fs.writeFileSync(path.join(scratch, "request.json"), JSON.stringify(request));
+      const { stdout } = await run(python as string, [CHECK, file, path.join(scratch, "request.json")], {
+        maxBuffer: 1 << 26,
+      });
+      const theirs = JSON.parse(stdout) as { clean: number[]; asked: number[] };
 
-    const cpu = await openNative({ backend: "cpu", dtype: "f32", threads: 1, config, tensors });
-    const parts = adapterPath === null ? null : (await readAdapter(adapterPath, { config, name: null })).parts;
-    const adapter = parts === null ? null : cpu.bindAdapter(parts, { name: "a", hash: "a" });
-    const steering = [{ direction: Float32Array.from(request.direction), layers: request.layers, magnitude: request.magnitude, span: request.span }];
-    const [clean, , asked] = await cpu.forward(
-      [{ tokens: request.context, adapter }, { tokens: request.context, steering, adapter, report: false }, { tokens: request.question, parent: 1, adapter }],
-      { report: "last", fullVocabulary: true },
-    );
-    const logprobs = (logits: number[]): number[] => logits.map((x) => x - logSumExp(Float32Array.from(logits)));
-    expect(largest(clean.positions[0].all as Float32Array, logprobs(theirs.clean))).toBeLessThan(F32_LOGPROB);
-    expect(largest(asked.positions[0].all as Float32Array, logprobs(theirs.asked))).toBeLessThan(F32_LOGPROB);
-    cpu.dispose();
-  });
+      const cpu = await openNative({ backend: "cpu", dtype: "f32", threads: 1, config, tensors });
+      const parts = adapterPath === null ? null : (await readAdapter(adapterPath, { config, name: null })).parts;
+      const adapter = parts === null ? null : cpu.bindAdapter(parts, { name: "a", hash: "a" });
+      const steering = [
+        {
+          direction: Float32Array.from(request.direction),
+          layers: request.layers,
+          magnitude: request.magnitude,
+          span: request.span,
+        },
+      ];
+      const [clean, , asked] = await cpu.forward(
+        [
+          { tokens: request.context, adapter },
+          { tokens: request.context, steering, adapter, report: false },
+          { tokens: request.question, parent: 1, adapter },
+        ],
+        { report: "last", fullVocabulary: true },
+      );
+      const logprobs = (logits: number[]): number[] => logits.map((x) => x - logSumExp(Float32Array.from(logits)));
+      expect(largest(clean.positions[0].all as Float32Array, logprobs(theirs.clean))).toBeLessThan(F32_LOGPROB);
+      expect(largest(asked.positions[0].all as Float32Array, logprobs(theirs.asked))).toBeLessThan(F32_LOGPROB);
+      cpu.dispose();
+    },
+  );
 });

@@ -20,7 +20,8 @@ export async function exportOnnxCommand(args: readonly string[]): Promise<void> 
   const flags = flagsOf("export-onnx", args, ["model", "adapter", "out", "dtype"]);
   const [model, out] = ["model", "out"].map((name) => required("export-onnx", flags, name));
   const dtype = flags.dtype ?? "f32";
-  if (dtype !== "f32" && dtype !== "f16") throw new InputError("bad-flag", `Expected one of f32, f16 for --dtype but received ${JSON.stringify(dtype)}.`);
+  if (dtype !== "f32" && dtype !== "f16")
+    throw new InputError("bad-flag", `Expected one of f32, f16 for --dtype but received ${JSON.stringify(dtype)}.`);
   const stop = new AbortController();
   const onInterrupt = (): void => stop.abort();
   process.once("SIGINT", onInterrupt);

@@ -28,7 +28,8 @@ export class OnnxAdapter implements Adapter {
 
   /** @throws InputError "disposed" */
   get feeds(): Record<string, Feed> {
-    if (this.#feeds === null) throw new InputError("disposed", `Expected a live adapter but ${this.name} was disposed. Bind it again.`);
+    if (this.#feeds === null)
+      throw new InputError("disposed", `Expected a live adapter but ${this.name} was disposed. Bind it again.`);
     return this.#feeds;
   }
 
@@ -54,5 +55,8 @@ export function noAdapterFeeds(config: ModelConfig): Record<string, Feed> {
 /** @throws InputError "foreign-adapter", "disposed" */
 export function adapterFeeds(adapter: Adapter, owner: object, name: string): Record<string, Feed> {
   if (adapter instanceof OnnxAdapter && adapter.owner === owner) return adapter.feeds;
-  throw new InputError("foreign-adapter", expected("an adapter bound to this engine", name, adapter?.name, "Bind the adapter to this model."));
+  throw new InputError(
+    "foreign-adapter",
+    expected("an adapter bound to this engine", name, adapter?.name, "Bind the adapter to this model."),
+  );
 }

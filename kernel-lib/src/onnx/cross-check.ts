@@ -18,7 +18,8 @@ export interface CrossCheckModel {
   hash?: string;
 }
 
-export interface CrossCheckOptions extends Pick<OpenOnnxOptions, "threads" | "cacheFolder" | "notice" | "onProgress" | "signal"> {
+export interface CrossCheckOptions
+  extends Pick<OpenOnnxOptions, "threads" | "cacheFolder" | "notice" | "onProgress" | "signal"> {
   /** of tokens, directions and the adapter; default 1 */
   seed?: number;
   /** length of the contexts; default 24, at most the model's room */
@@ -58,7 +59,10 @@ interface Trial {
  * const { rows } = await crossCheck(model);
  * display(aq.from(rows));
  */
-export async function crossCheck(model: CrossCheckModel, options: CrossCheckOptions = {}): Promise<{ engine: string; onnx: string; rows: CrossCheckRow[] }> {
+export async function crossCheck(
+  model: CrossCheckModel,
+  options: CrossCheckOptions = {},
+): Promise<{ engine: string; onnx: string; rows: CrossCheckRow[] }> {
   const other = options.onnx ?? (await openOnnx(model.checkpoint, { ...options, modelHash: model.hash }));
   try {
     const trials = trialsOf(model.engine.config, random(options.seed ?? 1), options.tokens ?? 24);
@@ -69,7 +73,13 @@ export async function crossCheck(model: CrossCheckModel, options: CrossCheckOpti
       const theirs = await measured(other, trial, options.signal);
       const plain = untreated.get(trial.compare) ?? ours.logprobs;
       untreated.set(trial.compare, plain);
-      rows.push({ trial: trial.trial, ...distance(ours.logprobs, theirs.logprobs), effect: distance(ours.logprobs, plain).largest, milliseconds: ours.milliseconds, onnxMilliseconds: theirs.milliseconds });
+      rows.push({
+        trial: trial.trial,
+        ...distance(ours.logprobs, theirs.logprobs),
+        effect: distance(ours.logprobs, plain).largest,
+        milliseconds: ours.milliseconds,
+        onnxMilliseconds: theirs.milliseconds,
+      });
     }
     return { engine: `${model.engine.backend}: ${model.engine.description}`, onnx: other.description, rows };
   } finally {
@@ -86,11 +96,19 @@ function trialsOf(config: ModelConfig, rng: Random, tokens: number): Trial[] {
   const whole: Steering = { direction, layers: [0, depth], magnitude: 1 };
   const spans: Steering[] = [
     { direction, layers: [0, Math.ceil(depth / 2)], magnitude: 2, span: [0, Math.ceil(room / 2)] },
-    { direction: unit(rng, config.hidden_size), layers: [Math.floor(depth / 2), depth], magnitude: -1, span: [Math.floor(room / 4), room] },
+    {
+      direction: unit(rng, config.hidden_size),
+      layers: [Math.floor(depth / 2), depth],
+      magnitude: -1,
+      span: [Math.floor(room / 4), room],
+    },
   ];
   const parts = randomAdapter(config, rng);
   const bound = (engine: Engine): Row["adapter"] => engine.bindAdapter(parts, { name: "random", hash: "random" });
-  const asked = (row: Omit<Row, "tokens">): Row[] => [{ tokens: context, ...row }, { tokens: question, parent: 0, adapter: row.adapter }];
+  const asked = (row: Omit<Row, "tokens">): Row[] => [
+    { tokens: context, ...row },
+    { tokens: question, parent: 0, adapter: row.adapter },
+  ];
   return [
     { trial: "plain", compare: 0, rows: () => [{ tokens: context }] },
     { trial: "steered", compare: 0, rows: () => [{ tokens: context, steering: [whole] }] },
@@ -98,11 +116,19 @@ function trialsOf(config: ModelConfig, rng: Random, tokens: number): Trial[] {
     { trial: "adapter", compare: 0, rows: (engine) => [{ tokens: context, adapter: bound(engine) }] },
     { trial: "asked on a cache", compare: 1, rows: () => asked({}) },
     { trial: "steered, removed, asked", compare: 1, rows: () => asked({ steering: [whole] }) },
-    { trial: "steered, removed, asked, with adapter", compare: 1, rows: (engine) => asked({ steering: spans, adapter: bound(engine) }) },
+    {
+      trial: "steered, removed, asked, with adapter",
+      compare: 1,
+      rows: (engine) => asked({ steering: spans, adapter: bound(engine) }),
+    },
   ];
 }
 
-async function measured(engine: Engine, { rows, compare }: Trial, signal: AbortSignal | undefined): Promise<{ logprobs: Float32Array[]; milliseconds: number }> {
+async function measured(
+  engine: Engine,
+  { rows, compare }: Trial,
+  signal: AbortSignal | undefined,
+): Promise<{ logprobs: Float32Array[]; milliseconds: number }> {
   const request = rows(engine).map((row, i) => ({ ...row, report: i === compare }));
   const options: ForwardOptions = { report: "all", fullVocabulary: true, signal };
   const start = performance.now();
@@ -112,7 +138,10 @@ async function measured(engine: Engine, { rows, compare }: Trial, signal: AbortS
   return { logprobs: results[compare].positions.map(({ all }) => all as Float32Array), milliseconds };
 }
 
-function distance(ours: readonly Float32Array[], theirs: readonly Float32Array[]): Pick<CrossCheckRow, "positions" | "largest" | "mean" | "sameTop"> {
+function distance(
+  ours: readonly Float32Array[],
+  theirs: readonly Float32Array[],
+): Pick<CrossCheckRow, "positions" | "largest" | "mean" | "sameTop"> {
   let [largest, sum, count, same] = [0, 0, 0, 0];
   for (const [p, mine] of ours.entries()) {
     for (let id = 0; id < mine.length; id++) {
@@ -141,7 +170,8 @@ function unit(rng: Random, width: number): Float32Array {
 /** Rank 4 on every projection, large enough to matter and small enough to leave a language model. */
 function randomAdapter(config: ModelConfig, rng: Random): AdapterPart[] {
   const r = 4;
-  const normals = (n: number, scale: number): Float32Array => Float32Array.from({ length: n }, () => scale * rng.normal());
+  const normals = (n: number, scale: number): Float32Array =>
+    Float32Array.from({ length: n }, () => scale * rng.normal());
   return Array.from({ length: config.num_hidden_layers }, (_, layer) => layer).flatMap((layer) =>
     PROJECTIONS.map((module) => {
       const [out, width] = projectionShape(config, module);

@@ -7,7 +7,15 @@
 import { createHash, type Hash } from "node:crypto";
 import * as fs from "node:fs";
 import { AbortedError, DataError, expected } from "../errors";
-import { bfloatToFloat, decodeFloat32, floatToHalf, halfToFloat, type SafetensorsDType, type SafetensorsEntry, streamTensorBytes } from "../safetensors";
+import {
+  bfloatToFloat,
+  decodeFloat32,
+  floatToHalf,
+  halfToFloat,
+  type SafetensorsDType,
+  type SafetensorsEntry,
+  streamTensorBytes,
+} from "../safetensors";
 import type { TensorLocation } from "../types";
 
 /** Offsets are multiples of this, so that a runtime can map the file. */
@@ -30,7 +38,10 @@ export interface Placement extends StoredTensor {
 }
 
 /** Places tensors in order, and the size of the whole file. @param dtype of those from the checkpoint */
-export function placeTensors(tensors: readonly StoredTensor[], dtype: "f32" | "f16"): { placements: Map<string, Placement>; bytes: number } {
+export function placeTensors(
+  tensors: readonly StoredTensor[],
+  dtype: "f32" | "f16",
+): { placements: Map<string, Placement>; bytes: number } {
   const placements = new Map<string, Placement>();
   let end = IDENTITY_BYTES;
   for (const tensor of tensors) {
@@ -120,7 +131,9 @@ function converter(tensor: TensorLocation, dtype: "f32" | "f16"): Convert {
   if (tensor.dtype === dtype) return (bytes) => bytes;
   if (tensor.dtype === "bf16" || tensor.dtype === "f16") {
     const value = tensor.dtype === "bf16" ? bfloatToFloat : halfToFloat;
-    return dtype === "f32" ? widen(Float32Array.from({ length: 65536 }, (_, bits) => value(bits))) : narrowTable(tensor, value);
+    return dtype === "f32"
+      ? widen(Float32Array.from({ length: 65536 }, (_, bits) => value(bits)))
+      : narrowTable(tensor, value);
   }
   const source = entryOf(tensor).dtype;
   const width = tensor.dtype === "f64" ? 8 : 4;
@@ -157,7 +170,10 @@ function narrowTable(tensor: TensorLocation, value: (bits: number) => number): C
 function checkedHalf(value: number, name: string): number {
   const bits = floatToHalf(value);
   if ((bits & 0x7c00) === 0x7c00) {
-    throw new DataError("f16-range", expected("values within 65504", name, value, "This model does not fit f16; export it with dtype f32."));
+    throw new DataError(
+      "f16-range",
+      expected("values within 65504", name, value, "This model does not fit f16; export it with dtype f32."),
+    );
   }
   return bits;
 }

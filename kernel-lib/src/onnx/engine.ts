@@ -5,7 +5,20 @@
  */
 import { DeviceError, InputError } from "../errors";
 import { checkedGeneration } from "../native/checks";
-import type { Adapter, AdapterPart, Engine, ForwardOptions, Generated, GenerateOptions, ModelConfig, PositionReport, Row, RowResult, Trainer, TrainerOptions } from "../types";
+import type {
+  Adapter,
+  AdapterPart,
+  Engine,
+  ForwardOptions,
+  Generated,
+  GenerateOptions,
+  ModelConfig,
+  PositionReport,
+  Row,
+  RowResult,
+  Trainer,
+  TrainerOptions,
+} from "../types";
 import { OnnxAdapter } from "./bound-adapter";
 import type { OnnxFile } from "./file";
 import { generateTokens } from "./generate";
@@ -39,12 +52,17 @@ export class OnnxEngine implements Engine {
   /** See `Engine`. @throws InputError naming row and field; DeviceError "onnx-layer-forks"; AbortedError */
   async forward(rows: readonly Row[], options: ForwardOptions = {}): Promise<RowResult[]> {
     if (options.shareLayers === true) {
-      throw new DeviceError("onnx-layer-forks", "Expected backend cpu or cuda for shareLayers but received onnx. Leave the option out: the numbers are the same.");
+      throw new DeviceError(
+        "onnx-layer-forks",
+        "Expected backend cpu or cuda for shareLayers but received onnx. Leave the option out: the numbers are the same.",
+      );
     }
     if (rows.length === 0) return [];
     const tasks = this.#tasks(rows, options);
     const keeps = rows.map((row) => row.keepCache ?? false);
-    const results = tasks.map((task): RowResult => ({ cache: null, positions: [], captures: this.#captureArray(task, options) }));
+    const results = tasks.map(
+      (task): RowResult => ({ cache: null, positions: [], captures: this.#captureArray(task, options) }),
+    );
     await this.#inTurn((session) =>
       prefill(session, this.config, tasks, options, {
         logits: (task, _, logits) => {
@@ -57,7 +75,8 @@ export class OnnxEngine implements Engine {
         },
       }),
     );
-    for (const [i, result] of results.entries()) if (keeps[i]) result.cache = new OnnxCache(this, tasks[i].held as Held);
+    for (const [i, result] of results.entries())
+      if (keeps[i]) result.cache = new OnnxCache(this, tasks[i].held as Held);
     return results;
   }
 
@@ -74,14 +93,20 @@ export class OnnxEngine implements Engine {
     this.#open();
     const builtIn = this.file.metadata.adapter;
     if (builtIn !== null) {
-      throw new InputError("adapter-built-in", `Expected an export without an adapter for ${identity.name} but ${this.file.file} has ${builtIn.name} built in. Export the model without --adapter.`);
+      throw new InputError(
+        "adapter-built-in",
+        `Expected an export without an adapter for ${identity.name} but ${this.file.file} has ${builtIn.name} built in. Export the model without --adapter.`,
+      );
     }
     return new OnnxAdapter(this, identity.name, identity.hash, parts, this.config);
   }
 
   /** @throws DeviceError "onnx-training", always */
   createTrainer(_options: TrainerOptions, _initial: Float32Array | Float64Array): Trainer {
-    throw new DeviceError("onnx-training", "Expected backend cpu or cuda for training but received onnx. onnxruntime computes no gradients here; run npm run build for the native engine.");
+    throw new DeviceError(
+      "onnx-training",
+      "Expected backend cpu or cuda for training but received onnx. onnxruntime computes no gradients here; run npm run build for the native engine.",
+    );
   }
 
   /** Frees the weights once calls already made are answered; later use throws "disposed". */
@@ -92,7 +117,8 @@ export class OnnxEngine implements Engine {
   }
 
   #open(): OnnxSession {
-    if (this.#session === null) throw new InputError("disposed", "Expected a live model but it was disposed. Open it again.");
+    if (this.#session === null)
+      throw new InputError("disposed", "Expected a live model but it was disposed. Open it again.");
     return this.#session;
   }
 

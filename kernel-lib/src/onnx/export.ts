@@ -62,7 +62,10 @@ export interface BuiltInAdapter {
 export async function exportOnnx(options: ExportOnnxOptions): Promise<ExportedOnnx> {
   const checkpoint = readCheckpoint(await resolveModel(options.model));
   const name = options.adapter ?? null;
-  const adapter = name === null ? null : await readAdapter(await resolveAdapter(name), { config: checkpoint.config, name: options.model });
+  const adapter =
+    name === null
+      ? null
+      : await readAdapter(await resolveAdapter(name), { config: checkpoint.config, name: options.model });
   return exportCheckpoint(checkpoint, { ...options, adapter });
 }
 
@@ -78,7 +81,10 @@ export async function exportCheckpoint(
   if (signal?.aborted) throw new AbortedError();
 
   const matrices = checkpoint.tensors.filter((tensor) => tensor.shape.length === 2);
-  const stored = [...matrices.map((tensor) => ({ ...tensor, source: tensor })), ...(adapter === null ? [] : loraTensors(adapter, checkpoint.config))];
+  const stored = [
+    ...matrices.map((tensor) => ({ ...tensor, source: tensor })),
+    ...(adapter === null ? [] : loraTensors(adapter, checkpoint.config)),
+  ];
   const { placements, bytes } = placeTensors(stored, dtype);
   const dataFile = `${file}.data`;
   fs.mkdirSync(path.dirname(file), { recursive: true });
@@ -87,8 +93,21 @@ export async function exportCheckpoint(
     const identity = dataIdentity({ modelHash, adapter, dtype });
     const onProgress = (done: number): void => options.onProgress?.(done, bytes);
     const dataSha256 = await writeDataFile(partial, identity, placements.values(), { onProgress, signal });
-    const metadata = { version: LIBRARY_VERSION, config: checkpoint.config, modelHash, adapter, dtype, dataBytes: bytes, dataSha256 };
-    const weights = await graphWeights(checkpoint, { placements, dtype, location: path.basename(dataFile), hasAdapter: adapter !== null });
+    const metadata = {
+      version: LIBRARY_VERSION,
+      config: checkpoint.config,
+      modelHash,
+      adapter,
+      dtype,
+      dataBytes: bytes,
+      dataSha256,
+    };
+    const weights = await graphWeights(checkpoint, {
+      placements,
+      dtype,
+      location: path.basename(dataFile),
+      hasAdapter: adapter !== null,
+    });
     const graph = encodeModel({
       irVersion: IR_VERSION,
       producerName: "steerlab",
@@ -111,7 +130,8 @@ export async function exportCheckpoint(
 function checkedOut(out: string, checkpoint: Checkpoint): string {
   const file = path.resolve(out);
   if (!file.endsWith(".onnx")) throw new InputError("onnx-out", expected('a name ending in ".onnx"', "out", out));
-  if (fs.statSync(file, { throwIfNoEntry: false })?.isDirectory()) throw new InputError("onnx-out", expected("a file name", "out", out, "There is a folder of that name."));
+  if (fs.statSync(file, { throwIfNoEntry: false })?.isDirectory())
+    throw new InputError("onnx-out", expected("a file name", "out", out, "There is a folder of that name."));
   if (checkpoint.files.some((weights) => [file, `${file}.data`].includes(path.resolve(weights)))) {
     throw new InputError("onnx-out", expected("a file other than the model's own", "out", out));
   }
@@ -124,15 +144,22 @@ async function graphWeights(
 ): Promise<GraphWeights> {
   const { placements, dtype, location } = from;
   const vectors = new Map<string, Float32Array>();
-  for (const tensor of checkpoint.tensors) if (tensor.shape.length === 1) vectors.set(tensor.name, await readVector(tensor));
+  for (const tensor of checkpoint.tensors)
+    if (tensor.shape.length === 1) vectors.set(tensor.name, await readVector(tensor));
   const declare = (builder: GraphBuilder, name: string): string => {
     const vector = vectors.get(name);
     if (vector !== undefined) return builder.floats(name, vector, [vector.length]);
     const { shape, offset, length, dtype: stored } = placements.get(name) as Placement;
-    const externalData = Object.entries({ location, offset, length }).map(([key, value]) => ({ key, value: String(value) }));
+    const externalData = Object.entries({ location, offset, length }).map(([key, value]) => ({
+      key,
+      value: String(value),
+    }));
     return builder.initializer({ name, dims: [...shape], dataType: ELEMENT[stored], externalData, dataLocation: 1 });
   };
-  const lora: GraphWeights["lora"] = (builder, module) => ({ a: declare(builder, IO.loraA(module)), b: declare(builder, IO.loraB(module)) });
+  const lora: GraphWeights["lora"] = (builder, module) => ({
+    a: declare(builder, IO.loraA(module)),
+    b: declare(builder, IO.loraB(module)),
+  });
   return { dtype, declare, lora: from.hasAdapter ? lora : null };
 }
 

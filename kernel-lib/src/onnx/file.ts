@@ -31,12 +31,24 @@ export interface OnnxFile {
  * @example
  * const { metadata } = await readOnnxFile("lab.onnx");
  */
-export async function readOnnxFile(file: string, expect: { modelHash?: string; verify?: boolean } = {}): Promise<OnnxFile> {
+export async function readOnnxFile(
+  file: string,
+  expect: { modelHash?: string; verify?: boolean } = {},
+): Promise<OnnxFile> {
   const graphFile = path.resolve(file);
   const stat = fs.statSync(graphFile, { throwIfNoEntry: false });
-  if (!stat?.isFile()) throw new DataError("onnx-missing-file", `Expected an ONNX file at ${graphFile} but there is none.`);
+  if (!stat?.isFile())
+    throw new DataError("onnx-missing-file", `Expected an ONNX file at ${graphFile} but there is none.`);
   if (stat.size === 0 || stat.size > MAX_GRAPH_BYTES) {
-    throw new DataError("onnx-foreign", expected("1 byte to 256 MiB", `the size of ${graphFile}`, stat.size, 'Export the model with "steerlab export-onnx".'));
+    throw new DataError(
+      "onnx-foreign",
+      expected(
+        "1 byte to 256 MiB",
+        `the size of ${graphFile}`,
+        stat.size,
+        'Export the model with "steerlab export-onnx".',
+      ),
+    );
   }
   const model = decodeModel(fs.readFileSync(graphFile), graphFile);
   const metadata = parseMetadata(model.metadataProps, graphFile);
@@ -50,7 +62,10 @@ export async function readOnnxFile(file: string, expect: { modelHash?: string; v
     );
   }
   if (expect.verify === true && (await sha256File(dataFile)) !== metadata.dataSha256) {
-    throw new DataError("onnx-data-mismatch", `Expected the sha256 in ${graphFile} for ${dataFile} but its bytes differ. Export the model again.`);
+    throw new DataError(
+      "onnx-data-mismatch",
+      `Expected the sha256 in ${graphFile} for ${dataFile} but its bytes differ. Export the model again.`,
+    );
   }
   return { file: graphFile, dataFile, metadata };
 }
@@ -58,25 +73,44 @@ export async function readOnnxFile(file: string, expect: { modelHash?: string; v
 function checkOpset(model: ModelProto, file: string): void {
   const sets = model.opsetImport.map(({ domain, version }) => `${domain === "" ? "ai.onnx" : domain} ${version}`);
   if (sets.length !== 1 || sets[0] !== `ai.onnx ${OPSET}`) {
-    throw new DataError("onnx-opset", expected(`operator set ai.onnx ${OPSET}`, file, sets.join(", ") || "none", "Converted files are not run; export the model again."));
+    throw new DataError(
+      "onnx-opset",
+      expected(
+        `operator set ai.onnx ${OPSET}`,
+        file,
+        sets.join(", ") || "none",
+        "Converted files are not run; export the model again.",
+      ),
+    );
   }
 }
 
 /** Path of the data file, proven complete and made with this graph. */
 function checkedData(model: ModelProto, metadata: OnnxMetadata, file: string): string {
   const external = model.graph.initializer.filter((tensor) => tensor.dataLocation === 1);
-  const entries = external.map((tensor) => Object.fromEntries((tensor.externalData ?? []).map(({ key, value }) => [key, value])));
+  const entries = external.map((tensor) =>
+    Object.fromEntries((tensor.externalData ?? []).map(({ key, value }) => [key, value])),
+  );
   const locations = [...new Set(entries.map((entry) => entry.location))];
   if (locations.length !== 1 || locations[0] === undefined) {
-    throw new DataError("onnx-damaged", expected("one data file", `the weights of ${file}`, locations.join(", ") || "none", "Export it again."));
+    throw new DataError(
+      "onnx-damaged",
+      expected("one data file", `the weights of ${file}`, locations.join(", ") || "none", "Export it again."),
+    );
   }
   const dataFile = confinePath(path.dirname(file), locations[0], `data file of ${file}`);
   const size = fs.statSync(dataFile, { throwIfNoEntry: false })?.size;
   if (size === undefined) {
-    throw new DataError("onnx-data-missing", `Expected the weights of ${file} in ${dataFile} but there is no such file. Keep the two files together.`);
+    throw new DataError(
+      "onnx-data-missing",
+      `Expected the weights of ${file} in ${dataFile} but there is no such file. Keep the two files together.`,
+    );
   }
   if (size !== metadata.dataBytes || entries.some(({ offset, length }) => !(Number(offset) + Number(length) <= size))) {
-    throw new DataError("onnx-data-size", expected(`${metadata.dataBytes} bytes`, dataFile, size, "The copy is incomplete; copy or export it again."));
+    throw new DataError(
+      "onnx-data-size",
+      expected(`${metadata.dataBytes} bytes`, dataFile, size, "The copy is incomplete; copy or export it again."),
+    );
   }
   const line = identityLine(dataIdentity(metadata));
   const found = Buffer.alloc(line.length);
@@ -87,7 +121,10 @@ function checkedData(model: ModelProto, metadata: OnnxMetadata, file: string): s
     fs.closeSync(handle);
   }
   if (!found.equals(line)) {
-    throw new DataError("onnx-data-mismatch", `Expected the data of ${file} in ${dataFile} but it belongs to another export. Keep the two files of one export together.`);
+    throw new DataError(
+      "onnx-data-mismatch",
+      `Expected the data of ${file} in ${dataFile} but it belongs to another export. Keep the two files of one export together.`,
+    );
   }
   return dataFile;
 }

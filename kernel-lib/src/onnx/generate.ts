@@ -36,7 +36,9 @@ export async function generateTokens(
   settings: CheckedGeneration,
   options: Pick<ForwardOptions, "signal" | "onProgress">,
 ): Promise<Generated[]> {
-  const growing = tasks.map((task): Growing => ({ task, seed: settings.seeds[task.index], tokens: [], stopped: false, going: false }));
+  const growing = tasks.map(
+    (task): Growing => ({ task, seed: settings.seeds[task.index], tokens: [], stopped: false, going: false }),
+  );
   const take = (row: Growing, logits: Float32Array): void => {
     const position = row.task.before + row.task.tokens.length + row.tokens.length;
     const token = sampleToken(logits, settings.temperature, settings.topP, { seed: row.seed, position });
@@ -44,10 +46,21 @@ export async function generateTokens(
     if (!row.stopped) row.tokens.push(token);
     row.going = !row.stopped && row.tokens.length < settings.maxTokens;
   };
-  await prefill(session, config, tasks, { report: "last", signal: options.signal }, { logits: (task, _, logits) => take(growing[task.index], logits) });
-  const groups = decodeGroups(growing.filter((row) => row.going), settings.maxTokens, config);
+  await prefill(
+    session,
+    config,
+    tasks,
+    { report: "last", signal: options.signal },
+    { logits: (task, _, logits) => take(growing[task.index], logits) },
+  );
+  const groups = decodeGroups(
+    growing.filter((row) => row.going),
+    settings.maxTokens,
+    config,
+  );
   for (const [i, group] of groups.entries()) {
-    const onStep = (made: number): void => options.onProgress?.(i * settings.maxTokens + made, groups.length * settings.maxTokens);
+    const onStep = (made: number): void =>
+      options.onProgress?.(i * settings.maxTokens + made, groups.length * settings.maxTokens);
     await decode(session, config, group, take, { signal: options.signal, onStep });
   }
   return growing.map(({ tokens, stopped }) => ({ tokens: Int32Array.from(tokens), stopped }));
@@ -75,7 +88,10 @@ async function decode(
   const V = config.vocab_size;
   const feeds = { ...(group[0].task.adapter ?? noAdapterFeeds(config)), ...steeringFeeds([], 1, config) };
   let rows = [...group];
-  let block = new Block(rows.map(({ task }) => task.held as Held), config);
+  let block = new Block(
+    rows.map(({ task }) => task.held as Held),
+    config,
+  );
   for (let made = 1; rows.length > 0; made++) {
     await checkpoint(run.signal);
     run.onStep(made);
@@ -95,7 +111,10 @@ async function decode(
     block.append(result.fresh as NewKeys);
     if (rows.some((row) => !row.going) || block.isFull) {
       const kept = [...rows.keys()].filter((b) => rows[b].going);
-      block = new Block(kept.map((b) => block.held(b)), config);
+      block = new Block(
+        kept.map((b) => block.held(b)),
+        config,
+      );
       rows = kept.map((b) => rows[b]);
     }
   }

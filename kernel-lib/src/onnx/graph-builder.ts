@@ -4,7 +4,14 @@
  * Every method that makes a node gives back the name of its (first) output, so that graph code reads like the formula. Equal
  * constants are stored once. Knows the format, not the model; shapes are the caller's.
  */
-import { type AttributeProto, ELEMENT, type GraphProto, type NodeProto, type TensorProto, type ValueInfoProto } from "./schema";
+import {
+  type AttributeProto,
+  ELEMENT,
+  type GraphProto,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+} from "./schema";
 
 /** A dimension: a number, or a name for one that is known only at run time. */
 export type Dimension = number | string;
@@ -23,7 +30,12 @@ export class GraphBuilder {
   }
 
   /** Adds a node with one output. @param output its name; default made from scope and operator */
-  op(opType: string, input: readonly string[], attributes: Record<string, number | number[]> = {}, output?: string): string {
+  op(
+    opType: string,
+    input: readonly string[],
+    attributes: Record<string, number | number[]> = {},
+    output?: string,
+  ): string {
     return this.#node(opType, input, attributes, [output ?? this.#fresh(opType)])[0];
   }
 
@@ -37,12 +49,22 @@ export class GraphBuilder {
   /** A 64-bit integer constant; `shape` [] is a scalar. */
   integers(values: readonly number[], shape: readonly number[] = [values.length]): string {
     const name = `int:${values.join(",")}${shape.length === 0 ? "" : ":1d"}`;
-    return this.initializer({ name, dims: [...shape], dataType: ELEMENT.i64, rawData: new Uint8Array(BigInt64Array.from(values, BigInt).buffer) });
+    return this.initializer({
+      name,
+      dims: [...shape],
+      dataType: ELEMENT.i64,
+      rawData: new Uint8Array(BigInt64Array.from(values, BigInt).buffer),
+    });
   }
 
   /** A 32-bit float constant by name. */
   floats(name: string, values: Float32Array, shape: readonly number[]): string {
-    return this.initializer({ name, dims: [...shape], dataType: ELEMENT.f32, rawData: new Uint8Array(values.slice().buffer) });
+    return this.initializer({
+      name,
+      dims: [...shape],
+      dataType: ELEMENT.f32,
+      rawData: new Uint8Array(values.slice().buffer),
+    });
   }
 
   /** A 32-bit float scalar. */
@@ -66,7 +88,14 @@ export class GraphBuilder {
   }
 
   build(name: string, docString: string): GraphProto {
-    return { name, docString, node: this.#nodes, initializer: [...this.#initializers.values()], input: this.#inputs, output: this.#outputs };
+    return {
+      name,
+      docString,
+      node: this.#nodes,
+      initializer: [...this.#initializers.values()],
+      input: this.#inputs,
+      output: this.#outputs,
+    };
   }
 
   #fresh(opType: string): string {
@@ -76,8 +105,16 @@ export class GraphBuilder {
     return count === 0 ? stem : `${stem}.${count}`;
   }
 
-  #node(opType: string, input: readonly string[], attributes: Record<string, number | number[]>, output: string[]): string[] {
-    const attribute = Object.entries(attributes).map(([name, value]): AttributeProto => (Array.isArray(value) ? { name, type: 7, ints: value } : { name, type: 2, i: value }));
+  #node(
+    opType: string,
+    input: readonly string[],
+    attributes: Record<string, number | number[]>,
+    output: string[],
+  ): string[] {
+    const attribute = Object.entries(attributes).map(
+      ([name, value]): AttributeProto =>
+        Array.isArray(value) ? { name, type: 7, ints: value } : { name, type: 2, i: value },
+    );
     this.#nodes.push({ input: [...input], output, name: `node:${output[0]}`, opType, attribute });
     return output;
   }

@@ -42,19 +42,27 @@ export function appended(before: Held | null, fresh: NewKeys, row: number, count
 }
 
 /** The pasts of many rows in one array per layer, (B, KVH, slots, D), each from slot 0; the rest is zeros. */
-export function stackedPast(rows: readonly (Held | null)[], slots: number, config: ModelConfig): { keys: Float32Array[]; values: Float32Array[] } {
+export function stackedPast(
+  rows: readonly (Held | null)[],
+  slots: number,
+  config: ModelConfig,
+): { keys: Float32Array[]; values: Float32Array[] } {
   const { num_key_value_heads: KVH, head_dim: D, num_hidden_layers: L } = config;
   const stack = (of: (held: Held) => Float32Array): Float32Array => {
     const out = new Float32Array(rows.length * KVH * slots * D);
     for (const [b, held] of rows.entries()) {
       if (held === null) continue;
       const size = held.length * D;
-      for (let head = 0; head < KVH; head++) out.set(of(held).subarray(head * size, (head + 1) * size), (b * KVH + head) * slots * D);
+      for (let head = 0; head < KVH; head++)
+        out.set(of(held).subarray(head * size, (head + 1) * size), (b * KVH + head) * slots * D);
     }
     return out;
   };
   const layers = Array.from({ length: L }, (_, layer) => layer);
-  return { keys: layers.map((l) => stack((held) => held.keys[l])), values: layers.map((l) => stack((held) => held.values[l])) };
+  return {
+    keys: layers.map((l) => stack((held) => held.keys[l])),
+    values: layers.map((l) => stack((held) => held.values[l])),
+  };
 }
 
 /** A prefix as callers hold it. Calls already made still see it after dispose(). */
@@ -73,7 +81,8 @@ export class OnnxCache implements Cache {
 
   /** @throws InputError "disposed" */
   get held(): Held {
-    if (this.#held === null) throw new InputError("disposed", "Expected a live cache but it was disposed. Prefill the context again.");
+    if (this.#held === null)
+      throw new InputError("disposed", "Expected a live cache but it was disposed. Prefill the context again.");
     return this.#held;
   }
 
@@ -85,5 +94,13 @@ export class OnnxCache implements Cache {
 /** @throws InputError "foreign-cache", "disposed" */
 export function heldOf(cache: Cache, owner: object, name: string): Held {
   if (cache instanceof OnnxCache && cache.owner === owner) return cache.held;
-  throw new InputError("foreign-cache", expected("a cache made by this engine", name, cache?.constructor?.name, "Prefill the context again with this model."));
+  throw new InputError(
+    "foreign-cache",
+    expected(
+      "a cache made by this engine",
+      name,
+      cache?.constructor?.name,
+      "Prefill the context again with this model.",
+    ),
+  );
 }

@@ -37,7 +37,12 @@ export function largestTokens(logits: Float32Array, count: number): number[] {
  * @param topP keeps the smallest head of the order whose probability reaches it
  * @param draw which random number: the row's seed (an integer below 2^53) and the position being sampled
  */
-export function sampleToken(logits: Float32Array, temperature: number, topP: number, draw: { seed: number; position: number }): number {
+export function sampleToken(
+  logits: Float32Array,
+  temperature: number,
+  topP: number,
+  draw: { seed: number; position: number },
+): number {
   if (temperature === 0) return largestTokens(logits, 1)[0];
   const heat = Math.fround(temperature);
   const order = fallingOrder(logits);

@@ -24,11 +24,17 @@ export function checkParts(parts: readonly AdapterPart[], config: ModelConfig): 
     const where = `layer ${layer} ${module}`;
     const foreign = "The adapter belongs to another model.";
     if (!Number.isInteger(layer) || layer < 0 || layer >= config.num_hidden_layers) {
-      throw new InputError("bad-layer", expected(`layer in [0, ${config.num_hidden_layers})`, "adapter part", layer, foreign));
+      throw new InputError(
+        "bad-layer",
+        expected(`layer in [0, ${config.num_hidden_layers})`, "adapter part", layer, foreign),
+      );
     }
     const [out, width] = projectionShape(config, module);
     if (!Number.isInteger(r) || r < 1 || a.length !== r * width || b.length !== out * r) {
-      throw new InputError("adapter-shape", expected(`A of ${r * width} and B of ${out * r} numbers`, where, `${a.length} and ${b.length}`, foreign));
+      throw new InputError(
+        "adapter-shape",
+        expected(`A of ${r * width} and B of ${out * r} numbers`, where, `${a.length} and ${b.length}`, foreign),
+      );
     }
     if (seen.has(where)) throw new InputError("duplicate-part", expected("one adapter part", where, "two"));
     seen.add(where);
@@ -39,7 +45,14 @@ export function checkParts(parts: readonly AdapterPart[], config: ModelConfig): 
 export function stackParts(parts: readonly AdapterPart[], config: ModelConfig): Record<Projection, LoraStack> {
   checkParts(parts, config);
   return Object.fromEntries(
-    PROJECTIONS.map((module) => [module, stackOf(parts.filter((part) => part.module === module), module, config)]),
+    PROJECTIONS.map((module) => [
+      module,
+      stackOf(
+        parts.filter((part) => part.module === module),
+        module,
+        config,
+      ),
+    ]),
   ) as Record<Projection, LoraStack>;
 }
 

@@ -31,7 +31,8 @@ const CONVENTIONS = {
     "after block l, at token t of row b: residual += sum over s of steering_weights[l, b, t, s] * steering_vectors[b, s]; an axis b or t of size 1 serves all; no steering = zeros of shape (L, 1, 1, 1) and (1, 1, hidden_size)",
   "steerlab.convention.cache":
     "past_key.l, past_value.l (past_batch, key/value heads, past, head_dim) hold what earlier calls gave as new_key.l, new_value.l, appended along axis 2; row b sees its first past_lengths[b] slots; steering is not repeated for cached tokens",
-  "steerlab.convention.batch": "rows are padded on the right; read nothing at padded tokens; positions = past_lengths + index",
+  "steerlab.convention.batch":
+    "rows are padded on the right; read nothing at padded tokens; positions = past_lengths + index",
   "steerlab.convention.adapter":
     "linear(x) = x W^T + bias + (x lora_a[l]) lora_b[l], lora_a = A transposed (in, r), lora_b = B transposed times alpha / r (r, out); no adapter = zeros with r = 1",
 } as const;
@@ -64,20 +65,33 @@ export function parseMetadata(props: readonly KeyValue[], file: string): OnnxMet
   const values = new Map(props.map(({ key, value }) => [key, value]));
   const format = values.get("steerlab.format");
   if (format === undefined) {
-    throw new DataError("onnx-foreign", `Expected an ONNX file made by "steerlab export-onnx" at ${file} but it does not say so. Export the model again.`);
+    throw new DataError(
+      "onnx-foreign",
+      `Expected an ONNX file made by "steerlab export-onnx" at ${file} but it does not say so. Export the model again.`,
+    );
   }
   if (format !== FORMAT) {
-    throw new DataError("onnx-version", `Expected format ${FORMAT} of ${file} but received ${JSON.stringify(format)}. Export the model with this version.`);
+    throw new DataError(
+      "onnx-version",
+      `Expected format ${FORMAT} of ${file} but received ${JSON.stringify(format)}. Export the model with this version.`,
+    );
   }
   const text = (name: string): string => {
     const value = values.get(`steerlab.${name}`);
-    if (value === undefined) throw new DataError("onnx-damaged", `Expected steerlab.${name} in the metadata of ${file} but there is none. Export it again.`);
+    if (value === undefined)
+      throw new DataError(
+        "onnx-damaged",
+        `Expected steerlab.${name} in the metadata of ${file} but there is none. Export it again.`,
+      );
     return value;
   };
   const dtype = text("dtype");
   const dataBytes = Number(text("data_bytes"));
   if ((dtype !== "f32" && dtype !== "f16") || !Number.isSafeInteger(dataBytes)) {
-    throw new DataError("onnx-damaged", `Expected dtype f32 or f16 and a size in the metadata of ${file} but received ${dtype}, ${text("data_bytes")}. Export it again.`);
+    throw new DataError(
+      "onnx-damaged",
+      `Expected dtype f32 or f16 and a size in the metadata of ${file} but received ${dtype}, ${text("data_bytes")}. Export it again.`,
+    );
   }
   return {
     version: text("version"),

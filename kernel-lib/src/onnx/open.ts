@@ -53,24 +53,32 @@ export async function openOnnx(checkpoint: Checkpoint, options: OpenOnnxOptions 
  * @example
  * const engine = await openOnnxFile("lab.onnx", { threads: 2 });
  */
-export async function openOnnxFile(file: string, options: { threads?: number; modelHash?: string; verify?: boolean } = {}): Promise<OnnxEngine> {
+export async function openOnnxFile(
+  file: string,
+  options: { threads?: number; modelHash?: string; verify?: boolean } = {},
+): Promise<OnnxEngine> {
   return start(await readOnnxFile(file, options), options.threads ?? 0);
 }
 
 /** Folder of kept exports. */
 export function onnxCacheFolder(env: NodeJS.ProcessEnv = process.env): string {
-  const home = env.STEERLAB_CACHE || path.join(env.XDG_CACHE_HOME || path.join(env.HOME || os.homedir(), ".cache"), "steerlab");
+  const home =
+    env.STEERLAB_CACHE || path.join(env.XDG_CACHE_HOME || path.join(env.HOME || os.homedir(), ".cache"), "steerlab");
   return path.join(path.resolve(home), "onnx");
 }
 
 async function start(file: OnnxFile, threads: number): Promise<OnnxEngine> {
-  if (!Number.isInteger(threads) || threads < 0) throw new InputError("threads", expected("a whole number >= 0", "threads", threads));
+  if (!Number.isInteger(threads) || threads < 0)
+    throw new InputError("threads", expected("a whole number >= 0", "threads", threads));
   return new OnnxEngine(await openSession(file.file, threads), file, threads);
 }
 
 function checkDtype(dtype: DTypeName | undefined): void {
   if (dtype !== undefined && dtype !== "f32") {
-    throw new InputError("bad-dtype", expected("f32", "dtype of backend onnx", dtype, "onnxruntime computes in f32 here."));
+    throw new InputError(
+      "bad-dtype",
+      expected("f32", "dtype of backend onnx", dtype, "onnxruntime computes in f32 here."),
+    );
   }
 }
 
@@ -86,7 +94,12 @@ async function keptExport(checkpoint: Checkpoint, modelHash: string, options: Op
   fs.mkdirSync(root, { recursive: true });
   const partial = partialPath(folder);
   try {
-    await exportCheckpoint(checkpoint, { out: path.join(partial, name), modelHash, onProgress: options.onProgress, signal: options.signal });
+    await exportCheckpoint(checkpoint, {
+      out: path.join(partial, name),
+      modelHash,
+      onProgress: options.onProgress,
+      signal: options.signal,
+    });
     // Another process may have written the same export meanwhile, and be running it: equal bytes, so it stays.
     const meanwhile = await readKept(path.join(folder, name), modelHash);
     if (meanwhile !== null) return meanwhile;

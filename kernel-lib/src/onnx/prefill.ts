@@ -20,10 +20,20 @@ export interface Visitor {
 }
 
 /** @throws AbortedError between two runs */
-export async function prefill(session: OnnxSession, config: ModelConfig, tasks: readonly Task[], options: ForwardOptions, visitor: Visitor): Promise<void> {
+export async function prefill(
+  session: OnnxSession,
+  config: ModelConfig,
+  tasks: readonly Task[],
+  options: ForwardOptions,
+  visitor: Visitor,
+): Promise<void> {
   const total = tasks.reduce((sum, task) => sum + task.tokens.length, 0);
   let done = 0;
-  for (let pieces = readyPieces(tasks, options, config); pieces.length > 0; pieces = readyPieces(tasks, options, config)) {
+  for (
+    let pieces = readyPieces(tasks, options, config);
+    pieces.length > 0;
+    pieces = readyPieces(tasks, options, config)
+  ) {
     for (const batch of batchesOf(pieces, options, config)) {
       await checkpoint(options.signal);
       await runPieces(session, config, batch, options, visitor);
@@ -39,12 +49,20 @@ export async function checkpoint(signal: AbortSignal | undefined): Promise<void>
   if (signal?.aborted) throw new AbortedError();
 }
 
-async function runPieces(session: OnnxSession, config: ModelConfig, batch: readonly Piece[], options: ForwardOptions, visitor: Visitor): Promise<void> {
+async function runPieces(
+  session: OnnxSession,
+  config: ModelConfig,
+  batch: readonly Piece[],
+  options: ForwardOptions,
+  visitor: Visitor,
+): Promise<void> {
   const T = Math.max(...batch.map(({ start, end }) => end - start));
   const ids = new Int32Array(batch.length * T);
   for (const [b, { task, start, end }] of batch.entries()) ids.set(task.tokens.subarray(start, end), b * T);
-  const places = (wanted: (task: Task) => boolean, positions: "last" | "all"): Place[] => batch.flatMap((piece, b) => (wanted(piece.task) ? placesOf(piece, b, T, positions) : []));
-  const logits = options.report === undefined || options.report === "none" ? [] : places((task) => task.reports, options.report);
+  const places = (wanted: (task: Task) => boolean, positions: "last" | "all"): Place[] =>
+    batch.flatMap((piece, b) => (wanted(piece.task) ? placesOf(piece, b, T, positions) : []));
+  const logits =
+    options.report === undefined || options.report === "none" ? [] : places((task) => task.reports, options.report);
   const hidden = options.capture === undefined ? [] : places(() => true, options.capture.positions);
   const result = await runStep(session, config, {
     rows: batch.length,
@@ -58,13 +76,18 @@ async function runPieces(session: OnnxSession, config: ModelConfig, batch: reado
     keys: batch.some(needsKeys),
     feeds: {
       ...(batch[0].task.adapter ?? noAdapterFeeds(config)),
-      ...steeringFeeds(batch.map(({ task, start, end }) => ({ steering: task.steering, start, end, length: task.tokens.length })), T, config),
+      ...steeringFeeds(
+        batch.map(({ task, start, end }) => ({ steering: task.steering, start, end, length: task.tokens.length })),
+        T,
+        config,
+      ),
     },
   });
   visit(result, logits, hidden, config, visitor);
   for (const [b, piece] of batch.entries()) {
     const { task, start, end } = piece;
-    if (result.fresh !== null && needsKeys(piece)) task.held = appended(task.held, result.fresh, b, end - start, config);
+    if (result.fresh !== null && needsKeys(piece))
+      task.held = appended(task.held, result.fresh, b, end - start, config);
     task.done = end;
   }
 }
@@ -78,14 +101,26 @@ interface Place {
 
 function placesOf({ task, start, end }: Piece, b: number, T: number, positions: "last" | "all"): Place[] {
   const first = positions === "all" ? start : task.tokens.length - 1;
-  return Array.from({ length: Math.max(0, end - first) }, (_, i) => ({ task, position: first + i, flat: b * T + first + i - start }));
+  return Array.from({ length: Math.max(0, end - first) }, (_, i) => ({
+    task,
+    position: first + i,
+    flat: b * T + first + i - start,
+  }));
 }
 
-function visit(result: StepResult, logits: readonly Place[], hidden: readonly Place[], config: ModelConfig, visitor: Visitor): void {
+function visit(
+  result: StepResult,
+  logits: readonly Place[],
+  hidden: readonly Place[],
+  config: ModelConfig,
+  visitor: Visitor,
+): void {
   const { vocab_size: V, hidden_size: C } = config;
-  for (const [i, { task, position }] of logits.entries()) visitor.logits(task, position, result.logits.subarray(i * V, (i + 1) * V));
+  for (const [i, { task, position }] of logits.entries())
+    visitor.logits(task, position, result.logits.subarray(i * V, (i + 1) * V));
   for (const [which, stream] of result.hidden.entries()) {
-    for (const [i, { task, position }] of hidden.entries()) visitor.hidden?.(task, position, which, stream.subarray(i * C, (i + 1) * C));
+    for (const [i, { task, position }] of hidden.entries())
+      visitor.hidden?.(task, position, which, stream.subarray(i * C, (i + 1) * C));
   }
 }
 
@@ -97,7 +132,10 @@ function needsKeys({ task, end }: Piece): boolean {
 function pastOf(batch: readonly Piece[], config: ModelConfig): Past {
   const helds = batch.map(({ task }) => task.held);
   const [first] = helds;
-  if (helds.every((held) => held === first)) return first === null ? emptyPast(config) : { batch: 1, slots: first.length, keys: first.keys, values: first.values };
+  if (helds.every((held) => held === first))
+    return first === null
+      ? emptyPast(config)
+      : { batch: 1, slots: first.length, keys: first.keys, values: first.values };
   const slots = Math.max(...helds.map((held) => held?.length ?? 0));
   return { batch: batch.length, slots, ...stackedPast(helds, slots, config) };
 }

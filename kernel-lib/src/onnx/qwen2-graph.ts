@@ -78,7 +78,10 @@ class Qwen2Graph {
     const head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
     g.op("Gemm", [this.norm(last, "model.norm.weight"), this.matrix(head)], { transB: 1 }, IO.logits);
     this.outputs();
-    return g.build("steerlab-qwen2", "Qwen2 decoder with steering, caches and LoRA as inputs; conventions in metadata_props.");
+    return g.build(
+      "steerlab-qwen2",
+      "Qwen2 decoder with steering, caches and LoRA as inputs; conventions in metadata_props.",
+    );
   }
 
   private inputs(): void {
@@ -89,12 +92,32 @@ class Qwen2Graph {
     g.input(IO.pastLengths, "i64", ["batch"], "past slots of each row that count, from slot 0");
     for (let layer = 0; layer < L; layer++) {
       const past: Dimension[] = ["past_batch", KVH, "past", D];
-      g.input(IO.pastKey(layer), "f32", past, "keys after rotation; past_batch is batch, or 1 for one prefix under every row; past may be 0");
+      g.input(
+        IO.pastKey(layer),
+        "f32",
+        past,
+        "keys after rotation; past_batch is batch, or 1 for one prefix under every row; past may be 0",
+      );
       g.input(IO.pastValue(layer), "f32", past, "values, as past_key");
     }
-    g.input(IO.steeringVectors, "f32", ["vector_batch", "vectors", C], "directions of each row; vector_batch is batch or 1");
-    g.input(IO.steeringWeights, "f32", [L, "weight_batch", "weight_tokens", "vectors"], "added after block l: weights[l] @ vectors; weight_batch and weight_tokens may be 1");
-    g.input(IO.logitRows, "i64", ["reported"], "row * tokens + index of the positions whose logits are wanted; may be empty");
+    g.input(
+      IO.steeringVectors,
+      "f32",
+      ["vector_batch", "vectors", C],
+      "directions of each row; vector_batch is batch or 1",
+    );
+    g.input(
+      IO.steeringWeights,
+      "f32",
+      [L, "weight_batch", "weight_tokens", "vectors"],
+      "added after block l: weights[l] @ vectors; weight_batch and weight_tokens may be 1",
+    );
+    g.input(
+      IO.logitRows,
+      "i64",
+      ["reported"],
+      "row * tokens + index of the positions whose logits are wanted; may be empty",
+    );
     g.input(IO.hiddenRows, "i64", ["captured"], "the same for the residual stream");
     for (const module of PROJECTIONS) {
       const [out, width] = projectionShape(config, module);
@@ -111,7 +134,12 @@ class Qwen2Graph {
     const { num_key_value_heads: KVH, head_dim: D, hidden_size: C, num_hidden_layers: L } = config;
     g.output(IO.logits, "f32", ["reported", config.vocab_size], "logits of logit_rows");
     for (let layer = 0; layer < L; layer++) {
-      g.output(IO.newKey(layer), "f32", ["batch", KVH, "tokens", D], "keys of the own tokens only: append them to past_key");
+      g.output(
+        IO.newKey(layer),
+        "f32",
+        ["batch", KVH, "tokens", D],
+        "keys of the own tokens only: append them to past_key",
+      );
       g.output(IO.newValue(layer), "f32", ["batch", KVH, "tokens", D], "values of the own tokens only");
       g.output(IO.hidden(layer), "f32", ["captured", C], `residual stream after block ${layer}, steering included`);
     }
@@ -143,7 +171,10 @@ class Qwen2Graph {
   private rotary(): { cos: string; sin: string } {
     const { g, config } = this;
     const half = config.head_dim / 2;
-    const frequencies = Float32Array.from({ length: half }, (_, i) => 1 / Math.fround(config.rope_theta ** Math.fround((2 * i) / config.head_dim)));
+    const frequencies = Float32Array.from(
+      { length: half },
+      (_, i) => 1 / Math.fround(config.rope_theta ** Math.fround((2 * i) / config.head_dim)),
+    );
     const position = g.op("Unsqueeze", [g.op("Cast", [IO.positions], { to: ELEMENT.f32 }), g.integers([2, 3])]);
     const angle = g.op("Mul", [position, g.floats("rotary_frequencies", frequencies, [half])]);
     return { cos: g.op("Cos", [angle]), sin: g.op("Sin", [angle]) };
@@ -192,13 +223,21 @@ class Qwen2Graph {
 
     // Queries as (B, KVH, G * T, D): the G heads of a key/value head share one product.
     const scaled = g.op("Mul", [this.rotate(q), g.scalar(1 / Math.sqrt(D))]);
-    const grouped = g.op("Transpose", [g.op("Reshape", [scaled, g.integers([0, 0, KVH, groups, D])])], { perm: [0, 2, 3, 1, 4] });
+    const grouped = g.op("Transpose", [g.op("Reshape", [scaled, g.integers([0, 0, KVH, groups, D])])], {
+      perm: [0, 2, 3, 1, 4],
+    });
     const query = g.op("Reshape", [grouped, g.integers([0, 0, -1, D])]);
-    const score = (keys: string, mask: string): string => g.op("Add", [g.op("MatMul", [query, g.op("Transpose", [keys], { perm: [0, 1, 3, 2] })]), mask]);
-    const scores = g.op("Concat", [score(IO.pastKey(layer), shared.pastMask), score(key, shared.ownMask)], { axis: -1 });
+    const score = (keys: string, mask: string): string =>
+      g.op("Add", [g.op("MatMul", [query, g.op("Transpose", [keys], { perm: [0, 1, 3, 2] })]), mask]);
+    const scores = g.op("Concat", [score(IO.pastKey(layer), shared.pastMask), score(key, shared.ownMask)], {
+      axis: -1,
+    });
     const weights = g.op("Softmax", [scores], { axis: -1 });
     const lastAxis = g.integers([-1]);
-    const ofPast = g.op("MatMul", [g.op("Slice", [weights, g.integers([0]), shared.pastSlots, lastAxis]), IO.pastValue(layer)]);
+    const ofPast = g.op("MatMul", [
+      g.op("Slice", [weights, g.integers([0]), shared.pastSlots, lastAxis]),
+      IO.pastValue(layer),
+    ]);
     const ofOwn = g.op("MatMul", [g.op("Slice", [weights, shared.pastSlots, g.integers([TO_END]), lastAxis]), value]);
     const mixed = g.op("Reshape", [g.op("Add", [ofPast, ofOwn]), g.integers([0, 0, groups, -1, D])]);
     const heads = g.op("Reshape", [g.op("Transpose", [mixed], { perm: [0, 3, 1, 2, 4] }), g.integers([-1, H * D])]);

@@ -28,7 +28,11 @@ function loadRuntime(): typeof Ort {
     return require("onnxruntime-node") as typeof Ort;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
-    throw new DeviceError("onnx-runtime-missing", `onnxruntime-node could not be loaded (${reason}). Run: npm install (Linux, macOS or Windows, x64 or arm64).`, { cause });
+    throw new DeviceError(
+      "onnx-runtime-missing",
+      `onnxruntime-node could not be loaded (${reason}). Run: npm install (Linux, macOS or Windows, x64 or arm64).`,
+      { cause },
+    );
   }
 }
 
@@ -50,13 +54,19 @@ export async function openSession(file: string, threads: number): Promise<OnnxSe
       logSeverityLevel: 3,
     });
   } catch (cause) {
-    throw new DataError("onnx-load", `onnxruntime could not load ${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new DataError(
+      "onnx-load",
+      `onnxruntime could not load ${file}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
   }
   return {
     inputs: session.inputNames,
     version: ort.env.versions.node ?? ort.env.versions.common,
     async run(feeds, fetch) {
-      const tensors = Object.fromEntries(Object.entries(feeds).map(([name, { data, dims }]) => [name, tensorOf(ort, data, dims)]));
+      const tensors = Object.fromEntries(
+        Object.entries(feeds).map(([name, { data, dims }]) => [name, tensorOf(ort, data, dims)]),
+      );
       const outputs = await session.run(tensors, [...fetch]);
       return Object.fromEntries(fetch.map((name) => [name, outputs[name].data as Float32Array]));
     },

@@ -135,6 +135,10 @@ export function decodeModel(bytes: Uint8Array, name: string): ModelProto {
     const message = MODEL.decode(bytes);
     return MODEL.toObject(message, { longs: Number, defaults: true, arrays: true }) as ModelProto;
   } catch (cause) {
-    throw new DataError("onnx-damaged", `Expected a whole ONNX file at ${name} but it ends early or holds something else. Export it again.`, { cause });
+    throw new DataError(
+      "onnx-damaged",
+      `Expected a whole ONNX file at ${name} but it ends early or holds something else. Export it again.`,
+      { cause },
+    );
   }
 }

@@ -25,12 +25,18 @@ interface Active {
 }
 
 /** @param tokens padded length of the batch */
-export function steeringFeeds(pieces: readonly SteeredPiece[], tokens: number, config: ModelConfig): Record<string, Feed> {
+export function steeringFeeds(
+  pieces: readonly SteeredPiece[],
+  tokens: number,
+  config: ModelConfig,
+): Record<string, Feed> {
   const { hidden_size: C, num_hidden_layers: L } = config;
   const active = pieces.map(activePlans);
   const plans = Math.max(0, ...active.map((list) => list.length));
   if (plans === 0) return feeds(new Float32Array(C), [1, 1, C], new Float32Array(L), [L, 1, 1, 1]);
-  const whole = active.every((list, b) => list.every(({ from, to }) => from === 0 && to === pieces[b].end - pieces[b].start));
+  const whole = active.every((list, b) =>
+    list.every(({ from, to }) => from === 0 && to === pieces[b].end - pieces[b].start),
+  );
   const [B, T] = [pieces.length, whole ? 1 : tokens];
   const vectors = new Float32Array(B * plans * C);
   const weights = new Float32Array(L * B * T * plans);
@@ -38,15 +44,24 @@ export function steeringFeeds(pieces: readonly SteeredPiece[], tokens: number, c
     for (const [s, { plan, from, to }] of list.entries()) {
       vectors.set(plan.direction, (b * plans + s) * C);
       for (let layer = plan.layers[0]; layer < plan.layers[1]; layer++) {
-        for (let t = whole ? 0 : from; t < (whole ? 1 : to); t++) weights[((layer * B + b) * T + t) * plans + s] = plan.magnitude;
+        for (let t = whole ? 0 : from; t < (whole ? 1 : to); t++)
+          weights[((layer * B + b) * T + t) * plans + s] = plan.magnitude;
       }
     }
   }
   return feeds(vectors, [B, plans, C], weights, [L, B, T, plans]);
 }
 
-function feeds(vectors: Float32Array, vectorDims: number[], weights: Float32Array, weightDims: number[]): Record<string, Feed> {
-  return { [IO.steeringVectors]: { data: vectors, dims: vectorDims }, [IO.steeringWeights]: { data: weights, dims: weightDims } };
+function feeds(
+  vectors: Float32Array,
+  vectorDims: number[],
+  weights: Float32Array,
+  weightDims: number[],
+): Record<string, Feed> {
+  return {
+    [IO.steeringVectors]: { data: vectors, dims: vectorDims },
+    [IO.steeringWeights]: { data: weights, dims: weightDims },
+  };
 }
 
 /** Plans that add something to this piece. */

@@ -61,7 +61,13 @@ export async function runStep(session: OnnxSession, config: ModelConfig, step: S
   return {
     logits: step.logitRows.length > 0 ? out[IO.logits] : new Float32Array(0),
     hidden: captured.map((layer) => out[IO.hidden(layer)]),
-    fresh: step.keys ? { keys: layers.map((l) => out[IO.newKey(l)]), values: layers.map((l) => out[IO.newValue(l)]), tokens: step.tokens } : null,
+    fresh: step.keys
+      ? {
+          keys: layers.map((l) => out[IO.newKey(l)]),
+          values: layers.map((l) => out[IO.newValue(l)]),
+          tokens: step.tokens,
+        }
+      : null,
   };
 }
 

@@ -5,7 +5,15 @@
  * of one batch share the adapter; rows over the very same prefix share its keys without a copy.
  */
 import { expected, InputError } from "../errors";
-import { checkCapture, checkDirection, checkedParent, checkedToken, checkedTokens, checkedTopK, checkSteering } from "../native/checks";
+import {
+  checkCapture,
+  checkDirection,
+  checkedParent,
+  checkedToken,
+  checkedTokens,
+  checkedTopK,
+  checkSteering,
+} from "../native/checks";
 import type { ForwardOptions, ModelConfig, Row, Steering } from "../types";
 import { adapterFeeds } from "./bound-adapter";
 import { type Held, heldOf } from "./held";
@@ -50,7 +58,13 @@ export interface Piece {
  * @param reserve positions kept free after each reporting row, for generation
  * @throws InputError naming row and field
  */
-export function tasksOf(rows: readonly Row[], options: ForwardOptions, config: ModelConfig, owner: object, reserve = 0): Task[] {
+export function tasksOf(
+  rows: readonly Row[],
+  options: ForwardOptions,
+  config: ModelConfig,
+  owner: object,
+  reserve = 0,
+): Task[] {
   checkedTopK(options.topK ?? 0, config);
   if (options.capture) checkCapture(options.capture, config);
   const parents = new Set(rows.map((row, i) => checkedParent(row, i)));
@@ -81,7 +95,15 @@ export function tasksOf(rows: readonly Row[], options: ForwardOptions, config: M
     });
     const end = before + tokens.length + (reserve > 0 ? reserve : 0);
     if (end > config.max_position_embeddings) {
-      throw new InputError("too-long", expected(`at most ${config.max_position_embeddings} positions`, `row ${index}`, end, "Shorten the text; the model was made for no more."));
+      throw new InputError(
+        "too-long",
+        expected(
+          `at most ${config.max_position_embeddings} positions`,
+          `row ${index}`,
+          end,
+          "Shorten the text; the model was made for no more.",
+        ),
+      );
     }
   }
   return tasks;
@@ -89,7 +111,10 @@ export function tasksOf(rows: readonly Row[], options: ForwardOptions, config: M
 
 /** The next piece of every unfinished task whose parent is done. */
 export function readyPieces(tasks: readonly Task[], options: ForwardOptions, config: ModelConfig): Piece[] {
-  const limit = options.report === "all" ? Math.min(PIECE_TOKENS, Math.max(1, Math.floor(LOGIT_NUMBERS / config.vocab_size))) : PIECE_TOKENS;
+  const limit =
+    options.report === "all"
+      ? Math.min(PIECE_TOKENS, Math.max(1, Math.floor(LOGIT_NUMBERS / config.vocab_size)))
+      : PIECE_TOKENS;
   const pieces: Piece[] = [];
   for (const task of tasks) {
     if (task.done === task.tokens.length) continue;
@@ -114,7 +139,9 @@ export function batchesOf(pieces: readonly Piece[], options: ForwardOptions, con
     const ofAdapter = groups.get(adapter) ?? new Map<Held | null | "several", Piece[]>();
     groups.set(adapter, ofAdapter.set(prefix, [...(ofAdapter.get(prefix) ?? []), piece]));
   }
-  return [...groups.values()].flatMap((ofAdapter) => [...ofAdapter.values()].flatMap((group) => packed(group, options, config)));
+  return [...groups.values()].flatMap((ofAdapter) =>
+    [...ofAdapter.values()].flatMap((group) => packed(group, options, config)),
+  );
 }
 
 /** Cuts a group into batches; similar lengths go together, so that little is padding. */
