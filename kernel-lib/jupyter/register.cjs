@@ -9,6 +9,7 @@
  *   cell.cjs       what one cell prints and shows; nothing after its end
  *   errors.cjs     thrown values and compiler messages as Jupyter `error` content
  *   shorthand.cjs  `({rank})` with `rank` from an earlier cell
+ *   stages.cjs     an interrupt during compilation is not lost
  *   interrupt.cjs  SIGINT as an AbortSignal for long work
  *   kernel.cjs     execute requests: queue, results, rejections, shutdown
  */

@@ -1,7 +1,8 @@
 """Runs cells on the steerlab kernel through jupyter_client and prints what came back, as JSON.
 
-stdin: {"cwd": folder, "cells": [{"code": str, "interruptAfter"?: seconds, "interruptTwice"?: bool, "pause"?: seconds,
-"silent"?: bool}], "together"?: bool}. stdout: {"cells": [{"reply", "messages": [{"type", "content"}]}], "late": [...]}.
+stdin: {"cwd": folder, "cells": [{"code": str, "silent"?: bool, "pause"?: seconds, and one of
+"interruptAfter": seconds, "interruptOn": text (with "interruptTimes": int)}], "together"?: bool}.
+stdout: {"cells": [{"reply", "messages": [{"type", "content"}]}], "late": [...]}.
 "together" sends all requests at once, as JupyterLab's "run all" does.
 """
 
@@ -13,7 +14,7 @@ import time
 from jupyter_client.manager import start_new_kernel
 
 
-def collect(client, msg_id, limit=120):
+def collect(client, msg_id, on_text=lambda text: None, limit=200):
     messages = []
     end = time.time() + limit
     while time.time() < end:
@@ -21,6 +22,8 @@ def collect(client, msg_id, limit=120):
         if message["parent_header"].get("msg_id") != msg_id:
             continue
         messages.append({"type": message["msg_type"], "content": message["content"]})
+        if message["msg_type"] == "stream":
+            on_text(message["content"]["text"])
         if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
             return messages
     raise TimeoutError("no idle status")
@@ -33,14 +36,25 @@ def reply_to(client, msg_id):
             return reply["content"]
 
 
+def interrupt_on_text(manager, cell):
+    """Interrupts `interruptTimes` (default 1) times, a second apart, when the cell first prints `interruptOn`."""
+    waiting = [True]
+
+    def on_text(text):
+        if waiting[0] and cell.get("interruptOn", "\0") in text:
+            waiting[0] = False
+            for i in range(cell.get("interruptTimes", 1)):
+                threading.Timer(0.1 + i, manager.interrupt_kernel).start()
+
+    return on_text
+
+
 def run(client, manager, cell):
     msg_id = client.execute(cell["code"], silent=cell.get("silent", False))
     if "interruptAfter" in cell:
         threading.Timer(cell["interruptAfter"], manager.interrupt_kernel).start()
-    if cell.get("interruptTwice"):
-        threading.Timer(cell["interruptAfter"] + 1, manager.interrupt_kernel).start()
     started = time.time()
-    messages = collect(client, msg_id)
+    messages = collect(client, msg_id, interrupt_on_text(manager, cell))
     seconds = time.time() - started
     reply = reply_to(client, msg_id)
     time.sleep(cell.get("pause", 0))

@@ -11,6 +11,7 @@ const { diagnosticContent, interruptContent, rejectionContent, thrownContent } =
 const { createInterrupts } = require("./interrupt.cjs");
 const { expandShorthand } = require("./shorthand.cjs");
 const { serialiseServer } = require("./sockets.cjs");
+const { executeInStages, stagedConverters } = require("./stages.cjs");
 
 /** After a cell's last statement: time for a rejection that is already on its way to be seen as this cell's. */
 const SETTLE_MS = 25;
@@ -62,12 +63,14 @@ function noteProblem(args) {
 function wrapExecutor(executorModule, ts) {
   const create = executorModule.createExecutor;
   executorModule.createExecutor = (rootDir, converters) => {
-    const executor = create(rootDir, converters, {
+    const executor = create(rootDir, stagedConverters(converters), {
       log: (value) => runningCell()?.results.push(value),
       error: (...args) => noteProblem(args),
     });
     const execute = executor.execute;
-    state.executor = { ...executor, execute: (code) => execute(expandShorthand(ts, code)) };
+    const stopped = () => state.interrupts.requested;
+    const run = (code) => executeInStages(execute, expandShorthand(ts, code), stopped);
+    state.executor = { ...executor, execute: run };
     state.interrupts = createInterrupts(() => {
       const cell = runningCell();
       if (cell === null) return;
@@ -127,7 +130,8 @@ async function runCell(cell, code, formatters) {
   const orphaned = takeOrphans("; this cell was not run");
   if (orphaned !== null) return orphaned;
   try {
-    if (!(await state.executor.execute(code)) && cell.problems.length === 0) {
+    const done = await state.executor.execute(code);
+    if (!done && cell.problems.length === 0 && !state.interrupts.requested) {
       cell.problems.push({ value: new Error("The cell failed without saying why.") });
     }
     // Leave time for rejections, then see whether the last value can be shown.

@@ -14,8 +14,11 @@
 function serialSocket(socket) {
   const queue = [];
   let draining = null;
+  let bound = Promise.resolve();
 
   async function drain() {
+    // A first request may arrive while sockets are still being bound; a send would fail then.
+    await bound.catch(() => {});
     while (queue.length > 0) {
       try {
         await socket.send(queue[0]);
@@ -34,7 +37,10 @@ function serialSocket(socket) {
       return draining;
     },
     drained: () => draining ?? Promise.resolve(),
-    bind: (address) => socket.bind(address),
+    bind(address) {
+      bound = socket.bind(address);
+      return bound;
+    },
     close: () => socket.close(),
     [Symbol.asyncIterator]: () => socket[Symbol.asyncIterator](),
   };
