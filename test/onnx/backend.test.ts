@@ -9,8 +9,9 @@ import { DeviceError } from "../../kernel-lib/src/errors";
 import { openEngine } from "../../kernel-lib/src/model";
 import * as native from "../../kernel-lib/src/native";
 import { readOnnxFile } from "../../kernel-lib/src/onnx";
-import { adapterFolder, modelFolder } from "../parity/readers";
 import { F32_LOGPROB } from "../parity/tolerances";
+import { expectScores, steerlab } from "../parity/command-line";
+import { adapterFolder, FIXTURES, modelFolder } from "../parity/readers";
 import { farthest } from "./models";
 
 vi.mock("../../kernel-lib/src/native", async (original) => {
@@ -21,6 +22,8 @@ vi.mock("../../kernel-lib/src/native", async (original) => {
 const run = promisify(execFile);
 const CLI = path.resolve(__dirname, "../../kernel-lib/bin/steerlab.cjs");
 const MODEL = modelFolder("gqa-tied");
+/** Folders of trials with what transformers and PEFT answered. */
+const GOLDENS = path.join(FIXTURES, "cli");
 const LAST = { report: "last", fullVocabulary: true } as const;
 
 let scratch: string;
@@ -62,6 +65,22 @@ describe("backend onnx", () => {
     expect(instead.backend).toBe("onnx");
     instead.dispose();
     expect(said.filter((line) => line.includes("the native engine is not built")).length).toBe(1);
+  });
+});
+
+describe.each(fs.readdirSync(GOLDENS))("steerlab score --backend onnx against transformers + PEFT, seed %s", (seed) => {
+  const at = (name: string): string => path.join(GOLDENS, seed, name);
+
+  it.each([
+    ["the base", "expected-base.jsonl", []],
+    ["an adapter", "expected-adapter.jsonl", ["--adapter", at("adapter")]],
+  ])("%s", async (what, golden, flags) => {
+    const out = path.join(scratch, `${seed}-${what}.jsonl`);
+    await steerlab(
+      ...["score", "--model", at("model"), "--trials", at("trials.jsonl"), "--out", out],
+      ...["--backend", "onnx", "--threads", "1", ...flags],
+    );
+    expectScores(out, at(golden));
   });
 });
 

@@ -93,7 +93,7 @@ export function tasksOf(
       before,
       done: 0,
     });
-    const end = before + tokens.length + (reserve > 0 ? reserve : 0);
+    const end = before + tokens.length + reserve;
     if (end > config.max_position_embeddings) {
       throw new InputError(
         "too-long",
