@@ -31,7 +31,7 @@ const UNRELATED_QUESTION: StudyQuestion = {
 
 /** What a protocol file holds besides fields that are taken over as they stand. */
 const fileSchema = z.looseObject({
-  prompts: z.strictObject({ contexts: z.string(), questions: z.string(), trainQuestions: z.number().int().min(1).nullable() }),
+  prompts: z.strictObject({ contexts: z.union([z.string(), z.array(z.string()).min(1)]), questions: z.string(), trainQuestions: z.number().int().min(1).nullable() }),
   conversation: z.strictObject({
     system: z.string(),
     infoPrompt: z.strictObject({ file: z.string(), version: z.enum(["text", "short"]) }).nullable(),
@@ -92,7 +92,7 @@ function resolveFile(value: unknown, folder: string): unknown {
       labels: conversation.labels ?? asked.labels,
       infoPrompt: info === null ? null : readInfoPrompt(path.resolve(folder, info.file))[info.version],
     },
-    contexts: readContexts(path.resolve(folder, prompts.contexts)),
+    contexts: [prompts.contexts].flat().flatMap((file) => readContexts(path.resolve(folder, file))),
     questions: [...train, ...asked.questions.filter((item) => item.split !== "train"), UNRELATED_QUESTION],
   };
 }
