@@ -8,7 +8,7 @@ import * as path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { NativeEngine } from "../../kernel-lib/src/native";
 import { type OnnxEngine, openOnnxFile } from "../../kernel-lib/src/onnx";
-import type { Cache, ForwardOptions, Row } from "../../kernel-lib/src/types";
+import type { Cache, ForwardOptions, GenerateOptions, Row } from "../../kernel-lib/src/types";
 import { adapterParts, directionOf, TOY, TRAINER, tokensOf } from "../gpu-native/toy";
 import { bothEngines, farthest, vocabularies, writeCheckpoint } from "./models";
 
@@ -182,6 +182,19 @@ describe("refusals and order", () => {
   ] as [string, Row, ForwardOptions][])("refuses %s with the native engine's code", async (code, row, options) => {
     await expect(onnx.forward([row], options)).rejects.toMatchObject({ code });
     await expect(cpu.forward([row], options)).rejects.toMatchObject({ code });
+  });
+
+  it.each([
+    ["too-long", { maxTokens: 50, seed: 1 }],
+    ["max-tokens", { maxTokens: 0, seed: 1 }],
+    ["temperature", { maxTokens: 1, seed: 1, temperature: -1 }],
+    ["top-p", { maxTokens: 1, seed: 1, topP: 0 }],
+    ["seed", { maxTokens: 1, seed: [1, 2] }],
+    ["bad-token", { maxTokens: 1, seed: 1, stopIds: [61] }],
+  ] as [string, GenerateOptions][])("refuses to generate with %s, as the native engine does", async (code, options) => {
+    const rows = [{ tokens: tokensOf(60, 1) }];
+    await expect(onnx.generate(rows, options)).rejects.toMatchObject({ code });
+    await expect(cpu.generate(rows, options)).rejects.toMatchObject({ code });
   });
 
   it("refuses caches and adapters of another engine, and misshapen parts", async () => {
