@@ -50,13 +50,15 @@ class FastBackend : public PlainBackend<A> {
  private:
   // GrowingBuffer of one worker; a name per use, so that nothing in one task shares memory.
   struct Worker {
-    GrowingBuffer panel, c, thin_panel, thin_c, rows, tile, temp, queries, scores, grads;
+    GrowingBuffer panel, c, thin_panel, thin_c, rows, tile, temp, scores, grads;
   };
-  // One LoraUse of a linear() call with the packed u that its B multiplies.
+  // One LoraUse of a linear() call with the u tiles that its B multiplies; tile t covers the same tokens as tile t of x.
   struct UseTiles {
     const LoraUse* use;
     uint32_t site;
-    int64_t at, stride;  // first word and words per tile within up_
+    int64_t at, stride;  // where its first tile begins in u_tiles_, words per tile
+    int first(int tile_rows) const { return use->begin / tile_rows; }
+    int last(int tile_rows) const { return (use->end + tile_rows - 1) / tile_rows; }
   };
 
   static const E* acts(const void* p) { return static_cast<const E*>(p); }
@@ -82,7 +84,9 @@ class FastBackend : public PlainBackend<A> {
   void add_thin(float* out, const float* c, float factor, int columns) const;  // one row of c
 
   void pack_tiles(const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const;
-  void lora_down(Worker& w, const UseTiles& lora, const E* x, int in, int begin, int end, const DropoutKey* dropout);
+  void lora_down(Worker& w, const UseTiles& lora, const uint32_t* packed, int in, int first, int last, const DropoutKey* dropout);
+  void drop_tile(uint32_t* dst, const uint32_t* src, int k, const DropoutStream& stream, const DropoutKey& key, int first, int from,
+                 int to) const;
   int row_blocks(int n, int64_t groups) const;
   void project_group(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
   void finish_group(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,

@@ -117,47 +117,56 @@ void FastBackend<A>::pack_tiles(const E* x, int64_t ldx, int n, int k, int first
   }
 }
 
-// u of the tokens [begin, end) of one adapter; begin - use.begin is a multiple of tile_rows. Writes use.u and the u tiles.
+// u of one adapter over the tiles [first, last) of x, for its own tokens. Writes use.u and the u tiles.
 template <class A>
-void FastBackend<A>::lora_down(Worker& w, const UseTiles& lora, const E* x, int in, int begin, int end,
+void FastBackend<A>::lora_down(Worker& w, const UseTiles& lora, const uint32_t* packed, int in, int first, int last,
                                const DropoutKey* dropout) {
   const LoraUse& use = *lora.use;
-  const int T = k_.tile_rows, steps = units(in), thin = thin_columns();
+  const int T = k_.tile_rows, steps = units(in), thin = thin_columns(), panels = (use.r + thin - 1) / thin;
   const int64_t panel_words = static_cast<int64_t>(steps) * k_.width;
-  const int panels = (use.r + thin - 1) / thin;
   uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(panel_words * panels));
   for (int p = 0; p < panels; ++p)
     pack_thin(w, panel + p * panel_words, static_cast<const float*>(use.a) + static_cast<int64_t>(p) * thin * in, in,
               std::min(thin, use.r - p * thin), in);
-  uint32_t* tile = w.tile.template get<uint32_t>(static_cast<size_t>(tile_words(in)));
+  uint32_t* dropped = w.tile.template get<uint32_t>(static_cast<size_t>(tile_words(in)));
   float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * group());
   float* u = w.grads.template get<float>(static_cast<size_t>(T) * use.r);
-  E* masked = w.rows.template get<E>(static_cast<size_t>(T) * in);
-  std::vector<uint32_t> bits(static_cast<size_t>(in) / 32 + 1);
   const bool drop = use.dropout > 0;
   const float factor = drop ? static_cast<float>(1.0 / (1.0 - static_cast<double>(use.dropout))) : 1.0f;
 
-  for (int t0 = begin; t0 < end; t0 += T) {
-    const int rows = std::min(T, end - t0);
-    for (int i = 0; drop && i < rows; ++i) {
-      const int t = t0 + i;
-      k_.dropout_bits(bits.data(), dropout->seed, dropout->step, lora.site, static_cast<uint32_t>(dropout->token_example[t]),
-                      static_cast<uint32_t>(dropout->token_position[t]), dropout_threshold(use.dropout), in);
-      e_.mask(masked + static_cast<int64_t>(i) * in, x + static_cast<int64_t>(t) * in, bits.data(), 0, in);
+  for (int t = first; t < last; ++t) {
+    const uint32_t* tile = packed + t * tile_words(in);
+    const int from = std::max(t * T, use.begin), to = std::min((t + 1) * T, use.end);
+    if (drop) {
+      drop_tile(dropped, tile, in, {dropout->seed, dropout->step, lora.site, dropout_threshold(use.dropout)}, *dropout, t * T, from, to);
+      tile = dropped;
     }
-    pack_tile(tile, drop ? masked : x + static_cast<int64_t>(t0) * in, in, rows, in);
     for (int p = 0; p < panels; ++p) {
-      multiply(c, tile, 0, panel + p * panel_words, rows, steps, k_.width, false);
-      for (int i = 0; i < rows; ++i)
+      multiply(c, tile, 0, panel + p * panel_words, to - t * T, steps, k_.width, false);
+      for (int i = from - t * T; i < to - t * T; ++i)
         add_thin(u + i * use.r + p * thin, c + static_cast<int64_t>(i) * group(), factor, std::min(thin, use.r - p * thin));
     }
-    if (use.u)
-      std::memcpy(static_cast<float*>(use.u) + static_cast<int64_t>(t0 - use.begin) * use.r, u,
-                  sizeof(float) * static_cast<size_t>(rows) * use.r);
-    float* out = u_tiles_.template get<float>(0) + lora.at + (t0 - use.begin) / T * lora.stride;
-    for (int j = 0; j < use.r; ++j)
-      for (int i = 0; i < rows; ++i) out[j * k_.tile_width + i] = u[i * use.r + j];
+    float* out = u_tiles_.template get<float>(0) + lora.at + (t - lora.first(T)) * lora.stride;
+    for (int i = from - t * T; i < to - t * T; ++i) {
+      if (use.u)
+        std::memcpy(static_cast<float*>(use.u) + static_cast<int64_t>(t * T + i - use.begin) * use.r, u + i * use.r,
+                    sizeof(float) * static_cast<size_t>(use.r));
+      for (int j = 0; j < use.r; ++j) out[j * k_.tile_width + i] = u[i * use.r + j];
+    }
   }
+}
+
+// Dropout of the tokens [from, to) of the tile that begins at token `first`.
+template <class A>
+void FastBackend<A>::drop_tile(uint32_t* dst, const uint32_t* src, int k, const DropoutStream& stream, const DropoutKey& key,
+                               int first, int from, int to) const {
+  uint32_t examples[32] = {0}, positions[32] = {0};
+  for (int t = from; t < to; ++t) {
+    examples[t - first] = static_cast<uint32_t>(key.token_example[t]);
+    positions[t - first] = static_cast<uint32_t>(key.token_position[t]);
+  }
+  if (pairs_) k_.drop_tile_pairs(dst, src, k, stream, examples, positions);
+  else k_.drop_tile_f32(reinterpret_cast<float*>(dst), reinterpret_cast<const float*>(src), k, stream, examples, positions);
 }
 
 // How many blocks of rows to split n rows into: enough tasks for all threads, at most about a thousand rows each.
@@ -213,9 +222,9 @@ void FastBackend<A>::finish_group(Worker& w, const LinearPart& part, int n0, int
                   static_cast<const float*>(use.b) + static_cast<int64_t>(n0 + v * k_.lanes) * use.r, use.r,
                   std::min(k_.lanes, cols - v * k_.lanes), use.r);
     while (t < to) {
-      const int tile = (t - use.begin) / T, first = use.begin + tile * T, last = std::min(first + T, to);
-      k_.gemm_group_f32(c2, group(), u_tiles_.template get<float>(0) + uses[i].at + tile * uses[i].stride, 0, panels, panel_words,
-                        last - first, use.r, cols, false, {});
+      const int tile = t / T, first = tile * T, last = std::min(first + T, to);
+      k_.gemm_group_f32(c2, group(), u_tiles_.template get<float>(0) + uses[i].at + (tile - uses[i].first(T)) * uses[i].stride, 0, panels,
+                        panel_words, last - first, use.r, cols, false, {});
       for (; t < last; ++t) store(t, c2 + static_cast<int64_t>(t - first) * group(), use.scaling);
     }
   }
@@ -228,7 +237,7 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
   ran("linear");
   if (n == 0 || n_parts == 0) return;
   const int in = parts[0].w->in, T = k_.tile_rows, tiles = (n + T - 1) / T;
-  constexpr int kTiles = 8;  // tiles of a phase 1 task
+  const int block_tiles = std::clamp(tiles / (4 * pool().threads()), 1, 8);  // tiles of a phase 1 task
   uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(in)));
 
   std::vector<UseTiles> uses;
@@ -239,29 +248,20 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
       const LoraUse& use = parts[p].lora[l];
       const int64_t stride = static_cast<int64_t>(use.r) * k_.tile_width;
       uses.push_back({&use, parts[p].site, words, stride});
-      words += stride * ((use.end - use.begin + T - 1) / T);
+      words += stride * (uses.back().last(T) - uses.back().first(T));
     }
     first_use[static_cast<size_t>(p) + 1] = static_cast<int>(uses.size());
   }
   u_tiles_.template get<float>(static_cast<size_t>(words));
 
-  struct Down {
-    int use, begin;
-  };
-  std::vector<Down> downs;
-  for (size_t i = 0; i < uses.size(); ++i)
-    for (int t = uses[i].use->begin; t < uses[i].use->end; t += kTiles * T) downs.push_back({static_cast<int>(i), t});
-  const int64_t packs = (tiles + kTiles - 1) / kTiles, n_downs = static_cast<int64_t>(downs.size());
-  pool().run(n_downs + packs, [&](int64_t task, int worker) {
-    if (task >= n_downs) {
-      const int first = static_cast<int>(task - n_downs) * kTiles;
-      pack_tiles(acts(x), in, n, in, first, std::min(kTiles, tiles - first), packed);
-      return;
-    }
-    const Down& d = downs[static_cast<size_t>(task)];
-    const UseTiles& lora = uses[static_cast<size_t>(d.use)];
-    lora_down(workers_[static_cast<size_t>(worker)], lora, acts(x), in, d.begin, std::min(d.begin + kTiles * T, lora.use->end),
-              dropout);
+  // Phase 1, per block of tiles: pack x, then u of every adapter that has tokens there.
+  pool().run_ranges(tiles, block_tiles, [&](int64_t begin, int64_t end, int worker) {
+    const int first = static_cast<int>(begin), last = static_cast<int>(end);
+    pack_tiles(acts(x), in, n, in, first, last - first, packed);
+    for (const UseTiles& lora : uses)
+      if (lora.first(T) < last && lora.last(T) > first)
+        lora_down(workers_[static_cast<size_t>(worker)], lora, packed, in, std::max(first, lora.first(T)), std::min(last, lora.last(T)),
+                  dropout);
   });
 
   std::vector<int64_t> first_group(static_cast<size_t>(n_parts) + 1);

@@ -100,9 +100,9 @@ struct FastBackend<A>::Backward {
       }
     if (use->dropout > 0)
       for (int t = from; t < to; ++t)
-        k.dropout_bits(bits + places[p].bits + static_cast<int64_t>(t) * bit_words, dropout->seed, dropout->step, part.site,
-                       static_cast<uint32_t>(dropout->token_example[t]), static_cast<uint32_t>(dropout->token_position[t]),
-                       dropout_threshold(use->dropout), in);
+        k.dropout_bits(bits + places[p].bits + static_cast<int64_t>(t) * bit_words,
+                       {dropout->seed, dropout->step, part.site, dropout_threshold(use->dropout)},
+                       static_cast<uint32_t>(dropout->token_example[t]), static_cast<uint32_t>(dropout->token_position[t]), in);
   }
 
   // dx[m0 .. m0 + rows, c0 .. c0 + cols)

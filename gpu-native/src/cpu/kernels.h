@@ -25,7 +25,6 @@ struct RowKernels {
   void (*swiglu_backward)(E* dgate, E* dup, const E* dout, const E* gate, const E* up, int n);
   void (*rotate)(E* dst, const E* src, const float* cos, const float* sin, int half, float turn);
   // Dropped elements become 0. keep_bits are those of the whole token, `first` the column where src begins (multiple of lanes).
-  void (*mask)(E* dst, const E* src, const uint32_t* keep_bits, int first, int n);
   void (*widen_mask)(float* dst, const E* src, const uint32_t* keep_bits, int first, int n);
   // y = round(round(c + bias) + scaling * lora); bias and lora may be null
   void (*finish)(E* y, const float* c, const float* bias, const float* lora, float scaling, int n);
@@ -37,6 +36,12 @@ struct Ahead {
   const char* base = nullptr;
   int64_t stride = 0;
   int rows = 0, bytes = 0;
+};
+
+// One projection's dropout in one optimizer step; elements whose word is below threshold are dropped.
+struct DropoutStream {
+  uint64_t seed;
+  uint32_t step, site, threshold;
 };
 
 struct Kernels {
@@ -68,9 +73,14 @@ struct Kernels {
   RowKernels<float> f32;
   RowKernels<Bf16> bf16;
 
+  // dst = src with dropped elements zero, both one tile over k columns; row i of the tile is token (examples[i], positions[i]),
+  // tile_width of each. Same stream as dropout_words().
+  void (*drop_tile_f32)(float* dst, const float* src, int k, const DropoutStream& stream, const uint32_t* examples,
+                        const uint32_t* positions);
+  void (*drop_tile_pairs)(uint32_t* dst, const uint32_t* src, int k, const DropoutStream& stream, const uint32_t* examples,
+                          const uint32_t* positions);
   // Bit c of `bits` (32 columns a word): column c of the token is kept. Same stream as dropout_words().
-  void (*dropout_bits)(uint32_t* bits, uint64_t seed, uint32_t step, uint32_t site, uint32_t example, uint32_t position,
-                       uint32_t threshold, int columns);
+  void (*dropout_bits)(uint32_t* bits, const DropoutStream& stream, uint32_t example, uint32_t position, int columns);
   void (*mask_add)(float* c, const float* add, const uint32_t* keep_bits, int first, int n);  // c += add where kept
   void (*axpy)(float* y, const float* x, float a, int64_t n);  // y += a x
   void (*scale)(float* y, float a, int64_t n);

@@ -167,31 +167,66 @@ float dot(const E* a, const E* b, int n) {
 
 // ---- dropout ----
 
-inline void dropout_bits(uint32_t* bits, uint64_t seed, uint32_t step, uint32_t site, uint32_t example, uint32_t position,
-                         uint32_t threshold, int columns) {
-  const uint64_t key = seed ^ (0x9E3779B97F4A7C15ull * (step + 1ull));  // as dropout_words()
-  constexpr int block = 4 * L;                                         // columns per Philox call of all lanes
+// Ten rounds on the counters c, in place; as philox().
+inline void philox_rounds(Simd::I c[4], const steerlab::DropoutStream& stream) {
+  const uint64_t key = stream.seed ^ (0x9E3779B97F4A7C15ull * (stream.step + 1ull));  // as dropout_words()
+  uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+#pragma GCC unroll 10
+  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+    Simd::I high0, low0, high1, low1;
+    Simd::multiply(c[0], 0xD2511F53u, high0, low0);
+    Simd::multiply(c[2], 0xCD9E8D57u, high1, low1);
+    c[0] = Simd::xor3(high1, c[1], Simd::words1(k0));
+    c[2] = Simd::xor3(high0, c[3], Simd::words1(k1));
+    c[1] = low1;
+    c[3] = low0;
+  }
+}
+
+inline void dropout_bits(uint32_t* bits, const steerlab::DropoutStream& stream, uint32_t example, uint32_t position, int columns) {
+  constexpr int block = 4 * L;  // columns per Philox call of all lanes
   const int words = (columns + 31) / 32;
   for (int w = 0; w < words; ++w) bits[w] = 0;
   for (int from = 0; from < columns; from += block) {
     Simd::I c[4] = {Simd::quad_counters(static_cast<uint32_t>(from / 4)), Simd::words1(position), Simd::words1(example),
-                    Simd::words1(site)};
-    uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-    for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-      Simd::I high0, low0, high1, low1;
-      Simd::multiply(c[0], 0xD2511F53u, high0, low0);
-      Simd::multiply(c[2], 0xCD9E8D57u, high1, low1);
-      c[0] = Simd::xor3(high1, c[1], Simd::words1(k0));
-      c[2] = Simd::xor3(high0, c[3], Simd::words1(k1));
-      c[1] = low1;
-      c[3] = low0;
-    }
+                    Simd::words1(stream.site)};
+    philox_rounds(c, stream);
     Simd::in_column_order(c);
     for (int j = 0; j < 4; ++j) {
       const int column = from + j * L;
-      if (column < columns) bits[column / 32] |= Simd::at_least(c[j], threshold) << (column % 32);
+      if (column < columns) bits[column / 32] |= Simd::at_least(c[j], stream.threshold) << (column % 32);
     }
   }
+}
+
+// A lane is a row of the tile, so the four words of one call are four neighbouring columns of that row.
+inline void drop_tile_f32(float* dst, const float* src, int k, const steerlab::DropoutStream& stream, const uint32_t* examples,
+                          const uint32_t* positions) {
+  for (int quad = 0; 4 * quad < k; ++quad)
+    for (int g = 0; g < kTileWidth; g += L) {
+      Simd::I c[4] = {Simd::words1(static_cast<uint32_t>(quad)), Simd::load_words(positions + g), Simd::load_words(examples + g),
+                      Simd::words1(stream.site)};
+      philox_rounds(c, stream);
+      for (int j = 0; j < 4 && 4 * quad + j < k; ++j) {
+        const int64_t at = static_cast<int64_t>(4 * quad + j) * kTileWidth + g;
+        Simd::store(dst + at, Simd::keep(Simd::load(src + at), Simd::at_least(c[j], stream.threshold)));
+      }
+    }
+}
+
+inline void drop_tile_pairs(uint32_t* dst, const uint32_t* src, int k, const steerlab::DropoutStream& stream,
+                            const uint32_t* examples, const uint32_t* positions) {
+  for (int quad = 0; 4 * quad < k; ++quad)
+    for (int g = 0; g < kTileWidth; g += L) {
+      Simd::I c[4] = {Simd::words1(static_cast<uint32_t>(quad)), Simd::load_words(positions + g), Simd::load_words(examples + g),
+                      Simd::words1(stream.site)};
+      philox_rounds(c, stream);
+      for (int j = 0; j < 4 && 4 * quad + j < k; j += 2) {
+        const int64_t at = static_cast<int64_t>(2 * quad + j / 2) * kTileWidth + g;
+        Simd::store_words(dst + at, Simd::keep_pairs(Simd::load_words(src + at), Simd::at_least(c[j], stream.threshold),
+                                                     Simd::at_least(c[j + 1], stream.threshold)));
+      }
+    }
 }
 
 inline void mask_add(float* c, const float* add, const uint32_t* keep_bits, int first, int n) {
@@ -299,7 +334,7 @@ inline double squares(const float* x, int64_t n) {
 template <class E>
 steerlab::RowKernels<E> row_table() {
   return {widen<E>, narrow<E>, add<E>, steer<E>, norm<E>, norm_backward<E>, swiglu<E>, swiglu_backward<E>, rotate<E>,
-          mask<E, E>, mask<float, E>, finish<E>, dot<E>};
+          mask<float, E>, finish<E>, dot<E>};
 }
 
 inline steerlab::Kernels kernel_table(const char* isa) {
@@ -307,7 +342,7 @@ inline steerlab::Kernels kernel_table(const char* isa) {
           pack_f32, pack_bf16, pack_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
           gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>,
           row_table<float>(), row_table<Bf16>(),
-          dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, softmax, softmax_backward, adamw, squares, peak};
+          drop_tile_f32, drop_tile_pairs, dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, softmax, softmax_backward, adamw, squares, peak};
 }
 
 }  // namespace

@@ -62,6 +62,13 @@ struct Simd {
   // v where bit i of `bits` is set, else 0
   static V keep(V v, uint32_t bits) { return _mm512_maskz_mov_ps(static_cast<__mmask16>(bits), v); }
 
+  // bf16 pairs: the low half where bit i of `even` is set, the high half where bit i of `odd` is
+  static I keep_pairs(I v, uint32_t even, uint32_t odd) {
+    const I low = _mm512_maskz_mov_epi32(static_cast<__mmask16>(even), _mm512_set1_epi32(0xffff));
+    const I high = _mm512_maskz_mov_epi32(static_cast<__mmask16>(odd), _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+    return _mm512_and_si512(v, _mm512_or_si512(low, high));
+  }
+
   // ---- 32-bit words ----
   static I load_words(const void* p) { return _mm512_loadu_si512(p); }
   static I load_bytes(const void* p, int bytes) {  // zero beyond
