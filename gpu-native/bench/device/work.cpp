@@ -59,7 +59,10 @@ std::vector<float> unit_vectors(int n, int C, uint64_t seed) {
   for (int i = 0; i < n; ++i) {
     double norm = 0;
     float* row = v.data() + static_cast<size_t>(i) * static_cast<size_t>(C);
-    for (int k = 0; k < C; ++k) norm += static_cast<double>(row[k] = t.normal()) * row[k];
+    for (int k = 0; k < C; ++k) {
+      row[k] = t.normal();
+      norm += static_cast<double>(row[k]) * row[k];
+    }
     for (int k = 0; k < C; ++k) row[k] /= static_cast<float>(std::sqrt(norm));
   }
   return v;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "model.h"
+#include "rng.h"
 #include "train.h"
 
 namespace steerlab::bench {

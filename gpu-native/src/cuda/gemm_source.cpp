@@ -28,7 +28,8 @@ class Search {
     for (const fs::path& lib : entries(fs::path(prefix) / "lib")) {
       if (lib.filename().string().rfind("python3", 0) != 0) continue;
       for (const char* packages : {"site-packages", "dist-packages"})
-        for (const fs::path& part : entries(lib / packages / "nvidia")) folder((part / "lib").string(), place);
+        for (const char* name : kNames)
+          for (const fs::path& part : entries(lib / packages / "nvidia")) file((part / "lib" / name).string(), place);
     }
   }
 

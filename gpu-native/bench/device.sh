@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Builds, checks and measures the CUDA backend on a bare GPU machine, in one call of under ten minutes; a short table comes last.
+#
+#   bash gpu-native/bench/device.sh [shapes]      default "0.5B 7B 32B"; results and logs go to $OUT (default: build/device)
+#
+# Needs: nvcc (12 or 13) and a C++20 compiler. Uses, where they are: cuBLASLt (see src/cuda/gemm_source.h), compute-sanitizer,
+# python3 with torch + transformers + PEFT (the baseline, alternating with ours). What is missing is skipped by name.
+# BUDGET: seconds for everything (default 570). SECONDS_EACH: for one measurement (default 2). SANITIZE=0 leaves the sanitizer out.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+shapes=${1:-"0.5B 7B 32B"}
+out=${OUT:-build/device}
+budget=${BUDGET:-570}
+each=${SECONDS_EACH:-2}
+work=build/device-work
+mkdir -p "$out" "$work"
+out=$(cd "$out" && pwd)
+results=$out/results.tsv
+: > "$results"
+SECONDS=0
+
+say() { printf '[%3ds] %s\n' "$SECONDS" "$*"; }
+left() { echo $((budget - SECONDS)); }
+skip() { say "skipped: $*"; printf 'skipped\t%s\n' "$*" >> "$results"; }
+
+# limited <most seconds> <log> <command...>: runs within what is left of the budget
+limited() {
+  local most=$1 log=$2 now
+  shift 2
+  now=$(left)
+  [ "$now" -lt 10 ] && { skip "$(basename "$1"): no time left"; return 4; }
+  [ "$most" -gt "$now" ] && most=$now
+  timeout "$most" "$@" > "$log" 2>&1
+}
+
+nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null)
+cxx=${CXX:-$(command -v g++ || command -v c++)}
+[ -n "$nvcc" ] || { say "nvcc is missing: nothing can be built"; exit 1; }
+[ -n "$cxx" ] || { say "a C++ compiler is missing: nothing can be built"; exit 1; }
+device=$(nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader 2> /dev/null | head -1)
+say "device: ${device:-none found by nvidia-smi}; $("$nvcc" --version | grep release)"
+cap=$(printf '%s' "$device" | awk -F', ' '{ gsub(/\./, "", $4); print $4 }')
+case "$cap" in
+  90) arch="-gencode=arch=compute_90a,code=sm_90a" ;;
+  8*) arch="-gencode=arch=compute_80,code=sm_80" ;;
+  *) arch="-gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_90,code=compute_90" ;;
+esac
+
+# ---- build ----
+jobs=$(nproc)
+export nvcc cxx arch work
+compile() {
+  local source=$1 object=$work/$(basename "$1").o
+  case "$source" in
+    *.cu) "$nvcc" -std=c++17 -O3 $arch -Xcompiler -fPIC,-fvisibility=hidden -Isrc -c "$source" -o "$object" ;;
+    *) "$cxx" -std=c++20 -O2 -fPIC -Isrc -Ibench/device -c "$source" -o "$object" ;;
+  esac || echo "$source" >> "$work/failed"
+}
+export -f compile
+rm -f "$work"/*.o "$work/failed"
+engine=$(ls src/*.cpp | grep -vE 'src/(addon.*|engine)\.cpp$')
+plain="src/cpu/plain.cpp src/cpu/cpu_backend.cpp src/cpu/pool.cpp"
+tests=../test/gpu-native/cuda
+sources="$(ls src/cuda/*.cu src/cuda/*.cpp) $engine $plain bench/device/work.cpp bench/device/bench.cpp $tests/end_to_end.cpp $(ls $tests/ops_*.cpp)"
+printf '%s\n' $sources | xargs -P "$jobs" -I{} bash -c 'compile {}' > "$out/build.log" 2>&1
+if [ -s "$work/failed" ]; then
+  say "could not compile: $(tr '\n' ' ' < "$work/failed")"
+  tail -30 "$out/build.log"
+  exit 1
+fi
+objects() { for f in "$@"; do printf '%s/%s.o ' "$work" "$(basename "$f")"; done; }
+library=$PWD/$work/libsteerlab_cuda.so
+{
+  "$nvcc" $arch -shared --cudart static -o "$library" $(objects src/cuda/*.cu src/cuda/*.cpp) -ldl -lpthread &&
+    "$cxx" -o "$work/ops_test" $(objects $tests/ops_*.cpp $plain) -ldl -lpthread &&
+    "$cxx" -o "$work/end_to_end" $(objects $tests/end_to_end.cpp bench/device/work.cpp $engine $plain) -ldl -lpthread &&
+    "$cxx" -o "$work/bench" $(objects bench/device/bench.cpp bench/device/work.cpp $engine) -ldl -lpthread
+} >> "$out/build.log" 2>&1 || { say "could not link"; tail -30 "$out/build.log"; exit 1; }
+say "built with $jobs compilers"
+export STEERLAB_CUDA_LIBRARY=${STEERLAB_CUDA_LIBRARY:-$library}
+
+# ---- check ----
+verdict() { # name, log, status
+  local failed passed
+  failed=$(grep -c '^FAIL' "$2")
+  passed=$(grep -c '^ok' "$2")
+  printf 'check\t%s\t%s\t%s\t%s\n' "$1" "$passed" "$failed" "$3" >> "$results"
+  say "check $1: $passed passed, $failed failed, exit status $3"
+  [ "$3" -ne 0 ] && grep -E '^FAIL|^no device|^#|rror' "$2" | head -12
+}
+for source in own found; do
+  export STEERLAB_CUBLASLT=$([ $source = own ] && echo own || echo "${CHOSEN_CUBLASLT:-}")
+  limited 60 "$out/ops-$source.log" "$work/ops_test" "$STEERLAB_CUDA_LIBRARY" both
+  verdict "ops ($source matrix products)" "$out/ops-$source.log" $?
+  limited 60 "$out/end-to-end-$source.log" "$work/end_to_end" both
+  verdict "toy model ($source matrix products)" "$out/end-to-end-$source.log" $?
+done
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
+if [ "${SANITIZE:-1}" = 0 ]; then skip "compute-sanitizer (SANITIZE=0)"
+elif [ -z "$sanitizer" ]; then skip "compute-sanitizer (not installed)"
+else
+  for part in attention linear_backward; do
+    STEERLAB_CUBLASLT=own limited 45 "$out/sanitizer-$part.log" "$sanitizer" --error-exitcode 9 "$work/ops_test" "$STEERLAB_CUDA_LIBRARY" bf16 $part
+    verdict "memory sanitizer, $part" "$out/sanitizer-$part.log" $?
+  done
+fi
+
+# ---- measure ----
+measure() { # name, most seconds, command...
+  local name=$1 most=$2
+  shift 2
+  limited "$most" "$out/$name.log" "$@"
+  local status=$?
+  grep -E '^(result|skipped|failed)' "$out/$name.log" | sed "s/^result/result\t$name/" >> "$results"
+  grep -E '^(skipped|failed)' "$out/$name.log"
+  say "$name: exit status $status"
+}
+python=$(command -v python3)
+for shape in $shapes; do
+  measure "ours-$shape" 150 "$work/bench" "$shape" "$each"
+  if [ -z "$python" ]; then skip "baseline (no python3)"
+  else
+    measure "baseline-$shape" 120 "$python" bench/device/baseline.py "$shape" "$each"
+    grep -q '^result' "$out/baseline-$shape.log" && measure "ours-again-$shape" 100 "$work/bench" "$shape" 1
+  fi
+done
+
+# ---- table ----
+say "done; full numbers in $results"
+echo "device: ${device:-unknown}"
+grep -h '^#.*cuda' "$out"/ours-*.log 2> /dev/null | sort -u | head -1
+awk -F'\t' '
+  $1 == "check" { printf "%-52s %4s passed %3s failed%s\n", $2, $3, $4, ($5 == 0 ? "" : "  <-- exit status " $5) }
+  $1 == "skipped" { print "skipped: " $2 (NF > 2 ? ": " $3 : "") }
+  $1 == "result" {
+    key = $3 "\t" $4
+    if ($2 ~ /^ours-again/) { again[key] = $5; next }
+    if (!(key in value)) order[++n] = key
+    value[key] = $5; unit[key] = $6; floor[key] = $7; spread[key] = $8; shape[key] = $3; what[key] = $4
+  }
+  END {
+    printf "\n%-5s %-44s %10s %-11s %10s %7s %10s\n", "shape", "what", "median", "unit", "floor", "spread", "again"
+    for (i = 1; i <= n; ++i) {
+      k = order[i]
+      printf "%-5s %-44s %10s %-11s %10s %7s %10s\n", shape[k], what[k], value[k], unit[k], floor[k], spread[k], (k in again ? again[k] : "-")
+    }
+    for (i = 1; i <= n; ++i) {
+      k = order[i]
+      if (what[k] !~ /^(peft|hooks)/ || what[k] ~ /memory/) continue
+      ours = shape[k] "\t" (what[k] ~ /sweep/ ? "sweep of 1224 rows, shared" : "training 42+25 batch 8")
+      if (!(ours in value)) continue
+      printf "%-5s ours / %-37s %10.2f x\n", shape[k], what[k], (unit[k] == "s" ? value[k] / value[ours] : value[ours] / value[k])
+    }
+  }' "$results"
