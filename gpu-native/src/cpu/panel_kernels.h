@@ -16,25 +16,54 @@ constexpr int kPrefetch = 512;
 
 constexpr int kTileWidth = (Simd::tile_rows + Simd::lanes - 1) / Simd::lanes * Simd::lanes;
 
-// Loads `words` (<= lanes) 32-bit words starting `at` bytes into each of `rows` rows and transposes them.
-inline void load_transposed(Simd::I r[Simd::lanes], const char* src, int64_t row_bytes, int rows, int64_t at, int bytes) {
-  constexpr int full = Simd::lanes * 4;
-  for (int i = 0; i < rows; ++i) {
-    const char* p = src + i * row_bytes + at;
-    __builtin_prefetch(p + kPrefetch);
-    r[i] = bytes >= full ? Simd::load_words(p) : Simd::load_bytes(p, bytes);
+// R whole vectors of 32-bit words, one from each of R rows, transposed; in registers throughout.
+template <int R>
+inline void load_whole(Simd::I r[Simd::lanes], const char* src, int64_t row_bytes) {
+#pragma GCC unroll 16
+  for (int i = 0; i < Simd::lanes; ++i) {
+    if (i < R) {
+      __builtin_prefetch(src + i * row_bytes + kPrefetch);
+      r[i] = Simd::load_words(src + i * row_bytes);
+    } else {
+      r[i] = Simd::no_words();
+    }
   }
-  for (int i = rows; i < Simd::lanes; ++i) r[i] = Simd::no_words();
   Simd::transpose(r);
+}
+
+// The same for any number of rows and of bytes (fewer than a vector at the end of the rows).
+inline void load_part_of(Simd::I r[Simd::lanes], const char* src, int64_t row_bytes, int rows, int bytes) {
+  for (int i = 0; i < Simd::lanes; ++i) r[i] = i < rows ? Simd::load_bytes(src + i * row_bytes, bytes) : Simd::no_words();
+  Simd::transpose(r);
+}
+
+// Calls store(r, byte offset, words) for every vector of the rows. The two common row counts stay in registers.
+template <class Store>
+inline void for_transposed(const char* src, int64_t row_bytes, int rows, int64_t bytes, const Store& store) {
+  constexpr int full = Simd::lanes * 4, tile = Simd::tile_rows % Simd::lanes;
+  Simd::I r[Simd::lanes];
+  int64_t at = 0;
+  if (rows == Simd::lanes) {
+    for (; at + full <= bytes; at += full) {
+      load_whole<Simd::lanes>(r, src + at, row_bytes);
+      store(r, at, Simd::lanes);
+    }
+  } else if (rows == tile) {
+    for (; at + full <= bytes; at += full) {
+      load_whole<tile>(r, src + at, row_bytes);
+      store(r, at, Simd::lanes);
+    }
+  }
+  for (; at < bytes; at += full) {
+    const int left = static_cast<int>(bytes - at < full ? bytes - at : full);
+    load_part_of(r, src + at, row_bytes, rows, left);
+    store(r, at, (left + 3) / 4);
+  }
 }
 
 // 32-bit words as they are: f32 elements, or bf16 pairs. `bytes` is the length of a row.
 inline void pack_words(char* dst, int stride, const char* src, int64_t row_bytes, int rows, int64_t bytes) {
-  Simd::I r[Simd::lanes];
-  for (int64_t at = 0; at < bytes; at += Simd::lanes * 4) {
-    const int64_t left = bytes - at;
-    load_transposed(r, src, row_bytes, rows, at, static_cast<int>(left < Simd::lanes * 4 ? left : Simd::lanes * 4));
-    const int words = static_cast<int>(left >= Simd::lanes * 4 ? Simd::lanes : (left + 3) / 4);
+  for_transposed(src, row_bytes, rows, bytes, [&](const Simd::I* r, int64_t at, int words) {
     char* to = dst + at * stride;
     if (words == Simd::lanes) {
 #pragma GCC unroll 16
@@ -42,7 +71,7 @@ inline void pack_words(char* dst, int stride, const char* src, int64_t row_bytes
     } else {
       for (int i = 0; i < words; ++i) Simd::store_words(to + static_cast<int64_t>(i) * stride * 4, r[i]);
     }
-  }
+  });
 }
 
 inline void pack_f32(float* dst, int stride, const float* src, int64_t lds, int rows, int k) {
@@ -54,16 +83,22 @@ inline void pack_pairs(uint32_t* dst, int stride, const Bf16* src, int64_t lds, 
 }
 
 inline void pack_bf16(float* dst, int stride, const Bf16* src, int64_t lds, int rows, int k) {
-  Simd::I r[Simd::lanes];
-  for (int at = 0; at < k; at += Simd::lanes * 2) {
-    const int left = k - at < Simd::lanes * 2 ? k - at : Simd::lanes * 2;
-    load_transposed(r, reinterpret_cast<const char*>(src), lds * 2, rows, int64_t{2} * at, left * 2);
-    float* to = dst + static_cast<int64_t>(at) * stride;
-    for (int i = 0; 2 * i < left; ++i) {
-      Simd::store_words(to + static_cast<int64_t>(2 * i) * stride, Simd::low_bf16(r[i]));
-      if (2 * i + 1 < left) Simd::store_words(to + static_cast<int64_t>(2 * i + 1) * stride, Simd::high_bf16(r[i]));
+  for_transposed(reinterpret_cast<const char*>(src), lds * 2, rows, int64_t{2} * k, [&](const Simd::I* r, int64_t at, int words) {
+    float* to = dst + at / 2 * stride;
+    const int left = k - static_cast<int>(at / 2);  // columns from here on
+    if (left >= 2 * Simd::lanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < Simd::lanes; ++i) {
+        Simd::store_words(to + static_cast<int64_t>(2 * i) * stride, Simd::low_bf16(r[i]));
+        Simd::store_words(to + static_cast<int64_t>(2 * i + 1) * stride, Simd::high_bf16(r[i]));
+      }
+    } else {
+      for (int i = 0; i < words; ++i) {
+        Simd::store_words(to + static_cast<int64_t>(2 * i) * stride, Simd::low_bf16(r[i]));
+        if (2 * i + 1 < left) Simd::store_words(to + static_cast<int64_t>(2 * i + 1) * stride, Simd::high_bf16(r[i]));
+      }
     }
-  }
+  });
 }
 
 template <class E>
