@@ -5,6 +5,7 @@
  * with --peers the same work by torch + transformers + PEFT (peers.py; python from STEERLAB_PEER_PYTHON or python3), alternating
  * with ours repetition by repetition, as a ratio of medians. Spread is the distance between the quartiles over the median.
  */
+import { printOnnxTable } from "./onnx.mjs";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -109,3 +110,4 @@ const rows = [];
 for (const shape of options.shapes.split(",").filter(Boolean)) for (const dtype of dtypes) await measureShape(shape, dtype, rows);
 if (rows.length)
   printTable(["shape", "dtype", "who", "what", "median", "spread", `per ${threads} processor-seconds`, "steerlab is x times as fast"], rows);
+if (options.peers) await printOnnxTable({ shapes: options.shapes.split(",").filter(Boolean), threads, repeats });

@@ -47,6 +47,7 @@ export async function train(args: readonly string[]): Promise<void> {
   const modelName = required("train", flags, "model");
   const [examplesFile, vectorsFile, configFile, out] = ["examples", "vectors", "config", "out"].map((name) => required("train", flags, name));
   const options = backendOptions(flags);
+  if (options.backend === "onnx") throw new InputError("onnx-training", "Expected --backend cpu or cuda for training but received onnx. The ONNX engine does inference only.");
   const checkpointEvery = wholeNumber(flags, "checkpoint-every", 50, 1);
   const microBatch = flags["micro-batch"] === undefined ? undefined : wholeNumber(flags, "micro-batch", 0, 1);
   const config = parseTrainConfig(readText(configFile), configFile);
