@@ -118,3 +118,18 @@ describe("side effects and the other prompt files", () => {
     }
   });
 });
+
+describe("varied contexts", () => {
+  const varied: Context[] = read("varied-contexts.yaml").contexts;
+
+  it("only adds training contexts, many of them, under ids of their own", () => {
+    expect(varied.length).toBeGreaterThanOrEqual(200);
+    for (const c of varied) expect(c.split, c.id).toBe("train");
+    expect(new Set([...contexts, ...varied].map((c) => c.id)).size).toBe(contexts.length + varied.length);
+  });
+
+  it("holds no held-out or hard-negative string", () => {
+    const train = new Set(strings(varied));
+    expect(strings([...of("heldOut"), ...of("hardNegative")]).filter((s) => train.has(s))).toEqual([]);
+  });
+});
