@@ -35,7 +35,9 @@ const dtypes = options.dtypes.split(",");
 function buildTool() {
   const folder = join(root, "build", "addon");
   if (!existsSync(join(folder, "CMakeCache.txt"))) return null;
-  const built = spawnSync("cmake", ["--build", folder, "--target", "steerlab_bench", "--parallel", String(threads)], { encoding: "utf8" });
+  const built = spawnSync("cmake", ["--build", folder, "--target", "steerlab_bench", "--parallel", String(threads)], {
+    encoding: "utf8",
+  });
   if (built.status !== 0) throw new Error(`steerlab_bench could not be built:\n${built.stdout}${built.stderr}`);
   return join(folder, "steerlab_bench");
 }
@@ -44,7 +46,10 @@ function buildTool() {
 function measureKernels(tool, dtype, isa, workers) {
   const run = spawnSync(tool, [dtype, isa, String(workers), "0.5"], { encoding: "utf8" });
   if (run.status !== 0) throw new Error(run.stderr.trim());
-  return run.stdout.trim().split("\n").map((line) => JSON.parse(line));
+  return run.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
 }
 
 function kernelTable(isa) {
@@ -58,7 +63,15 @@ function kernelTable(isa) {
       const memory = lines.find((l) => l.kind === "memory").gbytes;
       console.log(`${dtype}, ${workers} thread(s), ${isa}: peak ${peak} GFLOP/s measured, memory read ${memory} GB/s`);
       for (const l of lines.filter((each) => each.kind === "gemm"))
-        rows.push([dtype, workers, l.what, `${l.m} x ${l.k} x ${l.n}`, l.gflops.toFixed(0), `${((100 * l.gflops) / peak).toFixed(0)} %`, `${(100 * l.spread).toFixed(0)} %`]);
+        rows.push([
+          dtype,
+          workers,
+          l.what,
+          `${l.m} x ${l.k} x ${l.n}`,
+          l.gflops.toFixed(0),
+          `${((100 * l.gflops) / peak).toFixed(0)} %`,
+          `${(100 * l.spread).toFixed(0)} %`,
+        ]);
     }
   printTable(["dtype", "threads", "product", "rows x in x out", "GFLOP/s", "of peak", "spread"], rows);
 }
@@ -94,9 +107,27 @@ async function measureShape(shape, dtype, rows) {
     const wall = mine.map((m) => m.wall);
     const cpu = median(mine.map((m) => m.cpu));
     const unit = what === "train" ? "training examples/s" : "trials/s";
-    rows.push([shape, dtype, "steerlab", unit, (ROWS / median(wall)).toFixed(2), `${(100 * spread(wall)).toFixed(0)} %`, ((ROWS * threads) / cpu).toFixed(2), ""]);
+    rows.push([
+      shape,
+      dtype,
+      "steerlab",
+      unit,
+      (ROWS / median(wall)).toFixed(2),
+      `${(100 * spread(wall)).toFixed(0)} %`,
+      ((ROWS * threads) / cpu).toFixed(2),
+      "",
+    ]);
     for (const [p, peer] of peers.entries())
-      rows.push([shape, dtype, peer.name, unit, (ROWS / median(theirs[p])).toFixed(2), `${(100 * spread(theirs[p])).toFixed(0)} %`, "", (median(theirs[p]) / median(wall)).toFixed(2)]);
+      rows.push([
+        shape,
+        dtype,
+        peer.name,
+        unit,
+        (ROWS / median(theirs[p])).toFixed(2),
+        `${(100 * spread(theirs[p])).toFixed(0)} %`,
+        "",
+        (median(theirs[p]) / median(wall)).toFixed(2),
+      ]);
   }
   console.log(`${shape} ${dtype}: ${ours.description}`);
   ours.close();
@@ -107,7 +138,20 @@ const { loadNative } = (await import("../index.cjs")).default;
 const isa = options.isa || loadNative().info().isas[0];
 if (!options["no-kernels"] && isa !== "plain") kernelTable(isa);
 const rows = [];
-for (const shape of options.shapes.split(",").filter(Boolean)) for (const dtype of dtypes) await measureShape(shape, dtype, rows);
+for (const shape of options.shapes.split(",").filter(Boolean))
+  for (const dtype of dtypes) await measureShape(shape, dtype, rows);
 if (rows.length)
-  printTable(["shape", "dtype", "who", "what", "median", "spread", `per ${threads} processor-seconds`, "steerlab is x times as fast"], rows);
+  printTable(
+    [
+      "shape",
+      "dtype",
+      "who",
+      "what",
+      "median",
+      "spread",
+      `per ${threads} processor-seconds`,
+      "steerlab is x times as fast",
+    ],
+    rows,
+  );
 if (options.peers) await printOnnxTable({ shapes: options.shapes.split(",").filter(Boolean), threads, repeats });

@@ -11,7 +11,8 @@ const NAMES = { loop: "torch + PEFT, one by one", batched: "torch + PEFT, batche
 /** @returns {Promise<{missing: string} | {name: string, run(what: string): Promise<number>, close(): void}>} */
 export async function openPeer(kind, shape, dtype, threads) {
   const probe = spawnSync(python, ["-c", "import torch, transformers, peft"], { encoding: "utf8" });
-  if (probe.status !== 0) return { missing: `torch, transformers or peft is not installed in ${python} (set STEERLAB_PEER_PYTHON)` };
+  if (probe.status !== 0)
+    return { missing: `torch, transformers or peft is not installed in ${python} (set STEERLAB_PEER_PYTHON)` };
   const child = spawn(python, [script, kind, shape, dtype, String(threads)], { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const answer = async () => {

@@ -8,12 +8,30 @@ const { loadNative } = createRequire(import.meta.url)("../index.cjs");
 
 export const SHAPES = {
   lab: {
-    hidden_size: 256, num_hidden_layers: 12, num_attention_heads: 8, num_key_value_heads: 2, head_dim: 32, intermediate_size: 704,
-    vocab_size: 4096, max_position_embeddings: 1024, rope_theta: 10000, rms_norm_eps: 1e-6, tie_word_embeddings: true,
+    hidden_size: 256,
+    num_hidden_layers: 12,
+    num_attention_heads: 8,
+    num_key_value_heads: 2,
+    head_dim: 32,
+    intermediate_size: 704,
+    vocab_size: 4096,
+    max_position_embeddings: 1024,
+    rope_theta: 10000,
+    rms_norm_eps: 1e-6,
+    tie_word_embeddings: true,
   },
   "0.5B": {
-    hidden_size: 896, num_hidden_layers: 24, num_attention_heads: 14, num_key_value_heads: 2, head_dim: 64, intermediate_size: 4864,
-    vocab_size: 151936, max_position_embeddings: 32768, rope_theta: 1000000, rms_norm_eps: 1e-6, tie_word_embeddings: true,
+    hidden_size: 896,
+    num_hidden_layers: 24,
+    num_attention_heads: 14,
+    num_key_value_heads: 2,
+    head_dim: 64,
+    intermediate_size: 4864,
+    vocab_size: 151936,
+    max_position_embeddings: 32768,
+    rope_theta: 1000000,
+    rms_norm_eps: 1e-6,
+    tie_word_embeddings: true,
   },
 };
 export const ROWS = 8;
@@ -39,21 +57,34 @@ function offsets(rows, length) {
 function steering(config, next) {
   const rows = Array.from({ length: ROWS / 2 }, (_, i) => 2 * i);
   const third = Math.floor(config.num_hidden_layers / 3);
-  const vectors = Float32Array.from({ length: rows.length * config.hidden_size }, () => (next() - 0.5) * Math.sqrt(12 / config.hidden_size));
+  const vectors = Float32Array.from(
+    { length: rows.length * config.hidden_size },
+    () => (next() - 0.5) * Math.sqrt(12 / config.hidden_size),
+  );
   const all = (value) => Int32Array.from(rows, () => value);
   return {
-    vectors, row: Int32Array.from(rows), vector: Int32Array.from(rows, (_, i) => i), layerStart: all(third), layerEnd: all(2 * third),
-    spanStart: all(0), spanEnd: all(CONTEXT), magnitude: Float32Array.from(rows, () => 5),
+    vectors,
+    row: Int32Array.from(rows),
+    vector: Int32Array.from(rows, (_, i) => i),
+    layerStart: all(third),
+    layerEnd: all(2 * third),
+    spanStart: all(0),
+    spanEnd: all(CONTEXT),
+    magnitude: Float32Array.from(rows, () => 5),
   };
 }
 
 function trainBatch(config) {
   const next = numbers(7);
   return {
-    contextTokens: tokens(ROWS * CONTEXT, config.vocab_size, next), contextOffsets: offsets(ROWS, CONTEXT),
-    questionTokens: tokens(ROWS * QUESTION, config.vocab_size, next), questionOffsets: offsets(ROWS, QUESTION),
-    labels: Int32Array.from({ length: 2 * ROWS }, (_, i) => 100 + (i % 2)), targets: Int32Array.from({ length: ROWS }, (_, i) => (i + 1) % 2),
-    steering: steering(config, next), microBatch: ROWS,
+    contextTokens: tokens(ROWS * CONTEXT, config.vocab_size, next),
+    contextOffsets: offsets(ROWS, CONTEXT),
+    questionTokens: tokens(ROWS * QUESTION, config.vocab_size, next),
+    questionOffsets: offsets(ROWS, QUESTION),
+    labels: Int32Array.from({ length: 2 * ROWS }, (_, i) => 100 + (i % 2)),
+    targets: Int32Array.from({ length: ROWS }, (_, i) => (i + 1) % 2),
+    steering: steering(config, next),
+    microBatch: ROWS,
   };
 }
 
@@ -61,17 +92,34 @@ function trainBatch(config) {
 function trialBatch(config) {
   const next = numbers(9);
   const lengths = Array.from({ length: 2 * ROWS }, (_, i) => (i < ROWS ? CONTEXT : QUESTION));
-  const rowOffsets = Int32Array.from([0, ...lengths.map(((sum) => (length) => (sum += length))(0))]);
+  const rowOffsets = Int32Array.from([
+    0,
+    ...lengths.map(
+      (
+        (sum) => (length) =>
+          (sum += length)
+      )(0),
+    ),
+  ]);
   return {
-    tokens: tokens(rowOffsets[2 * ROWS], config.vocab_size, next), rowOffsets,
+    tokens: tokens(rowOffsets[2 * ROWS], config.vocab_size, next),
+    rowOffsets,
     parentRow: Int32Array.from({ length: 2 * ROWS }, (_, i) => (i < ROWS ? -1 : i - ROWS)),
-    parentCache: Array.from({ length: 2 * ROWS }, () => null), adapters: [], rowAdapter: new Int32Array(2 * ROWS).fill(-1),
+    parentCache: Array.from({ length: 2 * ROWS }, () => null),
+    adapters: [],
+    rowAdapter: new Int32Array(2 * ROWS).fill(-1),
     steering: steering(config, next),
     report: {
-      rows: Int32Array.from({ length: ROWS }, (_, i) => ROWS + i), positions: "last",
-      tokenIds: Int32Array.from({ length: 2 * ROWS }, (_, i) => 100 + (i % 2)), tokenOffsets: offsets(ROWS, 2), topK: 0, all: false,
+      rows: Int32Array.from({ length: ROWS }, (_, i) => ROWS + i),
+      positions: "last",
+      tokenIds: Int32Array.from({ length: 2 * ROWS }, (_, i) => 100 + (i % 2)),
+      tokenOffsets: offsets(ROWS, 2),
+      topK: 0,
+      all: false,
     },
-    capture: null, keepCache: new Uint8Array(2 * ROWS), shareLayers: false,
+    capture: null,
+    keepCache: new Uint8Array(2 * ROWS),
+    shareLayers: false,
   };
 }
 
@@ -86,9 +134,23 @@ export async function openWork(shape, dtype, threads, isa = "") {
   const count = Math.max(...layout.map((t) => t.offset + t.shape[0] * t.shape[1]));
   const next = numbers(3);
   const initial = Float32Array.from({ length: count }, () => (next() - 0.5) * 0.04);
-  const trainer = native.createTrainer(model, {
-    r, alpha: 32, dropout: 0.05, targets: TARGETS, massWeight: 0, seed: 1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, maxGradNorm: 1,
-  }, initial);
+  const trainer = native.createTrainer(
+    model,
+    {
+      r,
+      alpha: 32,
+      dropout: 0.05,
+      targets: TARGETS,
+      massWeight: 0,
+      seed: 1,
+      beta1: 0.9,
+      beta2: 0.999,
+      eps: 1e-8,
+      weightDecay: 0.01,
+      maxGradNorm: 1,
+    },
+    initial,
+  );
   const batch = trainBatch(config);
   const trials = trialBatch(config);
   let step = 0;
@@ -100,7 +162,8 @@ export async function openWork(shape, dtype, threads, isa = "") {
     },
     trial: async () => {
       const result = await native.forward(model, trials, {});
-      if (!result.logprobs.every(Number.isFinite)) throw new Error(`Expected finite logprobs but received ${result.logprobs}.`);
+      if (!result.logprobs.every(Number.isFinite))
+        throw new Error(`Expected finite logprobs but received ${result.logprobs}.`);
     },
     close: () => native.disposeModel(model),
   };

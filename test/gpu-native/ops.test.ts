@@ -51,7 +51,9 @@ const configured = existsSync(join(folder, "CMakeCache.txt"));
 describe.skipIf(!configured)("ops of the cpu engine (needs the CMake folder of `npm run build`)", () => {
   let present: string[] = [];
   beforeAll(() => {
-    const built = spawnSync("cmake", ["--build", folder, "--target", "steerlab_ops_test", "--parallel", "2"], { encoding: "utf8" });
+    const built = spawnSync("cmake", ["--build", folder, "--target", "steerlab_ops_test", "--parallel", "2"], {
+      encoding: "utf8",
+    });
     expect(built.status, built.stdout + built.stderr).toBe(0);
     present = drive("list").text.trim().split("\n");
   }, 600_000);
@@ -78,8 +80,25 @@ describe.skipIf(!configured)("ops of the cpu engine (needs the CMake folder of `
         expect(status).toBe(0);
         const counters = countersOf(text);
         // gather_rows is a memcpy and sample a sort: both stay with the plain loops
-        for (const op of ["linear", "linear_backward", "logits", "logits_backward", "attention", "attention_backward", "residual_norm",
-          "norm_backward", "swiglu", "swiglu_backward", "rope_store", "rope_backward", "embed", "add", "label_loss", "optimizer_step", "score"])
+        for (const op of [
+          "linear",
+          "linear_backward",
+          "logits",
+          "logits_backward",
+          "attention",
+          "attention_backward",
+          "residual_norm",
+          "norm_backward",
+          "swiglu",
+          "swiglu_backward",
+          "rope_store",
+          "rope_backward",
+          "embed",
+          "add",
+          "label_loss",
+          "optimizer_step",
+          "score",
+        ])
           expect(counters.get(`${op}.${isa}`), `${op} took the vector path`).toBe(counters.get(op));
       }, 120_000);
 
