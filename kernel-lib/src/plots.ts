@@ -11,3 +11,4 @@ export { psychometricPlot } from "./plots/psychometric";
 export { publishedBars } from "./plots/published";
 export { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 export { trainingCurves } from "./plots/training";
+export { strengthTitle } from "./plots/theme";

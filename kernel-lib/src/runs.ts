@@ -49,3 +49,27 @@ export function trainedAdapter(root: string, match: Partial<RunMeta>): string {
   }
   return run.file("adapter");
 }
+
+/** The runs that belong to one adapter. */
+export interface AdapterRuns {
+  /** the run that trained it, or null if it is not under this root */
+  training: string | null;
+  /** finished evaluations of it, newest of each kind */
+  evaluations: string[];
+  /** evaluations, then training: the order of a report */
+  all: string[];
+}
+
+/**
+ * The finished runs under `root` that trained or measured an adapter, the newest of each kind.
+ * @param adapterHash sha256 of the adapter's tensors, as in meta.json
+ * @example
+ * writeReport(runsOfAdapter("runs", adapter.hash).all);
+ */
+export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
+  const done = listRunFolders(root).filter((folder) => folder.status() === "done" && folder.readMeta().adapterHash === adapterHash);
+  const newest = new Map(done.map((folder) => [String(folder.readMeta().kind), folder.path]));
+  const training = newest.get("train") ?? null;
+  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap((kind) => newest.get(kind) ?? []);
+  return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
+}

@@ -6,6 +6,7 @@
  * saves. The published card's training is `loadProtocol("card")`.
  */
 import { inspect } from "node:util";
+import { readAdapter } from "./adapter-files";
 import { AbortedError, InputError } from "./errors";
 import { createRunFolder, openRunFolder, type RunFolder, slugify } from "./files";
 import { loadProtocol, type Protocol, protocolHash, saveProtocol } from "./protocol";
@@ -130,6 +131,8 @@ async function train(study: BoundStudy, folder: RunFolder, options: TrainDetecto
     signal: options.signal,
     onEvent: options.onEvent,
   });
+  const { hash } = await readAdapter(result.adapterFolder, { config: model.engine.config, name: null }, { otherBase: "accept" });
+  folder.writeMeta({ adapter: "adapter", adapterHash: hash });
   folder.markDone();
   return new DetectorTraining(folder.path, result.adapterFolder, protocol, result.steps, result.events, result.validation);
 }

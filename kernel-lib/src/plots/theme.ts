@@ -5,6 +5,7 @@
  * Series colours: Okabe and Ito's palette (2008), in an order of falling contrast; heatmaps: cividis.
  */
 import type { FigureJson } from "../page";
+import type { Protocol } from "../protocol";
 
 /** Okabe-Ito, without black and yellow, which vanish on dark and light. */
 export const COLORS: readonly string[] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
@@ -61,4 +62,9 @@ export function shown(value: number | null, digits = 2): string {
 /** Title at the very top, for figures whose x axis is on top too. */
 export function titleAbove(text: string): object {
   return { text, font: { size: 16 }, y: 1, yref: "container", yanchor: "top", pad: { t: 14 } };
+}
+
+/** The strengths' axis title with its unit. */
+export function strengthTitle(protocol: Protocol | null): string {
+  return protocol?.steering.unit === "relative" ? "strength (fraction of the layer's residual norm)" : "magnitude (L2 length per layer and token)";
 }

@@ -1,7 +1,7 @@
 /** Detection part of a report: curves of training, cells, thresholds, false alarms, concepts, tests against the base. */
 import { psychometricCurves } from "../detection";
 import { groupBy } from "../detection/counts";
-import { calibrationPlot, conceptHeatmap, detectionHeatmap, falseAlarmForest, psychometricPlot, trainingCurves } from "../plots";
+import { calibrationPlot, conceptHeatmap, detectionHeatmap, falseAlarmForest, psychometricPlot, strengthTitle, trainingCurves } from "../plots";
 import type { Protocol } from "../protocol";
 import { conceptTable } from "../tables";
 import { findMetrics, type Metric } from "../summary";
@@ -35,11 +35,6 @@ function detectionOf(run: LoadedRun, figures: FigureList): string {
     "<h3>Calibration</h3>",
     figures.add(calibrationPlot(run.records.filter((record) => record.condition === "tuned")), "Share of steered trials by stated probability, coloured by answer mass; a probability stands on its mass."),
   ].join("\n");
-}
-
-/** The strengths' axis title with its unit. */
-function strengthTitle(protocol: Protocol | null): string {
-  return protocol?.steering.unit === "relative" ? "strength (fraction of the layer's residual norm)" : "magnitude (L2 length per layer and token)";
 }
 
 function curveFigures(curves: ReturnType<typeof psychometricCurves>, tiers: readonly string[], unit: string, figures: FigureList): string[] {
