@@ -45,7 +45,7 @@ describe("shipped protocols", () => {
 
   it("are rendered with their own numbers", () => {
     const text = renderProtocol(strict);
-    for (const value of ["12000", "0.075", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"]) expect(text).toContain(value);
+    for (const value of ["12000", "0.025", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"]) expect(text).toContain(value);
     expect(renderProtocol(twin(strict, { "training.lora.r": 4 }))).toContain("LoRA r 4");
   });
 });
@@ -73,7 +73,7 @@ describe("resolved protocol", () => {
     ["a trailing space before the labels", (v: any) => (v.conversation.assistantPrefix = "The answer is "), /no white space at the end/],
     ["unbalanced labels", (v: any) => (v.training.steeredShare = 1), /0\.4 <= steeredShare <= 0\.6/],
     ["a held-out question that was trained", (v: any) => (v.questions.at(-2).text = v.questions[0].text), /one split only/],
-    ["a held-out strength that was trained", (v: any) => v.steering.heldOutMagnitudes.push(0.1), /one split only/],
+    ["a held-out strength that was trained", (v: any) => v.steering.heldOutMagnitudes.push(0.2), /one split only/],
     ["a missing split", (v: any) => (v.contexts = v.contexts.filter((c: any) => c.split !== "hardNegative")), /split hardNegative \(tier hard_negatives\)/],
   ])("refuses %s by name", (_, change, message) => {
     expect(broken(change)).toThrow(message);

@@ -76,9 +76,9 @@ describe("plan", () => {
   });
 
   it("says both strengths: relative is length over the layer's norm", () => {
-    const trial = of("held_out_random").find((t) => t.strength === 0.1 && t.range === "middle")!;
-    expect(trial.relativeStrength).toBeCloseTo(0.1, 12);
-    expect(trial.magnitude).toBeCloseTo(0.1 * Math.sqrt((study.norms[2] ** 2 + study.norms[3] ** 2) / 2), 12);
+    const trial = of("held_out_random").find((t) => t.strength === 0.2 && t.range === "middle")!;
+    expect(trial.relativeStrength).toBeCloseTo(0.2, 12);
+    expect(trial.magnitude).toBeCloseTo(0.2 * Math.sqrt((study.norms[2] ** 2 + study.norms[3] ** 2) / 2), 12);
   });
 
   it("refuses concept tiers without concepts and unknown tiers", () => {
