@@ -5,12 +5,22 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, isAbsolute, join } from "node:path";
 
 export const native = join(__dirname, "..", "..", "..", "gpu-native");
 const src = join(native, "src");
 const out = join(native, "build", "cuda-tests");
-const FLAGS = ["-std=c++20", "-O2", "-fPIC", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fvisibility=hidden", `-I${src}`];
+const FLAGS = [
+  "-std=c++20",
+  "-O2",
+  "-fPIC",
+  "-Wall",
+  "-Wextra",
+  "-Wno-unknown-pragmas",
+  "-fvisibility=hidden",
+  `-I${src}`,
+  `-I${join(native, "bench", "device")}`,
+];
 const JOBS = 2;
 
 export const compiler = process.env.CXX ?? "c++";
@@ -42,13 +52,21 @@ function command(args: string[]): Promise<void> {
   });
 }
 
-/** Builds `sources` (paths under gpu-native/src, or bare names beside this file) into `name` and gives its path. */
-async function build(name: string, sources: readonly string[], options: { shared?: boolean; defines?: string[] } = {}): Promise<string> {
+/** Builds `sources` (absolute, or under gpu-native/src, or bare names beside this file) into `name` and gives its path. */
+async function build(
+  name: string,
+  sources: readonly string[],
+  options: { shared?: boolean; defines?: string[] } = {},
+): Promise<string> {
   mkdirSync(out, { recursive: true });
   const { shared = false, defines = [] } = options;
-  const shape = hash([...headers(src), ...headers(__dirname)].map((file) => readFileSync(file)));
+  const shape = hash(
+    [...headers(src), ...headers(join(native, "bench", "device")), ...headers(__dirname)].map((file) =>
+      readFileSync(file),
+    ),
+  );
   const objects = sources.map((source) => {
-    const path = source.includes("/") ? join(src, source) : join(__dirname, source);
+    const path = isAbsolute(source) ? source : source.includes("/") ? join(src, source) : join(__dirname, source);
     const flags = [...FLAGS, ...defines];
     const object = join(out, `${basename(source)}.${hash([readFileSync(path), flags.join(" "), shape])}.o`);
     return { path, object, flags };
@@ -76,27 +94,57 @@ const NOT_EMULATED = ["cuda_api.cu", "device_memory.cu"]; // the driver and its 
 export function emulatedLibrary(): Promise<string> {
   const kernels = readdirSync(join(src, "cuda")).filter((f) => /\.(cu|cpp)$/.test(f) && !NOT_EMULATED.includes(f));
   const stands = readdirSync(join(src, "cuda", "emulation")).filter((f) => f.endsWith(".cpp"));
-  return build("libsteerlab_cuda_emulated.so", [...kernels.map((f) => `cuda/${f}`), ...stands.map((f) => `cuda/emulation/${f}`)], {
-    shared: true,
-    defines: ["-DSTEERLAB_CUDA_EMULATION"],
-  });
+  return build(
+    "libsteerlab_cuda_emulated.so",
+    [...kernels.map((f) => `cuda/${f}`), ...stands.map((f) => `cuda/emulation/${f}`)],
+    {
+      shared: true,
+      defines: ["-DSTEERLAB_CUDA_EMULATION"],
+    },
+  );
 }
 
 export function opsTest(): Promise<string> {
   return build("steerlab_cuda_ops_test", [
     ...["ops_test.cpp", "ops_rows.cpp", "ops_linear.cpp", "ops_attention.cpp", "ops_loss.cpp"],
-    ...["cpu/plain.cpp", "cpu/cpu_backend.cpp", "cpu/pool.cpp"],
+    ...PLAIN,
   ]);
 }
 
 export function hostTest(): Promise<string> {
-  return build("steerlab_cuda_host_test", ["host_test.cpp", "cuda/block_pool.cpp", "cuda/weight_arena.cpp", "cuda/gemm_source.cpp"]);
+  return build("steerlab_cuda_host_test", [
+    "host_test.cpp",
+    "cuda/block_pool.cpp",
+    "cuda/weight_arena.cpp",
+    "cuda/gemm_source.cpp",
+  ]);
 }
 
 export function estimateTest(): Promise<string> {
-  return build("steerlab_estimate_test", ["estimate_test.cpp", "memory_estimate.cpp", "config.cpp"]);
+  return build("steerlab_estimate_test", [
+    "estimate_test.cpp",
+    join(src, "memory_estimate.cpp"),
+    join(src, "config.cpp"),
+  ]);
 }
 
 export function fakeCublasLt(): Promise<string> {
   return build("libcublasLt.so.13", ["fake_cublaslt.cpp"], { shared: true });
+}
+
+const PLAIN = ["cpu/plain.cpp", "cpu/cpu_backend.cpp", "cpu/pool.cpp"];
+const work = join(native, "bench", "device", "work.cpp");
+
+/** The model and trainer above the seam, without the addon. */
+const engineSources = (): string[] =>
+  readdirSync(src)
+    .filter((f) => f.endsWith(".cpp") && !/^(addon.*|engine)\.cpp$/.test(f))
+    .map((f) => join(src, f));
+
+export function endToEnd(): Promise<string> {
+  return build("steerlab_cuda_end_to_end", ["end_to_end.cpp", work, ...engineSources(), ...PLAIN]);
+}
+
+export function deviceBench(): Promise<string> {
+  return build("steerlab_device_bench", [join(native, "bench", "device", "bench.cpp"), work, ...engineSources()]);
 }
