@@ -86,7 +86,9 @@ async function timed(work) {
   return { wall, cpu: (used.user + used.system) / 1e6 };
 }
 
-async function measureShape(shape, dtype, rows) {
+/** Both kinds of work of one model in one number format, ours and the peers' in turn; prints its table when it is done. */
+async function measureShape(shape, dtype) {
+  const rows = [];
   const peers = [];
   if (options.peers)
     for (const kind of ["loop", "batched"]) {
@@ -130,17 +132,6 @@ async function measureShape(shape, dtype, rows) {
       ]);
   }
   console.log(`${shape} ${dtype}: ${ours.description}`);
-  ours.close();
-  for (const peer of peers) peer.close();
-}
-
-const { loadNative } = (await import("../index.cjs")).default;
-const isa = options.isa || loadNative().info().isas[0];
-if (!options["no-kernels"] && isa !== "plain") kernelTable(isa);
-const rows = [];
-for (const shape of options.shapes.split(",").filter(Boolean))
-  for (const dtype of dtypes) await measureShape(shape, dtype, rows);
-if (rows.length)
   printTable(
     [
       "shape",
@@ -154,4 +145,12 @@ if (rows.length)
     ],
     rows,
   );
-if (options.peers) await printOnnxTable({ shapes: options.shapes.split(",").filter(Boolean), threads, repeats });
+  ours.close();
+  for (const peer of peers) peer.close();
+}
+
+const { loadNative } = (await import("../index.cjs")).default;
+const isa = options.isa || loadNative().info().isas[0];
+if (!options["no-kernels"] && isa !== "plain") kernelTable(isa);
+for (const shape of options.shapes.split(",").filter(Boolean))
+  for (const dtype of dtypes) await measureShape(shape, dtype);

@@ -42,7 +42,10 @@ const TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"];
 /** A small multiplicative generator: the values do not matter, only that they are the same every time. */
 function numbers(seed) {
   let state = seed >>> 0 || 1;
-  return () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 4294967296;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 4294967296;
+  };
 }
 
 function tokens(count, vocabulary, next) {
@@ -91,16 +94,9 @@ function trainBatch(config) {
 /** Rows 0..7 are steered contexts, rows 8..15 the questions that continue them. */
 function trialBatch(config) {
   const next = numbers(9);
-  const lengths = Array.from({ length: 2 * ROWS }, (_, i) => (i < ROWS ? CONTEXT : QUESTION));
-  const rowOffsets = Int32Array.from([
-    0,
-    ...lengths.map(
-      (
-        (sum) => (length) =>
-          (sum += length)
-      )(0),
-    ),
-  ]);
+  const rowOffsets = Int32Array.from({ length: 2 * ROWS + 1 }, (_, i) =>
+    i <= ROWS ? i * CONTEXT : ROWS * CONTEXT + (i - ROWS) * QUESTION,
+  );
   return {
     tokens: tokens(rowOffsets[2 * ROWS], config.vocab_size, next),
     rowOffsets,
