@@ -154,3 +154,4 @@ const isa = options.isa || loadNative().info().isas[0];
 if (!options["no-kernels"] && isa !== "plain") kernelTable(isa);
 for (const shape of options.shapes.split(",").filter(Boolean))
   for (const dtype of dtypes) await measureShape(shape, dtype);
+if (options.peers) await printOnnxTable({ shapes: options.shapes.split(",").filter(Boolean), threads, repeats });
