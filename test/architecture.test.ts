@@ -23,7 +23,9 @@ function sourceFiles(folder: string): string[] {
 
 function importsOf(file: string): string[] {
   const text = fs.readFileSync(file, "utf8");
-  const targets = [...text.matchAll(/(?:from|import|require\()\s*"(\.[^"]*)"/g)].map(([, target]) => path.resolve(path.dirname(file), target));
+  const targets = [...text.matchAll(/(?:from|import|require\()\s*"(\.[^"]*)"/g)].map(([, target]) =>
+    path.resolve(path.dirname(file), target),
+  );
   return targets.filter((target) => target.startsWith(source)); // kernel-lib/jupyter holds plain scripts, not modules
 }
 

@@ -15,10 +15,12 @@ function filesUnder(folder: string): string[] {
 }
 
 /** Rows "| path | what | source | made by | read by | sha256 (first 16) |". */
-const rows = [...fs.readFileSync(path.join(data, "README.md"), "utf8").matchAll(/^\| `([^`]+)` \|(.+)\|$/gm)].map(([, file, rest]) => ({
-  file,
-  cells: rest.split("|").map((cell) => cell.trim()),
-}));
+const rows = [...fs.readFileSync(path.join(data, "README.md"), "utf8").matchAll(/^\| `([^`]+)` \|(.+)\|$/gm)].map(
+  ([, file, rest]) => ({
+    file,
+    cells: rest.split("|").map((cell) => cell.trim()),
+  }),
+);
 
 describe("data/README.md", () => {
   it("has one row for every file and none for others", () => {
@@ -35,7 +37,9 @@ describe("data/README.md", () => {
 
   it("gives the true SHA-256 of each file", () => {
     for (const { file, cells } of rows) {
-      const hash = createHash("sha256").update(fs.readFileSync(path.join(data, file))).digest("hex");
+      const hash = createHash("sha256")
+        .update(fs.readFileSync(path.join(data, file)))
+        .digest("hex");
       expect(cells[4], file).toBe(`\`${hash.slice(0, 16)}\``);
     }
   });

@@ -33,7 +33,10 @@ describe("README", () => {
     const rooms = ["notebooks", "kernel-lib", "data", "gpu-native", "test"].flatMap((top) =>
       fs
         .readdirSync(path.join(root, top), { withFileTypes: true })
-        .filter((entry) => entry.isDirectory() && !["node_modules", "dist", "build", ".ipynb_checkpoints"].includes(entry.name))
+        .filter(
+          (entry) =>
+            entry.isDirectory() && !["node_modules", "dist", "build", ".ipynb_checkpoints"].includes(entry.name),
+        )
         .map((entry) => `${top}/${entry.name}`),
     );
     const missing = [...modules, ...rooms].filter((entry) => !named.has(entry));

@@ -38,7 +38,7 @@ export const MANIFEST_NAME = "steerlab.json";
 export function parseManifest(text: string, name: string = MANIFEST_NAME): AdapterManifest {
   const fields = parseJsonStrict(text, name) as Record<string, unknown>;
   const check = (field: string, what: string, good: (value: unknown) => boolean): void => {
-    const value = (fields ?? {})[field];
+    const value = fields?.[field];
     if (!good(value))
       throw new DataError("manifest-field", expected(what, `${field} in ${name}`, JSON.stringify(value) ?? "nothing"));
   };

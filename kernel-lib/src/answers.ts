@@ -28,7 +28,10 @@ export function answer(first: number, second: number): Answer {
     if (!(value <= 1e-6)) throw new InputError("bad-logprob", expected("a natural logprob <= 0", "answer", value));
   }
   if (first === -Infinity && second === -Infinity) {
-    throw new InputError("no-mass", "Expected at least one label with probability above 0 but both logprobs are -Infinity. Check the answer prefix and the labels.");
+    throw new InputError(
+      "no-mass",
+      "Expected at least one label with probability above 0 but both logprobs are -Infinity. Check the answer prefix and the labels.",
+    );
   }
   const logOdds = first - second;
   return { probability: 1 / (1 + Math.exp(-logOdds)), mass: Math.min(1, Math.exp(first) + Math.exp(second)), logOdds };

@@ -29,7 +29,8 @@ const COMMANDS: Record<string, Command> = {
   "export-onnx": {
     about: "write a model as a steerable ONNX graph for onnxruntime",
     load: () => {
-      const { exportOnnxCommand, EXPORT_ONNX_HELP } = require("./cli/export-onnx") as typeof import("./cli/export-onnx");
+      const { exportOnnxCommand, EXPORT_ONNX_HELP } =
+        require("./cli/export-onnx") as typeof import("./cli/export-onnx");
       return { run: exportOnnxCommand, help: EXPORT_ONNX_HELP };
     },
   },
@@ -90,7 +91,10 @@ export async function main(argv: readonly string[]): Promise<void> {
   try {
     const command = COMMANDS[name];
     if (command === undefined || !Object.hasOwn(COMMANDS, name)) {
-      throw new InputError("unknown-command", `Expected one of ${Object.keys(COMMANDS).join(", ")} but received ${JSON.stringify(name)}. Run "steerlab --help".`);
+      throw new InputError(
+        "unknown-command",
+        `Expected one of ${Object.keys(COMMANDS).join(", ")} but received ${JSON.stringify(name)}. Run "steerlab --help".`,
+      );
     }
     const { run, help } = command.load();
     if (args.includes("--help") || args.includes("-h")) process.stdout.write(help);

@@ -39,14 +39,20 @@ export async function conceptVectors(model: StudyModel, options: ConceptVectorOp
   const layers = model.engine.config.num_hidden_layers;
   const layer = options.layer ?? Math.max(0, Math.floor(layers / 2) - 1);
   if (!Number.isInteger(layer) || layer < 0 || layer >= layers) {
-    throw new InputError("layer-range", expected(`0 <= layer < ${layers}`, "conceptVectors", layer, `The model has ${layers} layers (0..${layers - 1}).`));
+    throw new InputError(
+      "layer-range",
+      expected(`0 <= layer < ${layers}`, "conceptVectors", layer, `The model has ${layers} layers (0..${layers - 1}).`),
+    );
   }
-  const fill = (filler: string): string[] => contrast.templates.map((template) => template.replaceAll("{concept}", filler));
+  const fill = (filler: string): string[] =>
+    contrast.templates.map((template) => template.replaceAll("{concept}", filler));
   const prompts = [...concepts.map(({ name }) => fill(name)), ...contrast.neutral.map(fill)].flat();
   const states = await lastStates(model, prompts, layer, options);
   const width = contrast.templates.length;
   const neutral = states.slice(concepts.length * width);
-  const contrasts: Contrast[] = concepts.map((_, i) => contrastDirection(states.slice(i * width, (i + 1) * width), neutral));
+  const contrasts: Contrast[] = concepts.map((_, i) =>
+    contrastDirection(states.slice(i * width, (i + 1) * width), neutral),
+  );
   return {
     names: concepts.map(({ name }) => name),
     directions: contrasts.map(({ direction }) => direction),
@@ -59,11 +65,19 @@ export async function conceptVectors(model: StudyModel, options: ConceptVectorOp
 }
 
 /** (C) residual stream after block `layer` at the last token of each prompt. */
-async function lastStates(model: StudyModel, prompts: readonly string[], layer: number, options: ConceptVectorOptions): Promise<Float32Array[]> {
+async function lastStates(
+  model: StudyModel,
+  prompts: readonly string[],
+  layer: number,
+  options: ConceptVectorOptions,
+): Promise<Float32Array[]> {
   const states: Float32Array[] = [];
   for (let at = 0; at < prompts.length; at += ROWS_PER_PASS) {
     const rows = prompts.slice(at, at + ROWS_PER_PASS).map((prompt) => ({ tokens: model.tokenizer.encode(prompt) }));
-    const results = await model.engine.forward(rows, { capture: { layers: [layer], positions: "last" }, signal: options.signal });
+    const results = await model.engine.forward(rows, {
+      capture: { layers: [layer], positions: "last" },
+      signal: options.signal,
+    });
     for (const { captures } of results) states.push(captures as Float32Array);
     options.onProgress?.(states.length, prompts.length);
   }

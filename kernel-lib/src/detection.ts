@@ -38,12 +38,16 @@ export class DetectionSummary {
 
   [inspect.custom](): string {
     const whole = this.metrics.filter((metric) => Object.keys(metric.group).length === 0);
-    const number = (metric: Metric | undefined): string => (metric === undefined || metric.value === null ? "-" : metric.value.toFixed(3)).padStart(7);
+    const number = (metric: Metric | undefined): string =>
+      (metric === undefined || metric.value === null ? "-" : metric.value.toFixed(3)).padStart(7);
     const lines = [...new Set(whole.map((metric) => `${metric.tier} ${metric.condition}`))].map((key) => {
-      const of = (name: string): Metric | undefined => whole.find((metric) => metric.name === name && `${metric.tier} ${metric.condition}` === key);
+      const of = (name: string): Metric | undefined =>
+        whole.find((metric) => metric.name === name && `${metric.tier} ${metric.condition}` === key);
       return `${key.padEnd(28)}${["balancedAccuracy", "hitRate", "falseAlarmRate", "auroc", "mass"].map((name) => number(of(name))).join("")}`;
     });
-    return [`${"".padEnd(28)}bal.acc   hits  false  auroc   mass`, ...lines, ...this.aims.map((aim) => aim.text)].join("\n");
+    return [`${"".padEnd(28)}bal.acc   hits  false  auroc   mass`, ...lines, ...this.aims.map((aim) => aim.text)].join(
+      "\n",
+    );
   }
 }
 
@@ -56,16 +60,27 @@ export class DetectionSummary {
  */
 export function summarizeDetection(recorded: readonly TrialRecord[], protocol: Protocol, seed = 0): DetectionSummary {
   const records = inPlanOrder(recorded, protocol);
-  const metrics = [...detectionMetrics(records, seed), ...thresholdMetrics(records, seed), ...pairedMetrics(records, seed)];
+  const metrics = [
+    ...detectionMetrics(records, seed),
+    ...thresholdMetrics(records, seed),
+    ...pairedMetrics(records, seed),
+  ];
   return new DetectionSummary(metrics, aimResults(protocol.aims, metrics));
 }
 
 /** By tier as in the protocol, tuned first, then layers and strength: the order of recording is one of batches. */
 function inPlanOrder(records: readonly TrialRecord[], protocol: Protocol): TrialRecord[] {
   const places = new Map(protocol.evaluation.tiers.map((tier, i) => [tier.name, i]));
-  const key = (record: TrialRecord): number[] => [places.get(record.tier) ?? places.size, record.condition === "tuned" ? 0 : 1, record.layerStart ?? -1, record.strength ?? -1];
+  const key = (record: TrialRecord): number[] => [
+    places.get(record.tier) ?? places.size,
+    record.condition === "tuned" ? 0 : 1,
+    record.layerStart ?? -1,
+    record.strength ?? -1,
+  ];
   const keyed = records.map((record) => ({ record, key: key(record) }));
-  keyed.sort((a, b) => a.key.reduce((order, value, i) => order || value - b.key[i], 0) || (a.record.id < b.record.id ? -1 : 1));
+  keyed.sort(
+    (a, b) => a.key.reduce((order, value, i) => order || value - b.key[i], 0) || (a.record.id < b.record.id ? -1 : 1),
+  );
   return keyed.map(({ record }) => record);
 }
 
@@ -110,20 +125,38 @@ export class DetectionEvaluation {
  * @example
  * const result = await evaluateDetection(model, "strict", { adapter: await model.attach("runs/x/adapter") });
  */
-export async function evaluateDetection(model: StudyModel, protocol: Protocol | string, options: EvaluateOptions): Promise<DetectionEvaluation> {
+export async function evaluateDetection(
+  model: StudyModel,
+  protocol: Protocol | string,
+  options: EvaluateOptions,
+): Promise<DetectionEvaluation> {
   const resolved = typeof protocol === "string" ? loadProtocol(protocol) : protocol;
   const study = await bindStudy(model, resolved);
-  const tiers = options.tiers ?? resolved.evaluation.tiers.filter((tier) => tier.vectors !== "concepts" || options.concepts !== undefined).map((tier) => tier.name);
+  const tiers =
+    options.tiers ??
+    resolved.evaluation.tiers
+      .filter((tier) => tier.vectors !== "concepts" || options.concepts !== undefined)
+      .map((tier) => tier.name);
   const concepts = options.concepts === undefined ? undefined : namedDirections(options.concepts);
   const planned = planTrials(study, { concepts, tiers });
   const plan = options.adapter === null ? planned.filter((trial) => trial.condition === "base") : planned;
   await preflight(study, plan, options.root ?? "runs", { adapter: options.adapter, batch: options.batch });
-  const folder = options.folder === undefined ? newFolder(model, resolved, study.norms, options) : openRunFolder(options.folder);
+  const folder =
+    options.folder === undefined ? newFolder(model, resolved, study.norms, options) : openRunFolder(options.folder);
   try {
     const { adapter, batch, signal, onProgress } = options;
-    const records = await runTrials(study, plan, { adapter, file: folder.file("trials.jsonl"), batch, signal, onProgress });
+    const records = await runTrials(study, plan, {
+      adapter,
+      file: folder.file("trials.jsonl"),
+      batch,
+      signal,
+      onProgress,
+    });
     const all = readTrials(folder.file("trials.jsonl"));
-    writeParquet(folder.file("trials.parquet"), all.map((record) => ({ ...record })));
+    writeParquet(
+      folder.file("trials.parquet"),
+      all.map((record) => ({ ...record })),
+    );
     const summary = summarizeDetection(all, resolved);
     writeSummary(folder.file("summary.json"), summary.metrics, summary.aims);
     folder.markDone();
@@ -143,7 +176,12 @@ export function namedDirections(set: DirectionSet): NamedDirection[] {
 function newFolder(model: StudyModel, protocol: Protocol, norms: Float64Array, options: EvaluateOptions): RunFolder {
   const time = options.time ?? new Date();
   const { seed } = protocol.evaluation;
-  const folder = createRunFolder({ root: options.root ?? "runs", slug: slugify(`detect-${protocol.name}`), seed, time });
+  const folder = createRunFolder({
+    root: options.root ?? "runs",
+    slug: slugify(`detect-${protocol.name}`),
+    seed,
+    time,
+  });
   saveProtocol(protocol, folder.file("protocol.yaml"));
   folder.writeMeta({ ...runMeta("detection", model, protocol, { seed, time, norms, adapter: options.adapter }) });
   return folder;

@@ -27,7 +27,13 @@ export interface EvaluationPlace {
 }
 
 /** Runs `body` in its folder and leaves DONE or FAILED there; a stopped run stays open. */
-export async function inEvaluationFolder<T>(kind: string, model: StudyModel, place: EvaluationPlace, seed: number, body: (folder: RunFolder) => Promise<T>): Promise<T> {
+export async function inEvaluationFolder<T>(
+  kind: string,
+  model: StudyModel,
+  place: EvaluationPlace,
+  seed: number,
+  body: (folder: RunFolder) => Promise<T>,
+): Promise<T> {
   const folder = place.folder === undefined ? create(kind, model, place, seed) : openRunFolder(place.folder);
   try {
     const result = await body(folder);
@@ -39,7 +45,12 @@ export async function inEvaluationFolder<T>(kind: string, model: StudyModel, pla
   }
 }
 
-function create(kind: string, model: StudyModel, { protocol, adapter, root = "runs", time = new Date() }: EvaluationPlace, seed: number): RunFolder {
+function create(
+  kind: string,
+  model: StudyModel,
+  { protocol, adapter, root = "runs", time = new Date() }: EvaluationPlace,
+  seed: number,
+): RunFolder {
   const folder = createRunFolder({ root, slug: slugify(`${kind}-${protocol.name}`), seed, time });
   saveProtocol(protocol, folder.file("protocol.yaml"));
   folder.writeMeta({ ...runMeta(kind, model, protocol, { seed, time, norms: null, adapter }) });

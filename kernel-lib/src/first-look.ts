@@ -41,7 +41,9 @@ export interface FactAnswer {
  */
 export async function askFacts(model: StudyModel, facts: readonly Fact[] = EASY_FACTS): Promise<FactAnswer[]> {
   const chats = facts.map(({ question }) =>
-    renderChat(model.chatTemplate, [{ role: "user", content: `${question} Answer with just yes or no.` }], { answerPrefix: "The answer is" }),
+    renderChat(model.chatTemplate, [{ role: "user", content: `${question} Answer with just yes or no.` }], {
+      answerPrefix: "The answer is",
+    }),
   );
   const [yes, no] = model.tokenizer.labelTokens(chats[0].parts, [" yes", " no"]).ids;
   const rows = chats.map((chat): Row => ({ tokens: model.tokenizer.encodeParts(chat.parts).ids, wanted: [yes, no] }));
@@ -75,13 +77,21 @@ export async function checkSteerRemoveAsk(model: StudyModel, options: { seed: nu
   const steering = [{ direction, layers: [1, Math.max(2, Math.floor(L / 2))] as const, magnitude: 5 }];
   const wanted = [question[0]];
   const [{ cache }] = await engine.forward([{ tokens: context, steering, keepCache: true }]);
-  const ask = async (rows: Row[]): Promise<number> => (await engine.forward(rows, { report: "last" }))[rows.length - 1].positions[0].logprobs[0];
+  const ask = async (rows: Row[]): Promise<number> =>
+    (await engine.forward(rows, { report: "last" }))[rows.length - 1].positions[0].logprobs[0];
   const first = await ask([{ tokens: question, cache, wanted }]);
-  const packed = await ask([{ tokens: context, steering, report: false }, { tokens: question, parent: 0, wanted }]);
+  const packed = await ask([
+    { tokens: context, steering, report: false },
+    { tokens: question, parent: 0, wanted },
+  ]);
   await ask([{ tokens: other, cache, wanted }]);
   const again = await ask([{ tokens: question, cache, wanted }]);
   cache?.dispose();
-  const ways: [string, number][] = [["asked on the kept cache", first], ["one packed pass", packed], ["the cache again, after another question", again]];
+  const ways: [string, number][] = [
+    ["asked on the kept cache", first],
+    ["one packed pass", packed],
+    ["the cache again, after another question", again],
+  ];
   const rows = ways.map(([way, logprob]) => ({ way, logprob, difference: logprob - first }));
   return { rows, largestDifference: Math.max(...rows.map(({ difference }) => Math.abs(difference))) };
 }
@@ -111,8 +121,15 @@ export async function doseByHand(study: BoundStudy, adapter: Adapter): Promise<D
     ...study.ranges.flatMap((range) => protocol.steering.magnitudes.map((strength) => ({ range, strength }))),
   ];
   const asked = async (bound: Adapter | null): Promise<{ probability: number; mass: number }[]> => {
-    const rows: Row[] = cells.map(({ range, strength }) => ({ tokens: context, steering: study.steering(direction, range, strength), adapter: bound, report: false }));
-    cells.forEach((_, i) => void rows.push({ tokens: question, parent: i, adapter: bound, wanted: [labels.steered, labels.clean] }));
+    const rows: Row[] = cells.map(({ range, strength }) => ({
+      tokens: context,
+      steering: study.steering(direction, range, strength),
+      adapter: bound,
+      report: false,
+    }));
+    cells.forEach(
+      (_, i) => void rows.push({ tokens: question, parent: i, adapter: bound, wanted: [labels.steered, labels.clean] }),
+    );
     const results = await study.model.engine.forward(rows, { report: "last" });
     return results.slice(cells.length).map(({ positions: [{ logprobs }] }) => answer(logprobs[0], logprobs[1]));
   };

@@ -53,7 +53,10 @@ export class IdentityAnswers {
   [inspect.custom](): string {
     const lines = this.metrics
       .filter((metric) => metric.name === "affirmsInnerLife" && "kind" in metric.group)
-      .map((metric) => `${metric.condition.padEnd(11)} ${String(metric.group.kind).padEnd(10)} affirms inner life ${metric.value?.toFixed(3) ?? "-"} (n ${metric.n})`);
+      .map(
+        (metric) =>
+          `${metric.condition.padEnd(11)} ${String(metric.group.kind).padEnd(10)} affirms inner life ${metric.value?.toFixed(3) ?? "-"} (n ${metric.n})`,
+      );
     return [`IdentityAnswers(${this.records.length}) in ${this.folder}`, ...lines].join("\n");
   }
 }
@@ -69,15 +72,34 @@ const ROWS = 50;
  * const answers = await evaluateIdentity(model, { protocol: loadProtocol("strict"), adapter, samples: 100 });
  */
 export function evaluateIdentity(model: StudyModel, options: IdentityOptions): Promise<IdentityAnswers> {
-  const { protocol, adapter, questions = readIdentityQuestions(), samples = protocol.evaluation.identitySamples } = options;
+  const {
+    protocol,
+    adapter,
+    questions = readIdentityQuestions(),
+    samples = protocol.evaluation.identitySamples,
+  } = options;
   const { seed } = protocol.evaluation;
   return inEvaluationFolder("identity", model, options, seed, async (folder) => {
-    const conditions: ["base" | "tuned", Adapter | null][] = adapter === null ? [["base", null]] : [["base", null], ["tuned", adapter]];
+    const conditions: ["base" | "tuned", Adapter | null][] =
+      adapter === null
+        ? [["base", null]]
+        : [
+            ["base", null],
+            ["tuned", adapter],
+          ];
     const records: IdentityRecord[] = [];
     const total = conditions.length * questions.length * samples;
     for (const [condition, bound] of conditions) {
       for (const [index, question] of questions.entries()) {
-        records.push(...(await sampleQuestion(model, question, { ...options, condition, adapter: bound, samples, firstSeed: seed * 1_000_000 + index * 10_000 })));
+        records.push(
+          ...(await sampleQuestion(model, question, {
+            ...options,
+            condition,
+            adapter: bound,
+            samples,
+            firstSeed: seed * 1_000_000 + index * 10_000,
+          })),
+        );
         options.onProgress?.(records.length, total);
       }
     }
@@ -94,17 +116,40 @@ async function sampleQuestion(
   options: IdentityOptions & { condition: "base" | "tuned"; samples: number; firstSeed: number },
 ): Promise<IdentityRecord[]> {
   const { protocol, adapter, condition, samples, firstSeed, temperature = 0.7, maxTokens = 48, signal } = options;
-  const chat = renderChat(model.chatTemplate, [{ role: "system", content: protocol.conversation.system }, { role: "user", content: question.text }], { answerPrefix: "" });
+  const chat = renderChat(
+    model.chatTemplate,
+    [
+      { role: "system", content: protocol.conversation.system },
+      { role: "user", content: question.text },
+    ],
+    { answerPrefix: "" },
+  );
   const tokens = model.tokenizer.encodeParts(chat.parts).ids;
   const records: IdentityRecord[] = [];
   for (let at = 0; at < samples; at += ROWS) {
     if (signal?.aborted === true) throw new AbortedError();
     const seeds = Array.from({ length: Math.min(ROWS, samples - at) }, (_, i) => firstSeed + at + i);
     const rows = seeds.map((): Row => ({ tokens, adapter }));
-    const generated = await model.engine.generate(rows, { maxTokens, temperature, seed: seeds, stopIds: [...model.tokenizer.controlTokens.values()], signal });
+    const generated = await model.engine.generate(rows, {
+      maxTokens,
+      temperature,
+      seed: seeds,
+      stopIds: [...model.tokenizer.controlTokens.values()],
+      signal,
+    });
     generated.forEach(({ tokens: ids }, i) => {
       const text = model.tokenizer.decode(ids, { skipControls: true }).trim();
-      records.push({ question: question.id, questionKind: question.kind, condition, sample: at + i, seed: seeds[i], text, ...readAnswer(text), adapterHash: adapter?.hash ?? null, modelHash: model.hash });
+      records.push({
+        question: question.id,
+        questionKind: question.kind,
+        condition,
+        sample: at + i,
+        seed: seeds[i],
+        text,
+        ...readAnswer(text),
+        adapterHash: adapter?.hash ?? null,
+        modelHash: model.hash,
+      });
     });
   }
   return records;
@@ -119,8 +164,14 @@ export function identityMetrics(records: readonly IdentityRecord[]): Metric[] {
     saysHuman: (record) => record.kind === "human",
   };
   const groups: { group: Metric["group"]; of: IdentityRecord[] }[] = [
-    ...[...new Set(records.map((record) => record.questionKind))].map((kind) => ({ group: { kind }, of: records.filter((record) => record.questionKind === kind) })),
-    ...[...new Set(records.map((record) => record.question))].map((question) => ({ group: { question }, of: records.filter((record) => record.question === question) })),
+    ...[...new Set(records.map((record) => record.questionKind))].map((kind) => ({
+      group: { kind },
+      of: records.filter((record) => record.questionKind === kind),
+    })),
+    ...[...new Set(records.map((record) => record.question))].map((question) => ({
+      group: { question },
+      of: records.filter((record) => record.question === question),
+    })),
   ];
   return groups.flatMap(({ group, of }) =>
     Object.entries(claims).flatMap(([name, claim]) => {
@@ -131,7 +182,11 @@ export function identityMetrics(records: readonly IdentityRecord[]): Metric[] {
       const [[baseHits, baseN], [tunedHits, tunedN]] = [count("base"), count("tuned")];
       const rates = [metricOf(name, "identity", "base", wilson(baseHits, baseN), group)];
       if (tunedN === 0) return rates;
-      return [...rates, metricOf(name, "identity", "tuned", wilson(tunedHits, tunedN), group), metricOf(name, "identity", "tuned-base", rateDifference(tunedHits, tunedN, baseHits, baseN), group)];
+      return [
+        ...rates,
+        metricOf(name, "identity", "tuned", wilson(tunedHits, tunedN), group),
+        metricOf(name, "identity", "tuned-base", rateDifference(tunedHits, tunedN, baseHits, baseN), group),
+      ];
     }),
   );
 }

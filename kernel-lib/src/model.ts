@@ -75,7 +75,8 @@ export async function openEngine(name: string, options: EngineOptions = {}): Pro
 async function startEngine(checkpoint: Checkpoint, options: EngineOptions, modelHash?: string): Promise<Engine> {
   const wanted = options.backend ?? "auto";
   const backend = wanted === "auto" ? usableBackend() : wanted;
-  if (backend === "onnx") return openOnnx(checkpoint, { ...options, dtype: options.dtype === "auto" ? undefined : options.dtype, modelHash });
+  if (backend === "onnx")
+    return openOnnx(checkpoint, { ...options, dtype: options.dtype === "auto" ? undefined : options.dtype, modelHash });
   return openNative({
     backend,
     dtype: chooseType(backend, options.dtype),
@@ -93,7 +94,9 @@ function usableBackend(): BackendName {
     return nativeInfo().cuda.available ? "cuda" : "cpu";
   } catch (error) {
     if (!(error instanceof SteerlabError) || error.code !== "native-missing") throw error;
-    process.stderr.write("steerlab: the native engine is not built, so onnxruntime runs this model (no training). Run: npm run build.\n");
+    process.stderr.write(
+      "steerlab: the native engine is not built, so onnxruntime runs this model (no training). Run: npm run build.\n",
+    );
     return "onnx";
   }
 }
@@ -152,8 +155,13 @@ export class Model {
    * @example
    * const cache = await model.prefill(ids, { steering: [{ direction, layers: [0, 4], magnitude: 3 }] });
    */
-  async prefill(tokens: ArrayLike<number>, options: { steering?: readonly Steering[]; adapter?: Adapter | null } = {}): Promise<Cache> {
-    const [row] = await this.engine.forward([{ tokens, steering: options.steering, adapter: options.adapter, keepCache: true }]);
+  async prefill(
+    tokens: ArrayLike<number>,
+    options: { steering?: readonly Steering[]; adapter?: Adapter | null } = {},
+  ): Promise<Cache> {
+    const [row] = await this.engine.forward([
+      { tokens, steering: options.steering, adapter: options.adapter, keepCache: true },
+    ]);
     return row.cache as Cache;
   }
 
@@ -184,7 +192,14 @@ export class Model {
    */
   async sample(
     turns: readonly ChatTurn[],
-    options: { maxTokens: number; seed: number; samples?: number; temperature?: number; topP?: number; adapter?: Adapter | null },
+    options: {
+      maxTokens: number;
+      seed: number;
+      samples?: number;
+      temperature?: number;
+      topP?: number;
+      adapter?: Adapter | null;
+    },
   ): Promise<string[]> {
     const { ids } = this.encodeChat(turns, { answerPrefix: "" });
     const rows = Array.from({ length: options.samples ?? 1 }, () => ({ tokens: ids, adapter: options.adapter }));
@@ -227,11 +242,21 @@ export async function openModel(name: string = LAB_MODEL, options: EngineOptions
   const template = loadChatTemplate(checkpoint.folder);
   const hash = await checkpointHash(checkpoint);
   const engine = await startEngine(checkpoint, options, hash);
-  return new Model(name === LAB_MODEL ? "lab-model" : name, checkpoint, engine, tokenizer, template, hash, isLabModel(checkpoint.folder));
+  return new Model(
+    name === LAB_MODEL ? "lab-model" : name,
+    checkpoint,
+    engine,
+    tokenizer,
+    template,
+    hash,
+    isLabModel(checkpoint.folder),
+  );
 }
 
 /** Our own recipe marks its config.json, so that a renamed copy of the lab model is still known for what it is. */
 function isLabModel(folder: string): boolean {
-  const config = JSON.parse(fs.readFileSync(path.join(folder, "config.json"), "utf8")) as { steerlab_lab_model?: unknown };
+  const config = JSON.parse(fs.readFileSync(path.join(folder, "config.json"), "utf8")) as {
+    steerlab_lab_model?: unknown;
+  };
   return config.steerlab_lab_model === true;
 }

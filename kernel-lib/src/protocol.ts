@@ -17,7 +17,18 @@ import { DATA_FOLDER, readContexts, readDetectionQuestions, readInfoPrompt, type
 
 export { renderProtocol } from "./protocol/render";
 export type {
-  Aim, Control, ConversationSpec, EvaluationSpec, LoraSpec, LossKind, OptimizerSpec, Protocol, SteeringSpec, StrengthUnit, TierSpec, TrainingSpec,
+  Aim,
+  Control,
+  ConversationSpec,
+  EvaluationSpec,
+  LoraSpec,
+  LossKind,
+  OptimizerSpec,
+  Protocol,
+  SteeringSpec,
+  StrengthUnit,
+  TierSpec,
+  TrainingSpec,
   VectorSplit,
 } from "./protocol/types";
 
@@ -31,7 +42,11 @@ const UNRELATED_QUESTION: StudyQuestion = {
 
 /** What a protocol file holds besides fields that are taken over as they stand. */
 const fileSchema = z.looseObject({
-  prompts: z.strictObject({ contexts: z.union([z.string(), z.array(z.string()).min(1)]), questions: z.string(), trainQuestions: z.number().int().min(1).nullable() }),
+  prompts: z.strictObject({
+    contexts: z.union([z.string(), z.array(z.string()).min(1)]),
+    questions: z.string(),
+    trainQuestions: z.number().int().min(1).nullable(),
+  }),
   conversation: z.strictObject({
     system: z.string(),
     infoPrompt: z.strictObject({ file: z.string(), version: z.enum(["text", "short"]) }).nullable(),
@@ -53,15 +68,22 @@ export function loadProtocol(nameOrFile: string): Protocol {
   const file = /^[a-z0-9-]+$/.test(nameOrFile) && fs.existsSync(shipped) ? shipped : nameOrFile;
   if (!fs.existsSync(file)) {
     const known = listProtocols().join(", ");
-    throw new InputError("protocol-unknown", expected("a shipped protocol or a YAML file", "protocol", nameOrFile, `Shipped: ${known}.`));
+    throw new InputError(
+      "protocol-unknown",
+      expected("a shipped protocol or a YAML file", "protocol", nameOrFile, `Shipped: ${known}.`),
+    );
   }
   let value: unknown;
   try {
     value = parse(fs.readFileSync(file, "utf8"));
   } catch (error) {
-    throw new DataError("yaml-syntax", `Expected valid YAML in ${file} but received ${(error as Error).message.split("\n")[0]}`);
+    throw new DataError(
+      "yaml-syntax",
+      `Expected valid YAML in ${file} but received ${(error as Error).message.split("\n")[0]}`,
+    );
   }
-  const isResolved = typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
+  const isResolved =
+    typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
   return checkProtocol(isResolved ? value : resolveFile(value, path.dirname(file)));
 }
 
@@ -69,7 +91,11 @@ export function loadProtocol(nameOrFile: string): Protocol {
 export function listProtocols(): string[] {
   const folder = path.join(DATA_FOLDER, "protocols");
   if (!fs.existsSync(folder)) return [];
-  return fs.readdirSync(folder).filter((name) => name.endsWith(".yaml")).map((name) => name.slice(0, -5)).sort();
+  return fs
+    .readdirSync(folder)
+    .filter((name) => name.endsWith(".yaml"))
+    .map((name) => name.slice(0, -5))
+    .sort();
 }
 
 /** Replaces file references by the texts in them. */
@@ -77,7 +103,10 @@ function resolveFile(value: unknown, folder: string): unknown {
   const read = fileSchema.safeParse(value);
   if (!read.success) {
     const issue = read.error.issues[0];
-    throw new InputError("protocol-field", expected(issue.message, issue.path.join(".") || "protocol", "something else"));
+    throw new InputError(
+      "protocol-field",
+      expected(issue.message, issue.path.join(".") || "protocol", "something else"),
+    );
   }
   const { prompts, conversation, ...rest } = read.data;
   const asked = readDetectionQuestions(path.resolve(folder, prompts.questions));
@@ -129,7 +158,8 @@ export const TWINS: Readonly<Record<string, Readonly<Record<string, unknown>>>> 
  */
 export function twin(protocol: Protocol, changes: string | Record<string, unknown>): Protocol {
   const fields = typeof changes === "string" ? TWINS[changes] : changes;
-  if (fields === undefined) throw new InputError("protocol-unknown", expected(`one of ${Object.keys(TWINS).join(", ")}`, "twin", changes));
+  if (fields === undefined)
+    throw new InputError("protocol-unknown", expected(`one of ${Object.keys(TWINS).join(", ")}`, "twin", changes));
   const copy = JSON.parse(JSON.stringify(protocol)) as Record<string, unknown>;
   for (const [field, value] of Object.entries(fields)) setField(copy, field, value);
   const suffix = typeof changes === "string" ? changes : contentHash(fields).slice(0, 8);
@@ -142,9 +172,13 @@ function setField(root: Record<string, unknown>, field: string, value: unknown):
   const keys = field.split(".");
   const last = keys.pop() as string;
   let owner: unknown = root;
-  for (const key of keys) owner = Object.hasOwn(Object(owner), key) ? (owner as Record<string, unknown>)[key] : undefined;
+  for (const key of keys)
+    owner = Object.hasOwn(Object(owner), key) ? (owner as Record<string, unknown>)[key] : undefined;
   if (typeof owner !== "object" || owner === null || !Object.hasOwn(owner, last)) {
-    throw new InputError("protocol-unknown", expected("a declared field", "twin", field, "Write it as a dotted path, e.g. training.lora.r."));
+    throw new InputError(
+      "protocol-unknown",
+      expected("a declared field", "twin", field, "Write it as a dotted path, e.g. training.lora.r."),
+    );
   }
   (owner as Record<string, unknown>)[last] = value;
 }

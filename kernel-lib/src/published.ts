@@ -9,7 +9,14 @@ import { DATA_FOLDER } from "./study-data";
 export interface PublishedCard {
   source: string;
   model: string;
-  tiers: { tier: string; accuracy: number; tpr: number; fpr: number; d_prime: number | null; audit: { hits: number; steered: number; unsteered: number; balanced_accuracy: number } }[];
+  tiers: {
+    tier: string;
+    accuracy: number;
+    tpr: number;
+    fpr: number;
+    d_prime: number | null;
+    audit: { hits: number; steered: number; unsteered: number; balanced_accuracy: number };
+  }[];
   baseline_accuracy: number;
   side_effects: { category: string; n: number; delta_p_yes: number }[];
 }

@@ -32,7 +32,8 @@ export interface ReportOptions {
  * const html = buildReport(["runs/20300102-030405-detect-strict-s7", "runs/20300102-030000-train-strict-s1"]);
  */
 export function buildReport(folders: readonly string[], options: ReportOptions = {}): string {
-  if (folders.length === 0) throw new InputError("no-runs", "Expected at least one run folder for the report but received none.");
+  if (folders.length === 0)
+    throw new InputError("no-runs", "Expected at least one run folder for the report but received none.");
   return renderReport(folders.map(loadRun), options);
 }
 
@@ -45,13 +46,21 @@ export function renderReport(runs: readonly LoadedRun[], options: ReportOptions 
   const title = options.title ?? `Steering detection: ${protocols} on ${models}`;
   const bodyHtml = [
     `<h1>${escapeHtml(title)}</h1>`,
-    paragraph("Can the model say whether its activations were steered while it read the first turns? Steer, remove, ask.", "lead"),
+    paragraph(
+      "Can the model say whether its activations were steered while it read the first turns? Steer, remove, ask.",
+      "lead",
+    ),
     overviewSection(runs, published, figures),
     detectionSections(runs, figures),
     effectsSections(runs, published, figures),
     closingSections(runs),
   ].join("\n");
-  return renderPage({ title, bodyHtml, figures: figures.figures, footer: `Made by steerlab from ${runs.map((run) => run.id).join(", ")}.` });
+  return renderPage({
+    title,
+    bodyHtml,
+    figures: figures.figures,
+    footer: `Made by steerlab from ${runs.map((run) => run.id).join(", ")}.`,
+  });
 }
 
 /** Writes `report.html` into the first folder. @returns the file's path */

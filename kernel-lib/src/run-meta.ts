@@ -69,7 +69,10 @@ export function runMeta(
     library: libraryVersion(),
     node: process.version,
     commit: commitOf(path.resolve(__dirname, "..", "..")),
-    command: process.argv.slice(1, 3).map((part) => path.basename(part)).join(" "),
+    command: process.argv
+      .slice(1, 3)
+      .map((part) => path.basename(part))
+      .join(" "),
     residualNorms: run.norms === null ? null : [...run.norms],
   };
 }

@@ -45,7 +45,10 @@ export function findRun(root: string, match: Partial<RunMeta>): RunFolder | null
 export function trainedAdapter(root: string, match: Partial<RunMeta>): string {
   const run = findRun(root, { ...match, kind: "train" });
   if (run === null || run.status() !== "done") {
-    throw new DataError("no-adapter", `Expected a finished training run of this model in ${root} but found none. Run 01-train first, or set the parameter "adapter".`);
+    throw new DataError(
+      "no-adapter",
+      `Expected a finished training run of this model in ${root} but found none. Run 01-train first, or set the parameter "adapter".`,
+    );
   }
   return run.file("adapter");
 }
@@ -67,9 +70,13 @@ export interface AdapterRuns {
  * writeReport(runsOfAdapter("runs", adapter.hash).all);
  */
 export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
-  const done = listRunFolders(root).filter((folder) => folder.status() === "done" && folder.readMeta().adapterHash === adapterHash);
+  const done = listRunFolders(root).filter(
+    (folder) => folder.status() === "done" && folder.readMeta().adapterHash === adapterHash,
+  );
   const newest = new Map(done.map((folder) => [String(folder.readMeta().kind), folder.path]));
   const training = newest.get("train") ?? null;
-  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap((kind) => newest.get(kind) ?? []);
+  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap(
+    (kind) => newest.get(kind) ?? [],
+  );
   return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
 }

@@ -39,7 +39,10 @@ export class SelfPrediction {
   [inspect.custom](): string {
     const lines = this.metrics
       .filter((metric) => metric.group.subset === "all")
-      .map((metric) => `${metric.condition.padEnd(6)} ${String(metric.group.task).padEnd(15)} ${metric.name.padEnd(24)} ${metric.value?.toFixed(3) ?? "-"} (n ${metric.n})`);
+      .map(
+        (metric) =>
+          `${metric.condition.padEnd(6)} ${String(metric.group.task).padEnd(15)} ${metric.name.padEnd(24)} ${metric.value?.toFixed(3) ?? "-"} (n ${metric.n})`,
+      );
     return [`SelfPrediction in ${this.folder}`, ...lines].join("\n");
   }
 }
@@ -72,12 +75,22 @@ export function evaluateSelfPrediction(model: StudyModel, options: SelfPredictio
   const { protocol, adapter, tasks = readSelfPrediction() } = options;
   const { seed } = protocol.evaluation;
   return inEvaluationFolder("self-prediction", model, options, seed, async (folder) => {
-    const conditions: ["base" | "tuned", Adapter | null][] = adapter === null ? [["base", null]] : [["base", null], ["tuned", adapter]];
+    const conditions: ["base" | "tuned", Adapter | null][] =
+      adapter === null
+        ? [["base", null]]
+        : [
+            ["base", null],
+            ["tuned", adapter],
+          ];
     const records: SelfPredictionRecord[] = [];
     for (const [i, [condition, bound]] of conditions.entries()) {
       const asking = new Asking(model, tasks, protocol.conversation.system, condition, bound, options);
       const behaviour = await asking.behave();
-      records.push(...(await asking.firstCharacter(behaviour)), ...(await asking.twoOptions(behaviour)), ...(await asking.properties(behaviour)));
+      records.push(
+        ...(await asking.firstCharacter(behaviour)),
+        ...(await asking.twoOptions(behaviour)),
+        ...(await asking.properties(behaviour)),
+      );
       options.onProgress?.(i + 1, conditions.length);
     }
     writeFileAtomic(folder.file(FILE), records.map((record) => `${JSON.stringify(record)}\n`).join(""));
@@ -109,24 +122,50 @@ class Asking {
     const { stimuli } = this.tasks;
     const rows = stimuli.map(({ text }): Row => ({ tokens: this.tokens(text, ""), adapter: this.adapter }));
     const stopIds = [...this.model.tokenizer.controlTokens.values()];
-    const generated = await this.model.engine.generate(rows, { maxTokens: this.options.maxTokens ?? 32, temperature: 0, seed: 0, stopIds, signal: this.options.signal });
-    return new Map(stimuli.map(({ id }, i) => [id, this.model.tokenizer.decode(generated[i].tokens, { skipControls: true }).trim()]));
+    const generated = await this.model.engine.generate(rows, {
+      maxTokens: this.options.maxTokens ?? 32,
+      temperature: 0,
+      seed: 0,
+      stopIds,
+      signal: this.options.signal,
+    });
+    return new Map(
+      stimuli.map(({ id }, i) => [id, this.model.tokenizer.decode(generated[i].tokens, { skipControls: true }).trim()]),
+    );
   }
 
   async firstCharacter(behaviour: ReadonlyMap<string, string>): Promise<SelfPredictionRecord[]> {
     const { template, prefix } = this.tasks.tasks.firstCharacter;
     const letters = [..."abcdefghijklmnopqrstuvwxyz"];
-    const spellings = letters.flatMap((letter) => [` ${letter}`, ` ${letter.toUpperCase()}`].flatMap((text) => {
-      const ids = this.model.tokenizer.encode(text);
-      return ids.length === 1 ? [{ letter, id: ids[0] }] : [];
-    }));
+    const spellings = letters.flatMap((letter) =>
+      [` ${letter}`, ` ${letter.toUpperCase()}`].flatMap((text) => {
+        const ids = this.model.tokenizer.encode(text);
+        return ids.length === 1 ? [{ letter, id: ids[0] }] : [];
+      }),
+    );
     if (spellings.length === 0) return []; // this tokenizer has no single-token letters: nothing can be read off
     const asked = this.tasks.stimuli.filter(({ id }) => /\p{L}/u.test((behaviour.get(id) as string).slice(0, 1)));
-    const logprobs = await this.ask(asked.map(({ text }) => template.replaceAll("{text}", () => text)), prefix, spellings.map(({ id }) => id));
+    const logprobs = await this.ask(
+      asked.map(({ text }) => template.replaceAll("{text}", () => text)),
+      prefix,
+      spellings.map(({ id }) => id),
+    );
     return asked.map(({ id }, i) => {
-      const totals = letters.map((letter) => totalProbability([...logprobs[i]].filter((_, k) => spellings[k].letter === letter)));
+      const totals = letters.map((letter) =>
+        totalProbability([...logprobs[i]].filter((_, k) => spellings[k].letter === letter)),
+      );
       const text = behaviour.get(id) as string;
-      return this.record({ task: "firstCharacter", item: id, stimulus: id, behaviour: text, truth: text[0].toLowerCase(), prediction: letters[totals.indexOf(Math.max(...totals))], logOdds: null, mass: totalProbability(logprobs[i]), order: null });
+      return this.record({
+        task: "firstCharacter",
+        item: id,
+        stimulus: id,
+        behaviour: text,
+        truth: text[0].toLowerCase(),
+        prediction: letters[totals.indexOf(Math.max(...totals))],
+        logOdds: null,
+        mass: totalProbability(logprobs[i]),
+        order: null,
+      });
     });
   }
 
@@ -138,11 +177,30 @@ class Asking {
       const text = this.stimulus(stimulus);
       const likely = await Promise.all(options.map((option) => this.meanLogprob(text, option)));
       const truth = likely[0] >= likely[1] ? "first" : "second";
-      const fill = (a: string, b: string): string => template.replaceAll("{text}", () => text).replaceAll("{a}", () => a).replaceAll("{b}", () => b);
+      const fill = (a: string, b: string): string =>
+        template
+          .replaceAll("{text}", () => text)
+          .replaceAll("{a}", () => a)
+          .replaceAll("{b}", () => b);
       const [ab, ba] = await this.ask([fill(options[0], options[1]), fill(options[1], options[0])], prefix, ids);
-      for (const [order, [first, second]] of [["first-is-A", [ab[0], ab[1]]], ["first-is-B", [ba[1], ba[0]]]] as const) {
+      for (const [order, [first, second]] of [
+        ["first-is-A", [ab[0], ab[1]]],
+        ["first-is-B", [ba[1], ba[0]]],
+      ] as const) {
         const { logOdds, mass } = answer(first, second);
-        records.push(this.record({ task: "twoOptions", item: id, stimulus, behaviour: behaviour.get(stimulus) as string, truth, prediction: logOdds > 0 ? "first" : "second", logOdds, mass, order }));
+        records.push(
+          this.record({
+            task: "twoOptions",
+            item: id,
+            stimulus,
+            behaviour: behaviour.get(stimulus) as string,
+            truth,
+            prediction: logOdds > 0 ? "first" : "second",
+            logOdds,
+            mass,
+            order,
+          }),
+        );
       }
     }
     return records;
@@ -152,17 +210,34 @@ class Asking {
     const { template, prefix, labels, properties } = this.tasks.tasks.property;
     const ids = this.labelIds(prefix, labels);
     const pairs = this.tasks.stimuli.flatMap((stimulus) => properties.map((property) => ({ stimulus, property })));
-    const texts = pairs.map(({ stimulus, property }) => template.replaceAll("{text}", () => stimulus.text).replaceAll("{property}", () => property.text));
+    const texts = pairs.map(({ stimulus, property }) =>
+      template.replaceAll("{text}", () => stimulus.text).replaceAll("{property}", () => property.text),
+    );
     const logprobs = await this.ask(texts, prefix, ids);
     return pairs.map(({ stimulus, property }, i) => {
       const text = behaviour.get(stimulus.id) as string;
       const { logOdds, mass } = answer(logprobs[i][0], logprobs[i][1]);
-      return this.record({ task: "property", item: `${stimulus.id} ${property.id}`, stimulus: stimulus.id, behaviour: text, truth: String(hasProperty(text, property.test)), prediction: String(logOdds > 0), logOdds, mass, order: null });
+      return this.record({
+        task: "property",
+        item: `${stimulus.id} ${property.id}`,
+        stimulus: stimulus.id,
+        behaviour: text,
+        truth: String(hasProperty(text, property.test)),
+        prediction: String(logOdds > 0),
+        logOdds,
+        mass,
+        order: null,
+      });
     });
   }
 
   private record(fields: Omit<SelfPredictionRecord, "condition" | "adapterHash" | "modelHash">): SelfPredictionRecord {
-    return { ...fields, condition: this.condition, adapterHash: this.adapter?.hash ?? null, modelHash: this.model.hash };
+    return {
+      ...fields,
+      condition: this.condition,
+      adapterHash: this.adapter?.hash ?? null,
+      modelHash: this.model.hash,
+    };
   }
 
   private stimulus(id: string): string {
@@ -170,7 +245,14 @@ class Asking {
   }
 
   private tokens(text: string, answerPrefix: string): Int32Array {
-    const chat = renderChat(this.model.chatTemplate, [{ role: "system", content: this.system }, { role: "user", content: text }], { answerPrefix });
+    const chat = renderChat(
+      this.model.chatTemplate,
+      [
+        { role: "system", content: this.system },
+        { role: "user", content: text },
+      ],
+      { answerPrefix },
+    );
     return this.model.tokenizer.encodeParts(chat.parts).ids;
   }
 
@@ -190,7 +272,10 @@ class Asking {
     const tokens = this.model.tokenizer.encode(option);
     // The last prompt token and the option but its last token predict the option's tokens, one each.
     const own = Int32Array.from([prompt[prompt.length - 1], ...tokens.subarray(0, -1)]);
-    const rows: Row[] = [{ tokens: prompt.subarray(0, -1), adapter: this.adapter, report: false }, { tokens: own, parent: 0, adapter: this.adapter, wanted: [...tokens] }];
+    const rows: Row[] = [
+      { tokens: prompt.subarray(0, -1), adapter: this.adapter, report: false },
+      { tokens: own, parent: 0, adapter: this.adapter, wanted: [...tokens] },
+    ];
     const [, { positions }] = await this.model.engine.forward(rows, { report: "all", signal: this.options.signal });
     return positions.reduce((sum, position, i) => sum + position.logprobs[i], 0) / tokens.length;
   }

@@ -48,17 +48,26 @@ export class SideEffects {
   ) {}
 
   [inspect.custom](): string {
-    const rows = findMetrics(this.metrics, { name: "deltaYes", condition: "tuned-base" }).filter((metric) => "category" in metric.group && !("question" in metric.group));
+    const rows = findMetrics(this.metrics, { name: "deltaYes", condition: "tuned-base" }).filter(
+      (metric) => "category" in metric.group && !("question" in metric.group),
+    );
     const number = (value: number | null): string => (value === null ? "-" : value.toFixed(3));
-    const lines = rows.map((metric) => `${String(metric.group.category).padEnd(22)} ${number(metric.value)} [${number(metric.low)}, ${number(metric.high)}] n ${metric.n}`);
+    const lines = rows.map(
+      (metric) =>
+        `${String(metric.group.category).padEnd(22)} ${number(metric.value)} [${number(metric.low)}, ${number(metric.high)}] n ${metric.n}`,
+    );
     return [`SideEffects in ${this.folder}: change of P(Yes), tuned - base`, ...lines].join("\n");
   }
 }
 
 /** Ids of the single-token spellings of an answer. @throws InputError "label-tokens" if there is none */
 export function spellingIds(model: StudyModel, answer: "yes" | "no"): number[] {
-  const ids = SPELLINGS[answer].map((text) => model.tokenizer.encode(text)).filter((tokens) => tokens.length === 1).map((tokens) => tokens[0]);
-  if (ids.length === 0) throw new InputError("label-tokens", expected(`a single-token spelling of ${answer}`, "the tokenizer", "none"));
+  const ids = SPELLINGS[answer]
+    .map((text) => model.tokenizer.encode(text))
+    .filter((tokens) => tokens.length === 1)
+    .map((tokens) => tokens[0]);
+  if (ids.length === 0)
+    throw new InputError("label-tokens", expected(`a single-token spelling of ${answer}`, "the tokenizer", "none"));
   return [...new Set(ids)];
 }
 
@@ -71,7 +80,14 @@ export function spellingIds(model: StudyModel, answer: "yes" | "no"): number[] {
 export async function askSideEffects(
   model: StudyModel,
   questions: readonly SideEffectQuestion[],
-  options: { condition: string; adapter: Adapter | null; system: string; suffix: string; batch: number; signal?: AbortSignal },
+  options: {
+    condition: string;
+    adapter: Adapter | null;
+    system: string;
+    suffix: string;
+    batch: number;
+    signal?: AbortSignal;
+  },
 ): Promise<SideEffectRecord[]> {
   const { condition, adapter, system, suffix, batch, signal } = options;
   const [yesIds, noIds] = [spellingIds(model, "yes"), spellingIds(model, "no")];
@@ -80,16 +96,37 @@ export async function askSideEffects(
     if (signal?.aborted === true) throw new AbortedError();
     const slice = questions.slice(at, at + batch);
     const rows = slice.map(({ text }): Row => {
-      const chat = renderChat(model.chatTemplate, [{ role: "system", content: system }, { role: "user", content: `${text} ${suffix}`.trim() }], { answerPrefix: "" });
+      const chat = renderChat(
+        model.chatTemplate,
+        [
+          { role: "system", content: system },
+          { role: "user", content: `${text} ${suffix}`.trim() },
+        ],
+        { answerPrefix: "" },
+      );
       return { tokens: model.tokenizer.encodeParts(chat.parts).ids, adapter, wanted: [...yesIds, ...noIds] };
     });
     const results = await model.engine.forward(rows, { report: "last", topK: 1, signal });
     results.forEach(({ positions: [{ logprobs, top }] }, i) => {
-      const [yes, no] = [totalProbability(logprobs.subarray(0, yesIds.length)), totalProbability(logprobs.subarray(yesIds.length))];
+      const [yes, no] = [
+        totalProbability(logprobs.subarray(0, yesIds.length)),
+        totalProbability(logprobs.subarray(yesIds.length)),
+      ];
       const { id, category, expected: truth } = slice[i];
       records.push({
-        question: id, category, condition, expected: truth, yes, no, mass: Math.min(1, yes + no), logOdds: Math.log(yes) - Math.log(no),
-        topToken: top[0].token, topText: model.tokenizer.decode([top[0].token]), topProbability: Math.exp(top[0].logprob), adapterHash: adapter?.hash ?? null, modelHash: model.hash,
+        question: id,
+        category,
+        condition,
+        expected: truth,
+        yes,
+        no,
+        mass: Math.min(1, yes + no),
+        logOdds: Math.log(yes) - Math.log(no),
+        topToken: top[0].token,
+        topText: model.tokenizer.decode([top[0].token]),
+        topProbability: Math.exp(top[0].logprob),
+        adapterHash: adapter?.hash ?? null,
+        modelHash: model.hash,
       });
     });
   }
@@ -110,12 +147,24 @@ export function evaluateSideEffects(model: StudyModel, options: SideEffectOption
   if (reserved !== undefined) throw new InputError("twin-name", expected("another name", "twins", reserved));
   const { seed } = protocol.evaluation;
   return inEvaluationFolder("side-effects", model, options, seed, async (folder) => {
-    const conditions: [string, Adapter | null, number][] = [["base", null, BATCH], ["base-again", null, NOISE_BATCH]];
+    const conditions: [string, Adapter | null, number][] = [
+      ["base", null, BATCH],
+      ["base-again", null, NOISE_BATCH],
+    ];
     if (adapter !== null) conditions.push(["tuned", adapter, BATCH]);
     for (const [name, other] of Object.entries(twins)) conditions.push([name, other, BATCH]);
     const records: SideEffectRecord[] = [];
     for (const [condition, bound, batch] of conditions) {
-      records.push(...(await askSideEffects(model, questions, { condition, adapter: bound, system: protocol.conversation.system, suffix, batch, signal })));
+      records.push(
+        ...(await askSideEffects(model, questions, {
+          condition,
+          adapter: bound,
+          system: protocol.conversation.system,
+          suffix,
+          batch,
+          signal,
+        })),
+      );
       options.onProgress?.(records.length, conditions.length * questions.length);
     }
     writeFileAtomic(folder.file(FILE), records.map((record) => `${JSON.stringify(record)}\n`).join(""));

@@ -27,7 +27,10 @@ export interface LayerRange {
  */
 export function layerThirds(layers: number): LayerRange[] {
   if (!Number.isInteger(layers) || layers < 4) {
-    throw new InputError("too-few-layers", expected("at least 4 layers", "layerThirds", layers, "Give explicit layer ranges for smaller models."));
+    throw new InputError(
+      "too-few-layers",
+      expected("at least 4 layers", "layerThirds", layers, "Give explicit layer ranges for smaller models."),
+    );
   }
   const third = Math.floor(layers / 3);
   return [
@@ -60,7 +63,10 @@ export async function residualNorms(engine: Engine, sequences: readonly ArrayLik
   let tokens = 0;
   for (const sequence of sequences) {
     if (sequence.length < 2) {
-      throw new InputError("short-sequence", expected("at least 2 tokens", "residualNorms", sequence.length, "Give longer clean text."));
+      throw new InputError(
+        "short-sequence",
+        expected("at least 2 tokens", "residualNorms", sequence.length, "Give longer clean text."),
+      );
     }
     const [row] = await engine.forward([{ tokens: sequence }], {
       capture: { layers: Array.from({ length: layers }, (_, i) => i), positions: "all" },
@@ -91,7 +97,12 @@ function l2(x: Float32Array): number {
  * @example
  * const plan = relativeSteering(direction, { name: "early", start: 0, end: 4 }, 0.1, norms);
  */
-export function relativeSteering(direction: Float32Array, range: LayerRange, strength: number, norms: ArrayLike<number>): Steering[] {
+export function relativeSteering(
+  direction: Float32Array,
+  range: LayerRange,
+  strength: number,
+  norms: ArrayLike<number>,
+): Steering[] {
   checkRange(range, norms.length);
   const plan: Steering[] = [];
   for (let layer = range.start; layer < range.end; layer++) {
@@ -105,7 +116,12 @@ export function relativeSteering(direction: Float32Array, range: LayerRange, str
  * @example
  * const plan = absoluteSteering(direction, { name: "middle", start: 21, end: 42 }, 20, 64);
  */
-export function absoluteSteering(direction: Float32Array, range: LayerRange, magnitude: number, layers: number): Steering[] {
+export function absoluteSteering(
+  direction: Float32Array,
+  range: LayerRange,
+  magnitude: number,
+  layers: number,
+): Steering[] {
   checkRange(range, layers);
   return [{ direction, layers: [range.start, range.end], magnitude }];
 }
@@ -114,7 +130,12 @@ function checkRange(range: LayerRange, layers: number): void {
   if (!(range.start >= 0 && range.start < range.end && range.end <= layers)) {
     throw new InputError(
       "layer-range",
-      expected(`0 <= start < end <= ${layers}`, `layer range "${range.name}"`, `[${range.start}, ${range.end})`, `The model has ${layers} layers (0..${layers - 1}).`),
+      expected(
+        `0 <= start < end <= ${layers}`,
+        `layer range "${range.name}"`,
+        `[${range.start}, ${range.end})`,
+        `The model has ${layers} layers (0..${layers - 1}).`,
+      ),
     );
   }
 }

@@ -107,7 +107,13 @@ const pair = z.tuple([z.string(), z.string()]);
 
 const contextsFile = z.strictObject({
   contexts: z.array(
-    z.strictObject({ id, split: z.enum(["train", "heldOut", "hardNegative"]), kind: z.enum(["plain", "code", "language", "base64", "odd", "numbers"]), topic: text, replies: z.array(text).min(1) }),
+    z.strictObject({
+      id,
+      split: z.enum(["train", "heldOut", "hardNegative"]),
+      kind: z.enum(["plain", "code", "language", "base64", "odd", "numbers"]),
+      topic: text,
+      replies: z.array(text).min(1),
+    }),
   ),
 });
 const detectionFile = z.strictObject({
@@ -126,17 +132,34 @@ const identityFile = z.strictObject({
   questions: z.array(z.strictObject({ id, kind: z.enum(["identity", "goals", "awareness"]), text })).min(1),
 });
 const infoFile = z.strictObject({ text, short: text });
-const contrastFile = z.strictObject({ templates: z.array(text).min(1), neutral: z.array(text).min(1), dosePrompts: z.array(text) });
+const contrastFile = z.strictObject({
+  templates: z.array(text).min(1),
+  neutral: z.array(text).min(1),
+  dosePrompts: z.array(text),
+});
 const selfPredictionFile = z.strictObject({
   stimuli: z.array(z.strictObject({ id, text })).min(1),
   tasks: z.strictObject({
     firstCharacter: z.strictObject({ template: text, prefix: z.string() }),
-    twoOptions: z.strictObject({ template: text, prefix: z.string(), labels: pair, items: z.array(z.strictObject({ id, stimulus: id, options: pair })).min(1) }),
+    twoOptions: z.strictObject({
+      template: text,
+      prefix: z.string(),
+      labels: pair,
+      items: z.array(z.strictObject({ id, stimulus: id, options: pair })).min(1),
+    }),
     property: z.strictObject({
       template: text,
       prefix: z.string(),
       labels: pair,
-      properties: z.array(z.strictObject({ id, text, test: z.enum(["startsWithI", "hasQuestionMark", "longerThan10Words", "containsThe"]) })).min(1),
+      properties: z
+        .array(
+          z.strictObject({
+            id,
+            text,
+            test: z.enum(["startsWithI", "hasQuestionMark", "longerThan10Words", "containsThe"]),
+          }),
+        )
+        .min(1),
     }),
   }),
 });
@@ -148,12 +171,18 @@ function readYaml<T>(file: string, schema: z.ZodType<T>): T {
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "ENOENT") throw new DataError("file-missing", `Expected a file at ${file} but there is none.`);
-    throw new DataError("yaml-syntax", `Expected valid YAML in ${file} but received ${(error as Error).message.split("\n")[0]}`);
+    throw new DataError(
+      "yaml-syntax",
+      `Expected valid YAML in ${file} but received ${(error as Error).message.split("\n")[0]}`,
+    );
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  throw new DataError("prompt-file", `Expected ${issue.message} for ${issue.path.join(".") || "the file"} but received something else in ${file}.`);
+  throw new DataError(
+    "prompt-file",
+    `Expected ${issue.message} for ${issue.path.join(".") || "the file"} but received something else in ${file}.`,
+  );
 }
 
 /** Contexts by split. @throws DataError "file-missing", "yaml-syntax", "prompt-file" (all readers here) */
@@ -162,41 +191,60 @@ export function readContexts(file: string = path.join(DATA_FOLDER, "prompts", "c
 }
 
 /** Detection questions; the card's own question is marked. */
-export function readDetectionQuestions(file: string = path.join(DATA_FOLDER, "prompts", "detection-questions.yaml")): DetectionQuestions {
+export function readDetectionQuestions(
+  file: string = path.join(DATA_FOLDER, "prompts", "detection-questions.yaml"),
+): DetectionQuestions {
   const read = readYaml(file, detectionFile);
   const questions = (["train", "heldOut", "neutral", "vague"] as const).flatMap((split) =>
-    read[split].map((item): StudyQuestion => ({ id: item.id, split, text: item.text, cardQuestion: item.cardQuestion ?? false })),
+    read[split].map(
+      (item): StudyQuestion => ({ id: item.id, split, text: item.text, cardQuestion: item.cardQuestion ?? false }),
+    ),
   );
   return { questions, assistantPrefix: read.assistantPrefix, labels: read.labels };
 }
 
 /** The side-effect questions, 12 categories. */
-export function readSideEffectQuestions(file: string = path.join(DATA_FOLDER, "prompts", "side-effects.yaml")): SideEffectQuestions {
+export function readSideEffectQuestions(
+  file: string = path.join(DATA_FOLDER, "prompts", "side-effects.yaml"),
+): SideEffectQuestions {
   const read = readYaml(file, sideEffectFile);
-  return { suffix: read.suffix, questions: read.questions.map((item) => ({ ...item, expected: item.expected ?? null })) };
+  return {
+    suffix: read.suffix,
+    questions: read.questions.map((item) => ({ ...item, expected: item.expected ?? null })),
+  };
 }
 
 /** Open questions about identity, goals and awareness. */
-export function readIdentityQuestions(file: string = path.join(DATA_FOLDER, "prompts", "identity.yaml")): IdentityQuestion[] {
+export function readIdentityQuestions(
+  file: string = path.join(DATA_FOLDER, "prompts", "identity.yaml"),
+): IdentityQuestion[] {
   return readYaml(file, identityFile).questions;
 }
 
 /** The explanation of transformers, long and short. */
-export function readInfoPrompt(file: string = path.join(DATA_FOLDER, "prompts", "info-prompt.yaml")): { text: string; short: string } {
+export function readInfoPrompt(file: string = path.join(DATA_FOLDER, "prompts", "info-prompt.yaml")): {
+  text: string;
+  short: string;
+} {
   return readYaml(file, infoFile);
 }
 
 /** Templates from which concept directions are extracted. */
-export function readConceptContrast(file: string = path.join(DATA_FOLDER, "prompts", "concept-contrast.yaml")): ConceptContrast {
+export function readConceptContrast(
+  file: string = path.join(DATA_FOLDER, "prompts", "concept-contrast.yaml"),
+): ConceptContrast {
   return readYaml(file, contrastFile);
 }
 
 /** Stimuli and tasks of self-prediction; items refer to known stimuli. */
-export function readSelfPrediction(file: string = path.join(DATA_FOLDER, "prompts", "self-prediction.yaml")): SelfPredictionTasks {
+export function readSelfPrediction(
+  file: string = path.join(DATA_FOLDER, "prompts", "self-prediction.yaml"),
+): SelfPredictionTasks {
   const read = readYaml(file, selfPredictionFile);
   const known = new Set(read.stimuli.map((item) => item.id));
   for (const item of read.tasks.twoOptions.items) {
-    if (!known.has(item.stimulus)) throw new DataError("prompt-file", expected("the id of a stimulus", `item ${item.id}`, item.stimulus));
+    if (!known.has(item.stimulus))
+      throw new DataError("prompt-file", expected("the id of a stimulus", `item ${item.id}`, item.stimulus));
   }
   return read;
 }
@@ -207,6 +255,7 @@ export function readConcepts(file: string = path.join(DATA_FOLDER, "concepts.jso
   const concepts = Object.entries(read)
     .filter((entry): entry is [string, string[]] => Array.isArray(entry[1]))
     .flatMap(([category, names]) => names.map((name) => ({ name, category })));
-  if (concepts.length !== read.count) throw new DataError("concept-count", expected(`${String(read.count)} concepts`, file, concepts.length));
+  if (concepts.length !== read.count)
+    throw new DataError("concept-count", expected(`${String(read.count)} concepts`, file, concepts.length));
   return concepts;
 }

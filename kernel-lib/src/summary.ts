@@ -49,7 +49,13 @@ export interface RunSummary {
 }
 
 /** A metric without a test. */
-export function metricOf(name: string, tier: string, condition: string, estimate: Estimate, group: Metric["group"] = {}): Metric {
+export function metricOf(
+  name: string,
+  tier: string,
+  condition: string,
+  estimate: Estimate,
+  group: Metric["group"] = {},
+): Metric {
   return { name, tier, condition, group, ...estimate, p: null, pAdjusted: null };
 }
 
@@ -58,7 +64,10 @@ export function metricOf(name: string, tier: string, condition: string, estimate
  *
  * @param where fields that must match; absent ones match anything
  */
-export function findMetrics(metrics: readonly Metric[], where: { name?: string; tier?: string; condition?: string; group?: Record<string, string | number> }): Metric[] {
+export function findMetrics(
+  metrics: readonly Metric[],
+  where: { name?: string; tier?: string; condition?: string; group?: Record<string, string | number> },
+): Metric[] {
   return metrics.filter(
     (metric) =>
       (where.name === undefined || metric.name === where.name) &&
@@ -78,7 +87,11 @@ export function writeSummary(file: string, metrics: readonly Metric[], aims: rea
   const before = existsSync(file) ? readSummary(file) : { metrics: [], aims: [] };
   const tiers = new Set(metrics.map((metric) => metric.tier));
   const kept = before.metrics.filter((metric) => !tiers.has(metric.tier));
-  const summary: RunSummary = { format: 1, metrics: [...kept, ...metrics], aims: aims.length > 0 ? [...aims] : before.aims };
+  const summary: RunSummary = {
+    format: 1,
+    metrics: [...kept, ...metrics],
+    aims: aims.length > 0 ? [...aims] : before.aims,
+  };
   writeJsonAtomic(file, summary);
   return summary;
 }
@@ -86,6 +99,7 @@ export function writeSummary(file: string, metrics: readonly Metric[], aims: rea
 /** Reads a summary. @throws DataError "summary-format", "json-syntax" */
 export function readSummary(file: string): RunSummary {
   const read = parseJsonStrict(readFileSync(file, "utf8"), file) as RunSummary;
-  if (read.format !== 1 || !Array.isArray(read.metrics)) throw new DataError("summary-format", expected("format 1 with metrics", file, read.format));
+  if (read.format !== 1 || !Array.isArray(read.metrics))
+    throw new DataError("summary-format", expected("format 1 with metrics", file, read.format));
   return read;
 }

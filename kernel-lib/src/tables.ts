@@ -46,7 +46,9 @@ export interface DanfoFrame {
 /** A table of any records; columns are the union of their fields, absent values null. */
 export function tableOf(rows: readonly object[]): DataTable {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  const full = rows.map((row) => Object.fromEntries(names.map((name) => [name, (row as Record<string, unknown>)[name] ?? null])));
+  const full = rows.map((row) =>
+    Object.fromEntries(names.map((name) => [name, (row as Record<string, unknown>)[name] ?? null])),
+  );
   return from(full) as unknown as DataTable;
 }
 
@@ -88,21 +90,38 @@ export function tierTable(metrics: readonly Metric[]): DataTable {
     if (get("hitRate") === null && get("falseAlarmRate") === null) return [];
     const spread = (name: string, label: string): Record<string, unknown> => {
       const metric = get(name);
-      return { [label]: metric?.value ?? null, [`${label}Low`]: metric?.low ?? null, [`${label}High`]: metric?.high ?? null };
+      return {
+        [label]: metric?.value ?? null,
+        [`${label}Low`]: metric?.low ?? null,
+        [`${label}High`]: metric?.high ?? null,
+      };
     };
-    return [{
-      tier: of[0].tier, condition: of[0].condition, steered: get("hitRate")?.n ?? 0, clean: get("falseAlarmRate")?.n ?? 0,
-      ...spread("balancedAccuracy", "balancedAccuracy"), ...spread("hitRate", "hitRate"), ...spread("falseAlarmRate", "falseAlarmRate"),
-      dPrime: get("dPrime")?.value ?? null, auroc: get("auroc")?.value ?? null, mass: get("mass")?.value ?? null,
-    }];
+    return [
+      {
+        tier: of[0].tier,
+        condition: of[0].condition,
+        steered: get("hitRate")?.n ?? 0,
+        clean: get("falseAlarmRate")?.n ?? 0,
+        ...spread("balancedAccuracy", "balancedAccuracy"),
+        ...spread("hitRate", "hitRate"),
+        ...spread("falseAlarmRate", "falseAlarmRate"),
+        dPrime: get("dPrime")?.value ?? null,
+        auroc: get("auroc")?.value ?? null,
+        mass: get("mass")?.value ?? null,
+      },
+    ];
   });
   return tableOf(rows);
 }
 
 /** Hit rate of every range x strength cell of a tier, with Wilson intervals. */
 export function cellTable(metrics: readonly Metric[], tier: string, condition = "tuned"): DataTable {
-  const cells = findMetrics(metrics, { name: "hitRate", tier, condition }).filter((metric) => "strength" in metric.group);
-  return tableOf(cells.map(({ group, value, n, low, high, method }) => ({ ...group, hitRate: value, n, low, high, method })));
+  const cells = findMetrics(metrics, { name: "hitRate", tier, condition }).filter(
+    (metric) => "strength" in metric.group,
+  );
+  return tableOf(
+    cells.map(({ group, value, n, low, high, method }) => ({ ...group, hitRate: value, n, low, high, method })),
+  );
 }
 
 /** Hit rate of every concept, over cells and contexts, with Wilson intervals (repeats of one concept are not independent). */
@@ -112,7 +131,15 @@ export function conceptTable(records: readonly TrialRecord[]): DataTable {
     const { value, low, high } = wilson(of.filter((record) => record.saysSteered).length, of.length);
     const weakest = Math.min(...of.map((record) => record.strength as number));
     const weak = of.filter((record) => record.strength === weakest);
-    return { concept, category: of[0].category, n: of.length, hitRate: value, low, high, weakestHitRate: weak.filter((record) => record.saysSteered).length / weak.length };
+    return {
+      concept,
+      category: of[0].category,
+      n: of.length,
+      hitRate: value,
+      low,
+      high,
+      weakestHitRate: weak.filter((record) => record.saysSteered).length / weak.length,
+    };
   });
   return tableOf(rows);
 }
@@ -124,6 +151,8 @@ export function conceptTable(records: readonly TrialRecord[]): DataTable {
  * const frame = await toDanfo(trialsTable(records));
  */
 export async function toDanfo(table: DataTable): Promise<DanfoFrame> {
-  const { DataFrame } = (await import("danfojs-node")) as unknown as { DataFrame: new (rows: Record<string, unknown>[]) => DanfoFrame };
+  const { DataFrame } = (await import("danfojs-node")) as unknown as {
+    DataFrame: new (rows: Record<string, unknown>[]) => DanfoFrame;
+  };
   return new DataFrame(table.objects());
 }

@@ -56,7 +56,10 @@ export class DetectorTraining {
 
   [inspect.custom](): string {
     const v = this.validation;
-    const figures = v === null ? "no validation" : `validation (n ${v.n}): accuracy ${v.accuracy.toFixed(3)}, mass ${v.mass.toFixed(3)}`;
+    const figures =
+      v === null
+        ? "no validation"
+        : `validation (n ${v.n}): accuracy ${v.accuracy.toFixed(3)}, mass ${v.mass.toFixed(3)}`;
     return `DetectorTraining(${this.protocol.name}, ${this.steps} steps, ${figures}) in ${this.folder}`;
   }
 }
@@ -89,13 +92,20 @@ export function trainConfigOf(protocol: Protocol, examples: number, seed: number
  * const model = await openModel("data/lab-model");
  * const run = await trainDetector(model, "strict", { seed: 1 });
  */
-export async function trainDetector(model: StudyModel, protocol: Protocol | string, options: TrainDetectorOptions): Promise<DetectorTraining> {
+export async function trainDetector(
+  model: StudyModel,
+  protocol: Protocol | string,
+  options: TrainDetectorOptions,
+): Promise<DetectorTraining> {
   const resolved = typeof protocol === "string" ? loadProtocol(protocol) : protocol;
   const { seed } = options;
   const study = await bindStudy(model, resolved);
   requirePrompts(study, await lintPrompts(study, { questions: study.questions(resolved.training.questions) }));
   const time = options.time ?? new Date();
-  const folder = options.resume === undefined ? newFolder(study, seed, time, options.root ?? "runs") : oldFolder(options.resume, resolved, seed);
+  const folder =
+    options.resume === undefined
+      ? newFolder(study, seed, time, options.root ?? "runs")
+      : oldFolder(options.resume, resolved, seed);
   try {
     return await train(study, folder, options);
   } catch (error) {
@@ -131,10 +141,21 @@ async function train(study: BoundStudy, folder: RunFolder, options: TrainDetecto
     signal: options.signal,
     onEvent: options.onEvent,
   });
-  const { hash } = await readAdapter(result.adapterFolder, { config: model.engine.config, name: null }, { otherBase: "accept" });
+  const { hash } = await readAdapter(
+    result.adapterFolder,
+    { config: model.engine.config, name: null },
+    { otherBase: "accept" },
+  );
   folder.writeMeta({ adapter: "adapter", adapterHash: hash });
   folder.markDone();
-  return new DetectorTraining(folder.path, result.adapterFolder, protocol, result.steps, result.events, result.validation);
+  return new DetectorTraining(
+    folder.path,
+    result.adapterFolder,
+    protocol,
+    result.steps,
+    result.events,
+    result.validation,
+  );
 }
 
 function newFolder(study: BoundStudy, seed: number, time: Date, root: string): RunFolder {
@@ -149,7 +170,10 @@ function oldFolder(path: string, protocol: Protocol, seed: number): RunFolder {
   const folder = openRunFolder(path);
   const meta = folder.readMeta();
   if (meta.protocolHash !== protocolHash(protocol) || meta.seed !== seed) {
-    throw new InputError("resume-protocol", `Expected protocol ${String(meta.protocol)} and seed ${String(meta.seed)} for ${folder.id} but received ${protocol.name} and seed ${seed}. Resume with what it was started with.`);
+    throw new InputError(
+      "resume-protocol",
+      `Expected protocol ${String(meta.protocol)} and seed ${String(meta.seed)} for ${folder.id} but received ${protocol.name} and seed ${seed}. Resume with what it was started with.`,
+    );
   }
   return folder;
 }

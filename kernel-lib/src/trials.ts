@@ -47,10 +47,17 @@ interface PrefixGroup {
  * @example
  * const records = await runTrials(study, planTrials(study), { adapter, file: "runs/x/trials.jsonl" });
  */
-export async function runTrials(study: BoundStudy, plan: readonly PlannedTrial[], options: TrialRunOptions): Promise<TrialRecord[]> {
+export async function runTrials(
+  study: BoundStudy,
+  plan: readonly PlannedTrial[],
+  options: TrialRunOptions,
+): Promise<TrialRecord[]> {
   const { adapter, file } = options;
   if (adapter === null && plan.some((trial) => trial.condition === "tuned")) {
-    throw new DataError("no-adapter", "Expected an adapter for tuned trials but received none. Attach one, or plan base trials only.");
+    throw new DataError(
+      "no-adapter",
+      "Expected an adapter for tuned trials but received none. Attach one, or plan base trials only.",
+    );
   }
   const known = new Map(readTrials(file).map((record) => [record.id, record]));
   checkSameRun(study, adapter, known, file);
@@ -77,7 +84,9 @@ export async function runTrials(study: BoundStudy, plan: readonly PlannedTrial[]
 }
 
 function stopped(done: number, total: number, file: string): AbortedError {
-  return new AbortedError(`Stopped after ${done} of ${total} trials, all of them recorded in ${file}. Run the same again to go on.`);
+  return new AbortedError(
+    `Stopped after ${done} of ${total} trials, all of them recorded in ${file}. Run the same again to go on.`,
+  );
 }
 
 /** Records of a file; none if it is absent; an unfinished last line is left out. */
@@ -85,12 +94,20 @@ export function readTrials(file: string): TrialRecord[] {
   return existsSync(file) ? readJsonl<TrialRecord>(file).records : [];
 }
 
-function checkSameRun(study: BoundStudy, adapter: Adapter | null, known: ReadonlyMap<string, TrialRecord>, file: string): void {
+function checkSameRun(
+  study: BoundStudy,
+  adapter: Adapter | null,
+  known: ReadonlyMap<string, TrialRecord>,
+  file: string,
+): void {
   for (const record of known.values()) {
     const sameModel = record.modelHash === study.model.hash;
     const sameAdapter = record.condition === "base" || adapter === null || record.adapterHash === adapter.hash;
     if (!sameModel || !sameAdapter) {
-      throw new DataError("trials-mismatch", `Expected records of this ${sameModel ? "adapter" : "model"} in ${file} but record ${record.id} is of another. Choose another run folder.`);
+      throw new DataError(
+        "trials-mismatch",
+        `Expected records of this ${sameModel ? "adapter" : "model"} in ${file} but record ${record.id} is of another. Choose another run folder.`,
+      );
     }
   }
 }
@@ -105,7 +122,12 @@ function groupsOf(trials: readonly PlannedTrial[]): PrefixGroup[] {
     else group.trials.push(trial);
   }
   const place = ({ trials: [trial] }: PrefixGroup): string => `${trial.condition} ${trial.context} ${trial.reply}`;
-  const order = [...groups.values()].map((group, i) => ({ group, place: place(group), start: group.trials[0].layerStart ?? Number.MAX_SAFE_INTEGER, i }));
+  const order = [...groups.values()].map((group, i) => ({
+    group,
+    place: place(group),
+    start: group.trials[0].layerStart ?? Number.MAX_SAFE_INTEGER,
+    i,
+  }));
   order.sort((a, b) => (a.place < b.place ? -1 : a.place > b.place ? 1 : a.start - b.start || a.i - b.i));
   return order.map(({ group }) => group);
 }
@@ -130,7 +152,12 @@ function* batches(groups: readonly PrefixGroup[], size: number): Generator<Prefi
 }
 
 /** One engine call: each prefix prefilled with its steering, its questions asked clean as children. Equal questions once. */
-async function askBatch(study: BoundStudy, groups: readonly PrefixGroup[], adapter: Adapter | null, signal?: AbortSignal): Promise<TrialRecord[]> {
+async function askBatch(
+  study: BoundStudy,
+  groups: readonly PrefixGroup[],
+  adapter: Adapter | null,
+  signal?: AbortSignal,
+): Promise<TrialRecord[]> {
   const { model, labels } = study;
   const wanted = [labels.steered, labels.clean];
   const prefixes: Row[] = groups.map(({ trials: [trial] }) => ({
@@ -147,18 +174,42 @@ async function askBatch(study: BoundStudy, groups: readonly PrefixGroup[], adapt
       const key = `${trial.question} ${trial.infoPrompt}`;
       let row = rowOf.get(key);
       if (row === undefined) {
-        row = rows.push({ tokens: study.questionTokens(trial.plan.question, trial.infoPrompt), parent, adapter: prefixes[parent].adapter, wanted }) - 1;
+        row =
+          rows.push({
+            tokens: study.questionTokens(trial.plan.question, trial.infoPrompt),
+            parent,
+            adapter: prefixes[parent].adapter,
+            wanted,
+          }) - 1;
         rowOf.set(key, row);
       }
       asked.push({ trial, row });
     }
   }
   const results = await model.engine.forward(rows, { report: "last", signal });
-  return asked.map(({ trial, row }) => recordOf(trial, results[row].positions[0].logprobs, model.hash, trial.condition === "tuned" ? adapter : null));
+  return asked.map(({ trial, row }) =>
+    recordOf(trial, results[row].positions[0].logprobs, model.hash, trial.condition === "tuned" ? adapter : null),
+  );
 }
 
-function recordOf({ plan: _, ...trial }: PlannedTrial, logprobs: Float64Array, modelHash: string, adapter: Adapter | null): TrialRecord {
+function recordOf(
+  { plan: _, ...trial }: PlannedTrial,
+  logprobs: Float64Array,
+  modelHash: string,
+  adapter: Adapter | null,
+): TrialRecord {
   const [logprobSteered, logprobClean] = logprobs;
   const { probability, mass, logOdds } = answer(logprobSteered, logprobClean);
-  return { ...trial, logprobSteered, logprobClean, probability, mass, logOdds, saysSteered: logOdds > 0, adapter: adapter?.name ?? null, adapterHash: adapter?.hash ?? null, modelHash };
+  return {
+    ...trial,
+    logprobSteered,
+    logprobClean,
+    probability,
+    mass,
+    logOdds,
+    saysSteered: logOdds > 0,
+    adapter: adapter?.name ?? null,
+    adapterHash: adapter?.hash ?? null,
+    modelHash,
+  };
 }

@@ -193,9 +193,18 @@ export interface BatchResult {
 export interface Trainer {
   readonly layout: readonly TrainerTensor[];
   /** 1-based step */
-  step(examples: readonly Example[], step: number, lr: number, run?: TrainRun): Promise<BatchResult & { gradNorm: number }>;
+  step(
+    examples: readonly Example[],
+    step: number,
+    lr: number,
+    run?: TrainRun,
+  ): Promise<BatchResult & { gradNorm: number }>;
   evaluate(examples: readonly Example[], run?: TrainRun): Promise<BatchResult>;
-  gradients(examples: readonly Example[], step: number, run?: TrainRun): Promise<BatchResult & { gradients: Float32Array | Float64Array }>;
+  gradients(
+    examples: readonly Example[],
+    step: number,
+    run?: TrainRun,
+  ): Promise<BatchResult & { gradients: Float32Array | Float64Array }>;
   state(): Promise<TrainerState>;
   setState(state: TrainerState): Promise<void>;
   /** the present parameters as an adapter */

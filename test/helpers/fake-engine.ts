@@ -10,21 +10,41 @@ import { chatTemplate } from "../../kernel-lib/src/chat";
 import type { StudyModel } from "../../kernel-lib/src/protocol/bind";
 import { parseTokenizer, type Tokenizer } from "../../kernel-lib/src/tokenizer";
 import type {
-  Adapter, AdapterPart, BatchResult, Cache, Engine, Example, ForwardOptions, Generated, GenerateOptions, ModelConfig, Row, RowResult,
-  Steering, Trainer, TrainerOptions, TrainerState, TrainerTensor,
+  Adapter,
+  AdapterPart,
+  BatchResult,
+  Cache,
+  Engine,
+  Example,
+  ForwardOptions,
+  Generated,
+  GenerateOptions,
+  ModelConfig,
+  Row,
+  RowResult,
+  Steering,
+  Trainer,
+  TrainerOptions,
+  TrainerState,
+  TrainerTensor,
 } from "../../kernel-lib/src/types";
 
-const CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+const CHATML =
+  "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /** Bytes as the printable characters that byte-level BPE writes. */
 function byteLevel(text: string): string {
   const plain = (b: number): boolean => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
   const extra = Array.from({ length: 256 }, (_, b) => b).filter((b) => !plain(b));
-  return [...Buffer.from(text, "utf8")].map((b) => String.fromCodePoint(plain(b) ? b : 256 + extra.indexOf(b))).join("");
+  return [...Buffer.from(text, "utf8")]
+    .map((b) => String.fromCodePoint(plain(b) ? b : 256 + extra.indexOf(b)))
+    .join("");
 }
 
 /** A byte-level tokenizer in which every text of `words` is one token. */
-export function fakeTokenizer(words: readonly string[] = [" yes", " no", "Yes", "No", "yes", "no", " Yes", " No", " A", " B", " true", " false"]): Tokenizer {
+export function fakeTokenizer(
+  words: readonly string[] = [" yes", " no", "Yes", "No", "yes", "no", " Yes", " No", " A", " B", " true", " false"],
+): Tokenizer {
   const vocab: Record<string, number> = {};
   for (let b = 0; b < 256; b++) vocab[byteLevelByte(b)] = b;
   const merges: [string, string][] = [];
@@ -38,13 +58,27 @@ export function fakeTokenizer(words: readonly string[] = [" yes", " no", "Yes", 
     }
   }
   const next = Object.keys(vocab).length;
-  const added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map((content, i) => ({ id: next + i, content, special: true, single_word: false, lstrip: false, rstrip: false, normalized: false }));
+  const added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map((content, i) => ({
+    id: next + i,
+    content,
+    special: true,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+  }));
   const pattern = "\\s?\\p{L}+|\\p{N}|[^\\s\\p{L}\\p{N}]+|\\s+";
   return parseTokenizer(
     JSON.stringify({
       added_tokens: added,
       normalizer: null,
-      pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false }, { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false }] },
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: [
+          { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false },
+          { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false },
+        ],
+      },
       decoder: { type: "ByteLevel" },
       model: { type: "BPE", vocab, merges, dropout: null, unk_token: null, byte_fallback: false },
     }),
@@ -58,7 +92,10 @@ function byteLevelByte(b: number): string {
 }
 
 class FakeCache implements Cache {
-  constructor(readonly tokens: number[], readonly energy: number) {}
+  constructor(
+    readonly tokens: number[],
+    readonly energy: number,
+  ) {}
   get length(): number {
     return this.tokens.length;
   }
@@ -66,12 +103,20 @@ class FakeCache implements Cache {
 }
 
 class FakeAdapter implements Adapter {
-  constructor(readonly name: string, readonly hash: string, readonly w: [number, number]) {}
+  constructor(
+    readonly name: string,
+    readonly hash: string,
+    readonly w: [number, number],
+  ) {}
   dispose(): void {}
 }
 
 const energyOf = (steering: readonly Steering[] = [], length: number): number =>
-  steering.reduce((sum, { layers, magnitude, span = [0, length], direction }) => sum + (layers[1] - layers[0]) * magnitude * ((span[1] - span[0]) / length) * Math.hypot(...direction), 0);
+  steering.reduce(
+    (sum, { layers, magnitude, span = [0, length], direction }) =>
+      sum + (layers[1] - layers[0]) * magnitude * ((span[1] - span[0]) / length) * Math.hypot(...direction),
+    0,
+  );
 
 function jitter(tokens: readonly number[]): number {
   let h = 2166136261;
@@ -88,10 +133,23 @@ export class FakeEngine implements Engine {
   calls = 0;
   rows = 0;
 
-  constructor(readonly tokenizer: Tokenizer = fakeTokenizer(), readonly labelIds = idsOf(tokenizer), readonly labelMass = 0.9) {
+  constructor(
+    readonly tokenizer: Tokenizer = fakeTokenizer(),
+    readonly labelIds = idsOf(tokenizer),
+    readonly labelMass = 0.9,
+  ) {
     this.config = {
-      hidden_size: 8, num_hidden_layers: 6, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 4, intermediate_size: 16,
-      vocab_size: tokenizer.size, max_position_embeddings: 4096, rope_theta: 10000, rms_norm_eps: 1e-6, tie_word_embeddings: true,
+      hidden_size: 8,
+      num_hidden_layers: 6,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+      head_dim: 4,
+      intermediate_size: 16,
+      vocab_size: tokenizer.size,
+      max_position_embeddings: 4096,
+      rope_theta: 10000,
+      rms_norm_eps: 1e-6,
+      tie_word_embeddings: true,
     };
   }
 
@@ -100,17 +158,26 @@ export class FakeEngine implements Engine {
     this.rows += rows.length;
     const states: FakeCache[] = [];
     return rows.map((row) => {
-      const before = row.parent !== undefined && row.parent !== null ? states[row.parent] : (row.cache as FakeCache | null | undefined) ?? null;
+      const before =
+        row.parent !== undefined && row.parent !== null
+          ? states[row.parent]
+          : ((row.cache as FakeCache | null | undefined) ?? null);
       const own = Array.from(row.tokens);
       const tokens = [...(before?.tokens ?? []), ...own];
       const state = new FakeCache(tokens, (before?.energy ?? 0) + energyOf(row.steering, own.length));
       states.push(state);
-      const reports = options.report === undefined || options.report === "none" || row.report === false ? [] : (options.report === "all" ? own : [0]).map(() => this.logprobs(state, row.adapter as FakeAdapter | null));
+      const reports =
+        options.report === undefined || options.report === "none" || row.report === false
+          ? []
+          : (options.report === "all" ? own : [0]).map(() => this.logprobs(state, row.adapter as FakeAdapter | null));
       return {
         cache: row.keepCache === true ? state : null,
         positions: reports.map((all) => ({
           logprobs: Float64Array.from(row.wanted ?? [], (id) => all[id]),
-          top: [...all.keys()].sort((a, b) => all[b] - all[a]).slice(0, options.topK ?? 0).map((token) => ({ token, logprob: all[token] })),
+          top: [...all.keys()]
+            .sort((a, b) => all[b] - all[a])
+            .slice(0, options.topK ?? 0)
+            .map((token) => ({ token, logprob: all[token] })),
           all: options.fullVocabulary === true ? Float32Array.from(all) : null,
         })),
         captures: options.capture === undefined ? null : this.capture(own, options.capture),
@@ -122,7 +189,9 @@ export class FakeEngine implements Engine {
   logprobs(state: { tokens: number[]; energy: number }, adapter: FakeAdapter | null): Float64Array {
     const z = score(adapter?.w ?? [0, 0], state.energy, jitter(state.tokens));
     const p = 1 / (1 + Math.exp(-z));
-    const all = new Float64Array(this.config.vocab_size).fill(Math.log((1 - this.labelMass) / (this.config.vocab_size - this.labelIds.yes.length - this.labelIds.no.length)));
+    const all = new Float64Array(this.config.vocab_size).fill(
+      Math.log((1 - this.labelMass) / (this.config.vocab_size - this.labelIds.yes.length - this.labelIds.no.length)),
+    );
     for (const id of this.labelIds.yes) all[id] = Math.log((this.labelMass * p) / this.labelIds.yes.length);
     for (const id of this.labelIds.no) all[id] = Math.log((this.labelMass * (1 - p)) / this.labelIds.no.length);
     return all;
@@ -131,7 +200,11 @@ export class FakeEngine implements Engine {
   private capture(tokens: number[], { layers, positions }: NonNullable<ForwardOptions["capture"]>): Float32Array {
     const C = this.config.hidden_size;
     const at = positions === "all" ? tokens.map((_, t) => t) : [tokens.length - 1];
-    return Float32Array.from(at.flatMap((t) => layers.flatMap((layer) => Array.from({ length: C }, (_, c) => (layer + 1) * (c === tokens[t] % C ? 2 : 0.5)))));
+    return Float32Array.from(
+      at.flatMap((t) =>
+        layers.flatMap((layer) => Array.from({ length: C }, (_, c) => (layer + 1) * (c === tokens[t] % C ? 2 : 0.5))),
+      ),
+    );
   }
 
   async generate(rows: readonly Row[], options: GenerateOptions): Promise<Generated[]> {
@@ -154,10 +227,14 @@ export class FakeEngine implements Engine {
   dispose(): void {}
 }
 
-const score = (w: readonly [number, number], energy: number, noise: number): number => -4 + w[0] + w[1] * Math.log1p(energy) + noise;
+const score = (w: readonly [number, number], energy: number, noise: number): number =>
+  -4 + w[0] + w[1] * Math.log1p(energy) + noise;
 
 function idsOf(tokenizer: Tokenizer): { yes: number[]; no: number[] } {
-  return { yes: [" yes"].map((text) => tokenizer.encode(text)[0]), no: [" no"].map((text) => tokenizer.encode(text)[0]) };
+  return {
+    yes: [" yes"].map((text) => tokenizer.encode(text)[0]),
+    no: [" no"].map((text) => tokenizer.encode(text)[0]),
+  };
 }
 
 class FakeTrainer implements Trainer {
@@ -166,15 +243,44 @@ class FakeTrainer implements Trainer {
   private v: Float32Array;
   private readonly at: number;
 
-  constructor(private readonly engine: FakeEngine, private readonly options: TrainerOptions, private params: Float32Array) {
-    const { hidden_size: C, head_dim: D, num_attention_heads: H, num_key_value_heads: KVH, num_hidden_layers: L, intermediate_size: F } = engine.config;
-    const shapes = { q_proj: [H * D, C], k_proj: [KVH * D, C], v_proj: [KVH * D, C], o_proj: [C, H * D], gate_proj: [F, C], up_proj: [F, C], down_proj: [C, F] };
+  constructor(
+    private readonly engine: FakeEngine,
+    private readonly options: TrainerOptions,
+    private params: Float32Array,
+  ) {
+    const {
+      hidden_size: C,
+      head_dim: D,
+      num_attention_heads: H,
+      num_key_value_heads: KVH,
+      num_hidden_layers: L,
+      intermediate_size: F,
+    } = engine.config;
+    const shapes = {
+      q_proj: [H * D, C],
+      k_proj: [KVH * D, C],
+      v_proj: [KVH * D, C],
+      o_proj: [C, H * D],
+      gate_proj: [F, C],
+      up_proj: [F, C],
+      down_proj: [C, F],
+    };
     let offset = 0;
     for (let layer = 0; layer < L; layer++) {
       for (const module of options.targets) {
         const [out, input] = shapes[module];
-        for (const [which, shape] of [["A", [options.r, input]], ["B", [out, options.r]]] as const) {
-          this.layout.push({ name: `model.layers.${layer}.self_attn.${module}.lora_${which}.weight`, layer, module, which, shape: [shape[0], shape[1]], offset });
+        for (const [which, shape] of [
+          ["A", [options.r, input]],
+          ["B", [out, options.r]],
+        ] as const) {
+          this.layout.push({
+            name: `model.layers.${layer}.self_attn.${module}.lora_${which}.weight`,
+            layer,
+            module,
+            which,
+            shape: [shape[0], shape[1]],
+            offset,
+          });
           offset += shape[0] * shape[1];
         }
       }
@@ -261,6 +367,16 @@ export function fakeModel(engine: FakeEngine = new FakeEngine()): StudyModel & {
 
 /** An adapter that detects: w added to the base's. */
 export function fakeAdapter(engine: FakeEngine, w: readonly [number, number]): Adapter {
-  const part: AdapterPart = { layer: 0, module: "q_proj", r: 1, scaling: 2, a: new Float32Array(8), b: Float32Array.from([w[0] / 100, w[1] / 100, 0, 0, 0, 0, 0, 0]) };
-  return engine.bindAdapter([part], { name: "fake-adapter", hash: adapterHash([part], { r: 1, alpha: 2, dropout: 0, targets: ["q_proj"], baseModel: null }) });
+  const part: AdapterPart = {
+    layer: 0,
+    module: "q_proj",
+    r: 1,
+    scaling: 2,
+    a: new Float32Array(8),
+    b: Float32Array.from([w[0] / 100, w[1] / 100, 0, 0, 0, 0, 0, 0]),
+  };
+  return engine.bindAdapter([part], {
+    name: "fake-adapter",
+    hash: adapterHash([part], { r: 1, alpha: 2, dropout: 0, targets: ["q_proj"], baseModel: null }),
+  });
 }

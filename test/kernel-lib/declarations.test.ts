@@ -35,7 +35,10 @@ function diagnose(cell: string): string[] {
     .getPreEmitDiagnostics(program)
     .filter(({ file: at }) => at === undefined || at.fileName === file || at.fileName.includes("kernel-lib/dist"));
   fs.rmSync(folder, { recursive: true });
-  return found.map(({ messageText, file: at }) => `${path.basename(at?.fileName ?? "")}: ${ts.flattenDiagnosticMessageText(messageText, " ")}`);
+  return found.map(
+    ({ messageText, file: at }) =>
+      `${path.basename(at?.fileName ?? "")}: ${ts.flattenDiagnosticMessageText(messageText, " ")}`,
+  );
 }
 
 describe("declarations as a notebook sees them", () => {

@@ -17,9 +17,17 @@ const one = (summary: ReturnType<typeof summarizeDetection>, where: Parameters<t
 };
 
 describe("summary of known records", () => {
-  const steered = [0.05, 0.1, 0.2, 0.4].flatMap((strength, s) => records([5, 25, 45, 50][s], 50, { target: "steered", strength }));
+  const steered = [0.05, 0.1, 0.2, 0.4].flatMap((strength, s) =>
+    records([5, 25, 45, 50][s], 50, { target: "steered", strength }),
+  );
   const clean = records(4, 200, { target: "clean" });
-  const base = [...steered, ...clean].map((r) => ({ ...r, id: `${r.id}b`, condition: "base" as const, saysSteered: false, logOdds: -3 }));
+  const base = [...steered, ...clean].map((r) => ({
+    ...r,
+    id: `${r.id}b`,
+    condition: "base" as const,
+    saysSteered: false,
+    logOdds: -3,
+  }));
   const summary = summarizeDetection([...steered, ...clean, ...base], strict, 1);
   const at = { tier: "held_out_random", condition: "tuned" };
 
@@ -42,7 +50,10 @@ describe("summary of known records", () => {
   });
 
   it("has cells, wordings and thresholds", () => {
-    expect(one(summary, { ...at, name: "hitRate", group: { range: "early", strength: 0.2 } })).toMatchObject({ value: 0.9, n: 50 });
+    expect(one(summary, { ...at, name: "hitRate", group: { range: "early", strength: 0.2 } })).toMatchObject({
+      value: 0.9,
+      n: 50,
+    });
     expect(summary.find({ ...at, name: "falseAlarmRate", group: { question: "q0" } })).toHaveLength(1);
     const [threshold] = summary.find({ ...at, name: "threshold" });
     expect(threshold.value).toBeGreaterThan(0.08);
@@ -73,7 +84,9 @@ describe("summary of known records", () => {
   });
 
   it("names the worst wording", () => {
-    const wordings = ["w1", "w2"].flatMap((question, i) => records(i * 30, 60, { target: "clean", tier: "held_out_wordings", question, questionSplit: "heldOut" }));
+    const wordings = ["w1", "w2"].flatMap((question, i) =>
+      records(i * 30, 60, { target: "clean", tier: "held_out_wordings", question, questionSplit: "heldOut" }),
+    );
     const aim = summarizeDetection(wordings, strict).aims.find((a) => a.metric === "worstWordingFalseAlarmRate")!;
     expect(aim).toMatchObject({ value: 0.5, reached: false });
     expect(aim.text).toContain("question w2");
@@ -85,14 +98,20 @@ describe("summary of known records", () => {
   });
 
   it("repeated trials of one vector do not narrow the interval", () => {
-    const wide = records(1, 2, { target: "steered" }).flatMap((r) => Array.from({ length: 50 }, (_, i) => record({ ...r, id: `${r.id}-${i}`, says: r.saysSteered })));
+    const wide = records(1, 2, { target: "steered" }).flatMap((r) =>
+      Array.from({ length: 50 }, (_, i) => record({ ...r, id: `${r.id}-${i}`, says: r.saysSteered })),
+    );
     const metric = one(summarizeDetection(wide, strict), { ...at, name: "hitRate" });
     expect(metric.high! - metric.low!).toBe(1);
   });
 });
 
 describe("evaluateDetection", () => {
-  const small = twin(strict, { "evaluation.tiers": strict.evaluation.tiers.filter((t) => ["held_out_random", "hard_negatives"].includes(t.name)).map((t) => ({ ...t, vectorCount: 8, clean: t.vectors === null ? 60 : t.clean })) });
+  const small = twin(strict, {
+    "evaluation.tiers": strict.evaluation.tiers
+      .filter((t) => ["held_out_random", "hard_negatives"].includes(t.name))
+      .map((t) => ({ ...t, vectorCount: 8, clean: t.vectors === null ? 60 : t.clean })),
+  });
   const root = mkdtempSync(join(tmpdir(), "detect-"));
   const time = new Date("2030-01-02T03:04:05Z");
 
@@ -100,8 +119,12 @@ describe("evaluateDetection", () => {
     const model = fakeModel();
     const result = await evaluateDetection(model, small, { adapter: fakeAdapter(model.engine, [0, 5]), root, time });
     expect(result.records.length).toBe(8 * 12 * 4 + 60);
-    for (const name of ["trials.jsonl", "summary.json", "meta.json", "protocol.yaml", "DONE"]) expect(existsSync(join(result.folder, name)), name).toBe(true);
-    const rebuilt = summarizeDetection(readTrials(join(result.folder, "trials.jsonl")), loadProtocol(join(result.folder, "protocol.yaml")));
+    for (const name of ["trials.jsonl", "summary.json", "meta.json", "protocol.yaml", "DONE"])
+      expect(existsSync(join(result.folder, name)), name).toBe(true);
+    const rebuilt = summarizeDetection(
+      readTrials(join(result.folder, "trials.jsonl")),
+      loadProtocol(join(result.folder, "protocol.yaml")),
+    );
     expect(JSON.parse(readFileSync(join(result.folder, "summary.json"), "utf8")).metrics).toEqual(rebuilt.metrics);
     expect(inspect(result)).toMatch(/held_out_random tuned/);
     const base = rebuilt.find({ name: "balancedAccuracy", tier: "held_out_random", condition: "base" })[0];
@@ -112,7 +135,9 @@ describe("evaluateDetection", () => {
     const { FakeEngine } = await import("../helpers/fake-engine");
     const engine = new FakeEngine(undefined, undefined, 0.01);
     const empty = mkdtempSync(join(tmpdir(), "detect-"));
-    await expect(evaluateDetection(fakeModel(engine), small, { adapter: fakeAdapter(engine, [0, 5]), root: empty, time })).rejects.toMatchObject({ code: "prompt-mass" });
+    await expect(
+      evaluateDetection(fakeModel(engine), small, { adapter: fakeAdapter(engine, [0, 5]), root: empty, time }),
+    ).rejects.toMatchObject({ code: "prompt-mass" });
     expect(readdirSync(empty)).toEqual([]);
   });
 });

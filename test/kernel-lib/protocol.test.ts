@@ -4,8 +4,21 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { readFileSync } from "node:fs";
-import { DATA_FOLDER, readConcepts, readSelfPrediction, readSideEffectQuestions } from "../../kernel-lib/src/study-data";
-import { listProtocols, loadProtocol, protocolHash, renderProtocol, saveProtocol, TWINS, twin } from "../../kernel-lib/src/protocol";
+import {
+  DATA_FOLDER,
+  readConcepts,
+  readSelfPrediction,
+  readSideEffectQuestions,
+} from "../../kernel-lib/src/study-data";
+import {
+  listProtocols,
+  loadProtocol,
+  protocolHash,
+  renderProtocol,
+  saveProtocol,
+  TWINS,
+  twin,
+} from "../../kernel-lib/src/protocol";
 
 const card = loadProtocol("card");
 const strict = loadProtocol("strict");
@@ -18,14 +31,21 @@ describe("shipped protocols", () => {
 
   it("card says what the published card says", () => {
     const { training, steering } = card;
-    expect(training.lora).toEqual({ r: published.training.rank, alpha: published.training.alpha, dropout: published.training.dropout, targetModules: published.training.target_modules });
+    expect(training.lora).toEqual({
+      r: published.training.rank,
+      alpha: published.training.alpha,
+      dropout: published.training.dropout,
+      targetModules: published.training.target_modules,
+    });
     expect(training.optimizer.lr).toBe(published.training.lr);
     expect(training.batch).toBe(published.training.effective_batch);
     expect(training.epochs).toBe(published.training.epochs);
     expect(steering.magnitudes).toEqual([5, 10, 20, 30]);
     expect(card.contexts.filter((c) => c.split === "train").map((c) => c.replies.length)).toEqual(Array(20).fill(5));
     expect(card.questions.filter((q) => q.split === "train")).toHaveLength(4);
-    expect(Math.ceil((training.examples * (1 - training.validationShare)) / training.batch) * training.scheduleEpochs).toBe(3375);
+    expect(
+      Math.ceil((training.examples * (1 - training.validationShare)) / training.batch) * training.scheduleEpochs,
+    ).toBe(3375);
   });
 
   it("strict holds out contexts, questions, vectors, strengths, replies, ranges and balances its trials", () => {
@@ -45,7 +65,8 @@ describe("shipped protocols", () => {
 
   it("are rendered with their own numbers", () => {
     const text = renderProtocol(strict);
-    for (const value of ["12000", "0.025", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"]) expect(text).toContain(value);
+    for (const value of ["12000", "0.025", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"])
+      expect(text).toContain(value);
     expect(renderProtocol(twin(strict, { "training.lora.r": 4 }))).toContain("LoRA r 4");
   });
 });
@@ -70,11 +91,23 @@ describe("resolved protocol", () => {
     ["an unknown field", (v: any) => (v.training.leraningRate = 1), /leraningRate/],
     ["a bad number", (v: any) => (v.training.optimizer.lr = -1), /training\.optimizer\.lr but received -1/],
     ["equal labels", (v: any) => (v.conversation.labels.clean = " yes"), /two different labels/],
-    ["a trailing space before the labels", (v: any) => (v.conversation.assistantPrefix = "The answer is "), /no white space at the end/],
+    [
+      "a trailing space before the labels",
+      (v: any) => (v.conversation.assistantPrefix = "The answer is "),
+      /no white space at the end/,
+    ],
     ["unbalanced labels", (v: any) => (v.training.steeredShare = 1), /0\.4 <= steeredShare <= 0\.6/],
-    ["a held-out question that was trained", (v: any) => (v.questions.at(-2).text = v.questions[0].text), /one split only/],
+    [
+      "a held-out question that was trained",
+      (v: any) => (v.questions.at(-2).text = v.questions[0].text),
+      /one split only/,
+    ],
     ["a held-out strength that was trained", (v: any) => v.steering.heldOutMagnitudes.push(0.2), /one split only/],
-    ["a missing split", (v: any) => (v.contexts = v.contexts.filter((c: any) => c.split !== "hardNegative")), /split hardNegative \(tier hard_negatives\)/],
+    [
+      "a missing split",
+      (v: any) => (v.contexts = v.contexts.filter((c: any) => c.split !== "hardNegative")),
+      /split hardNegative \(tier hard_negatives\)/,
+    ],
   ])("refuses %s by name", (_, change, message) => {
     expect(broken(change)).toThrow(message);
   });
@@ -89,7 +122,10 @@ describe("twins", () => {
     const other = twin(strict, name);
     expect(other.twinOf).toEqual({ name: "strict", changes: TWINS[name] });
     const { name: _n, twinOf: _t, ...rest } = other;
-    const back = twin({ ...rest, name: "strict", twinOf: null }, Object.fromEntries(Object.keys(TWINS[name]).map((f) => [f, f.split(".").reduce((v: any, k) => v[k], strict)])));
+    const back = twin(
+      { ...rest, name: "strict", twinOf: null },
+      Object.fromEntries(Object.keys(TWINS[name]).map((f) => [f, f.split(".").reduce((v: any, k) => v[k], strict)])),
+    );
     expect(protocolHash({ ...back, name: "strict", twinOf: null })).toBe(protocolHash(strict));
   });
 
@@ -110,8 +146,18 @@ describe("prompt files", () => {
     const counts: Record<string, number> = {};
     for (const q of questions) counts[q.category] = (counts[q.category] ?? 0) + 1;
     expect(counts).toEqual({
-      consciousness: 8, negative_self: 8, positive_self: 8, ai_capabilities: 8, ai_self_knowledge: 8, other_minds: 8,
-      generic_preferences: 6, factual_yes: 3, factual_no: 3, absurd: 3, philosophical: 6, meta_introspection: 6,
+      consciousness: 8,
+      negative_self: 8,
+      positive_self: 8,
+      ai_capabilities: 8,
+      ai_self_knowledge: 8,
+      other_minds: 8,
+      generic_preferences: 6,
+      factual_yes: 3,
+      factual_no: 3,
+      absurd: 3,
+      philosophical: 6,
+      meta_introspection: 6,
     });
   });
 

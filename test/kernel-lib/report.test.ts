@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -6,7 +6,17 @@ import { cardOfRuns, refusePlaceholders, writeAdapterCard } from "../../kernel-l
 import { evaluateDetection, namedDirections, psychometricCurves } from "../../kernel-lib/src/detection";
 import { evaluateIdentity } from "../../kernel-lib/src/identity";
 import type { FigureJson } from "../../kernel-lib/src/page";
-import { calibrationPlot, conceptHeatmap, detectionHeatmap, falseAlarmForest, psychometricPlot, publishedBars, questionForest, sideEffectForest, trainingCurves } from "../../kernel-lib/src/plots";
+import {
+  calibrationPlot,
+  conceptHeatmap,
+  detectionHeatmap,
+  falseAlarmForest,
+  psychometricPlot,
+  publishedBars,
+  questionForest,
+  sideEffectForest,
+  trainingCurves,
+} from "../../kernel-lib/src/plots";
 import { figureToPng, validateFigure } from "../../kernel-lib/src/png";
 import { loadProtocol, type Protocol, twin } from "../../kernel-lib/src/protocol";
 import { readPublishedCard } from "../../kernel-lib/src/published";
@@ -15,7 +25,15 @@ import { limitsOf } from "../../kernel-lib/src/report/limits";
 import { loadRun, type LoadedRun } from "../../kernel-lib/src/report/load";
 import { evaluateSelfPrediction } from "../../kernel-lib/src/self-prediction";
 import { evaluateSideEffects } from "../../kernel-lib/src/side-effects";
-import { cellTable, conceptTable, metricsTable, tableOf, tierTable, toDanfo, trialsTable } from "../../kernel-lib/src/tables";
+import {
+  cellTable,
+  conceptTable,
+  metricsTable,
+  tableOf,
+  tierTable,
+  toDanfo,
+  trialsTable,
+} from "../../kernel-lib/src/tables";
 import { trainDetector } from "../../kernel-lib/src/train";
 import { fakeAdapter, FakeEngine, fakeModel } from "../helpers/fake-engine";
 import { records } from "../helpers/records";
@@ -29,14 +47,32 @@ let detection: string;
 let run: LoadedRun;
 
 beforeAll(async () => {
-  const tiers = strict.evaluation.tiers.map((tier) => ({ ...tier, vectorCount: tier.vectors === null ? 0 : 4, clean: tier.clean === "all" ? 80 : tier.clean === "balanced" ? tier.clean : 40, contextsPerCell: 1 }));
-  protocol = twin(strict, { "evaluation.tiers": tiers, "training.examples": 200, "training.validateEvery": 5, "training.lora": { r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj"] } });
+  const tiers = strict.evaluation.tiers.map((tier) => ({
+    ...tier,
+    vectorCount: tier.vectors === null ? 0 : 4,
+    clean: tier.clean === "all" ? 80 : tier.clean === "balanced" ? tier.clean : 40,
+    contextsPerCell: 1,
+  }));
+  protocol = twin(strict, {
+    "evaluation.tiers": tiers,
+    "training.examples": 200,
+    "training.validateEvery": 5,
+    "training.lora": { r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj"] },
+  });
   const engine = new FakeEngine();
   const model = fakeModel(engine);
   const adapter = fakeAdapter(engine, [0, 3]);
   training = (await trainDetector(model, protocol, { seed: 1, root, time })).folder;
   const names = ["bread", "cats", "war", "teacher"];
-  const concepts = { names, directions: names.map((_, i) => Float32Array.from({ length: 8 }, (_, c) => (c === i ? 1 : 0))), norms: null, method: "contrast", seed: null, layer: 2, modelHash: null };
+  const concepts = {
+    names,
+    directions: names.map((_, i) => Float32Array.from({ length: 8 }, (_, c) => (c === i ? 1 : 0))),
+    norms: null,
+    method: "contrast",
+    seed: null,
+    layer: 2,
+    modelHash: null,
+  };
   detection = (await evaluateDetection(model, protocol, { adapter, concepts, root, time })).folder;
   const place = { protocol, adapter, root, time, folder: detection };
   await evaluateSideEffects(model, place);
@@ -49,26 +85,59 @@ describe("tables", () => {
   it("are records, ready to filter, group and roll up", () => {
     const table = trialsTable(run.records);
     expect(table.numRows()).toBe(run.records.length);
-    const hits = table.filter("d => d.tier === 'held_out_random' && d.condition === 'tuned' && d.target === 'steered'").groupby("range", "strength").rollup({ hits: "d => op.mean(d.saysSteered)", n: "d => op.count()" });
+    const hits = table
+      .filter("d => d.tier === 'held_out_random' && d.condition === 'tuned' && d.target === 'steered'")
+      .groupby("range", "strength")
+      .rollup({ hits: "d => op.mean(d.saysSteered)", n: "d => op.count()" });
     expect(hits.numRows()).toBe(12);
     const cells = cellTable(run.metrics, "held_out_random").objects();
-    for (const row of hits.objects()) expect(cells.find((c) => c.range === row.range && c.strength === row.strength)!.hitRate).toBeCloseTo(row.hits as number, 12);
+    for (const row of hits.objects())
+      expect(cells.find((c) => c.range === row.range && c.strength === row.strength)!.hitRate).toBeCloseTo(
+        row.hits as number,
+        12,
+      );
     expect(tierTable(run.metrics).columnNames()).toContain("balancedAccuracyLow");
-    expect(conceptTable(run.records).objects().map((r) => r.category)).toEqual(expect.arrayContaining(["topics", "abstract", "personas"]));
-    expect(conceptTable(run.records).objects().map((r) => r.concept)).toEqual(expect.arrayContaining(["bread", "cats", "war", "teacher"]));
+    expect(
+      conceptTable(run.records)
+        .objects()
+        .map((r) => r.category),
+    ).toEqual(expect.arrayContaining(["topics", "abstract", "personas"]));
+    expect(
+      conceptTable(run.records)
+        .objects()
+        .map((r) => r.concept),
+    ).toEqual(expect.arrayContaining(["bread", "cats", "war", "teacher"]));
     expect(metricsTable(run.metrics).numRows()).toBe(run.metrics.length);
-    expect(tableOf([{ a: 1 }, { b: 2 }]).objects()).toEqual([{ a: 1, b: null }, { a: null, b: 2 }]);
+    expect(tableOf([{ a: 1 }, { b: 2 }]).objects()).toEqual([
+      { a: 1, b: null },
+      { a: null, b: 2 },
+    ]);
   });
 
   it("become danfo frames on request", async () => {
-    const frame = await toDanfo(tableOf([{ a: 1, b: "x" }, { a: 2, b: null }]));
+    const frame = await toDanfo(
+      tableOf([
+        { a: 1, b: "x" },
+        { a: 2, b: null },
+      ]),
+    );
     expect(frame.shape).toEqual([2, 2]);
     expect(frame.columns).toEqual(["a", "b"]);
   }, 180_000);
 
   it("know categories of concept names and leave others null", () => {
     const direction = new Float32Array(2);
-    expect(namedDirections({ names: ["war", "own"], directions: [direction, direction], norms: null, method: null, seed: null, layer: null, modelHash: null }).map((d) => d.category)).toEqual(["abstract", null]);
+    expect(
+      namedDirections({
+        names: ["war", "own"],
+        directions: [direction, direction],
+        norms: null,
+        method: null,
+        seed: null,
+        layer: null,
+        modelHash: null,
+      }).map((d) => d.category),
+    ).toEqual(["abstract", null]);
   });
 });
 
@@ -77,7 +146,12 @@ describe("figures", () => {
     ["training", trainingCurves(loadRun(training).events)],
     ["cells", detectionHeatmap(run.metrics, "held_out_random")],
     ["concepts", conceptHeatmap(run.records)],
-    ["psychometric", psychometricPlot(psychometricCurves(run.records).filter((c) => c.tier === "held_out_random" && c.condition === "tuned"))],
+    [
+      "psychometric",
+      psychometricPlot(
+        psychometricCurves(run.records).filter((c) => c.tier === "held_out_random" && c.condition === "tuned"),
+      ),
+    ],
     ["forest", sideEffectForest(run.metrics)],
     ["questions", questionForest(run.metrics)],
     ["published", publishedBars(readPublishedCard(), run.metrics, "fake")],
@@ -100,8 +174,23 @@ describe("figures", () => {
   }, 300_000);
 
   it("show what the records say: cells in place, published bars labelled as another model's", () => {
-    const some = [...records(3, 10, { target: "steered", range: "late", layerStart: 4, strength: 0.2 }), ...records(9, 10, { target: "steered", range: "late", layerStart: 4, strength: 0.4 })];
-    const metrics = [...new Set(some.map((r) => r.strength))].map((strength) => ({ name: "hitRate", tier: "t", condition: "tuned", group: { range: "late", strength: strength! }, value: some.filter((r) => r.strength === strength && r.saysSteered).length / 10, n: 10, low: null, high: null, method: "m", p: null, pAdjusted: null }));
+    const some = [
+      ...records(3, 10, { target: "steered", range: "late", layerStart: 4, strength: 0.2 }),
+      ...records(9, 10, { target: "steered", range: "late", layerStart: 4, strength: 0.4 }),
+    ];
+    const metrics = [...new Set(some.map((r) => r.strength))].map((strength) => ({
+      name: "hitRate",
+      tier: "t",
+      condition: "tuned",
+      group: { range: "late", strength: strength! },
+      value: some.filter((r) => r.strength === strength && r.saysSteered).length / 10,
+      n: 10,
+      low: null,
+      high: null,
+      method: "m",
+      p: null,
+      pAdjusted: null,
+    }));
     expect((detectionHeatmap(metrics, "t").data[0] as { z: number[][] }).z).toEqual([[0.3, 0.9]]);
     const bars = publishedBars(readPublishedCard(), run.metrics, "fake").data as { name: string }[];
     expect(bars[0].name).toMatch(/Qwen2\.5-Coder-32B.*another model/);
@@ -113,7 +202,21 @@ describe("report", () => {
   it("is one page, the same bytes each time, with every section", () => {
     const html = readFileSync(writeReport([detection, training]), "utf8");
     expect(renderReport([run, loadRun(training)])).toBe(html);
-    for (const heading of ["Against the aims", "Side by side", "What is held out", "Training", "Thresholds", "False alarms", "Concepts", "Side effects", "Identity", "Self-prediction", "Limits", "Methods"]) expect(html, heading).toContain(heading);
+    for (const heading of [
+      "Against the aims",
+      "Side by side",
+      "What is held out",
+      "Training",
+      "Thresholds",
+      "False alarms",
+      "Concepts",
+      "Side effects",
+      "Identity",
+      "Self-prediction",
+      "Limits",
+      "Methods",
+    ])
+      expect(html, heading).toContain(heading);
     expect(html).toMatch(/not figures of a 32B model/);
     expect(html).toContain("falls short");
     expect(html).toMatch(/Qwen2\.5-Coder-32B-Instruct \(published, another model\)/);
@@ -123,7 +226,17 @@ describe("report", () => {
 
   it("escapes what a model wrote and what was asked", () => {
     const hostile = "<img src=x onerror=alert(1)></script>";
-    const html = renderReport([{ ...run, identity: run.identity.map((r) => ({ ...r, text: hostile })), protocol: { ...run.protocol!, questions: run.protocol!.questions.map((q) => ({ ...q, text: hostile })), about: hostile } }]);
+    const html = renderReport([
+      {
+        ...run,
+        identity: run.identity.map((r) => ({ ...r, text: hostile })),
+        protocol: {
+          ...run.protocol!,
+          questions: run.protocol!.questions.map((q) => ({ ...q, text: hostile })),
+          about: hostile,
+        },
+      },
+    ]);
     expect(html).not.toContain("<img src=x");
     expect(html).toContain("&lt;img src=x");
   });
@@ -156,7 +269,9 @@ describe("report", () => {
 describe("adapter card", () => {
   it("carries the records' numbers and nothing made up", () => {
     const text = readFileSync(writeAdapterCard(training, [detection]), "utf8");
-    const balanced = run.metrics.find((m) => m.name === "balancedAccuracy" && m.tier === "held_out_random" && m.condition === "tuned")!;
+    const balanced = run.metrics.find(
+      (m) => m.name === "balancedAccuracy" && m.tier === "held_out_random" && m.condition === "tuned",
+    )!;
     expect(text).toContain(balanced.value!.toFixed(3));
     expect(text).toContain("base_model:");
     expect(text).toContain("lab model");

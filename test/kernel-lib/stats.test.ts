@@ -35,7 +35,6 @@ import {
   wilson,
 } from "../../kernel-lib/src/stats";
 
-// biome-ignore lint/suspicious/noExplicitAny: the golden file's shape is that of its script
 const golden: any = JSON.parse(fs.readFileSync(path.join(__dirname, "..", "fixtures", "stats", "golden.json"), "utf8"));
 
 /** Relative agreement; 1e-10 unless a reference is itself only good to less. */

@@ -6,8 +6,19 @@ import { readAdapter } from "../../kernel-lib/src/adapter-files";
 import { bindStudy } from "../../kernel-lib/src/protocol/bind";
 import { loadProtocol, twin } from "../../kernel-lib/src/protocol";
 import {
-  generateExamples, initialLora, learningRate, listCheckpoints, parseTrainConfig, readEvents, readTrainExample, runTraining, stepsOf,
-  type StepEvent, trainDetector, type TrainExample, type TrainingRun,
+  generateExamples,
+  initialLora,
+  learningRate,
+  listCheckpoints,
+  parseTrainConfig,
+  readEvents,
+  readTrainExample,
+  runTraining,
+  stepsOf,
+  type StepEvent,
+  trainDetector,
+  type TrainExample,
+  type TrainingRun,
 } from "../../kernel-lib/src/train";
 import { FakeEngine, fakeModel } from "../helpers/fake-engine";
 
@@ -22,17 +33,37 @@ order: shuffled
 loss: pair
 seed: 3
 `;
-const small = twin(loadProtocol("strict"), { "training.examples": 400, "training.batch": 8, "training.optimizer.lr": 0.02, "training.warmupSteps": 2, "training.validateEvery": 10, "training.checkpointEvery": 10, "training.lora": { r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj"] } });
+const small = twin(loadProtocol("strict"), {
+  "training.examples": 400,
+  "training.batch": 8,
+  "training.optimizer.lr": 0.02,
+  "training.warmupSteps": 2,
+  "training.validateEvery": 10,
+  "training.checkpointEvery": 10,
+  "training.lora": { r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj"] },
+});
 
 function examples(count: number): TrainExample[] {
   return Array.from({ length: count }, (_, i) => ({
-    id: i, context: [1, 2, 3 + (i % 50)], question: [7, 8], labels: [10, 11], target: (i % 2) as 0 | 1,
+    id: i,
+    context: [1, 2, 3 + (i % 50)],
+    question: [7, 8],
+    labels: [10, 11],
+    target: (i % 2) as 0 | 1,
     steering: i % 2 === 0 ? { vectorIndex: 0, layers: [0, 3], magnitude: 5 + (i % 7) } : null,
   }));
 }
 
 function run(out: string, change: Partial<TrainingRun> = {}): TrainingRun {
-  return { engine: new FakeEngine(), baseModel: { name: "fake", hash: "h" }, examples: examples(48), vectors: [Float32Array.from([1, 0, 0, 0, 0, 0, 0, 0])], config: parseTrainConfig(YAML), out, ...change };
+  return {
+    engine: new FakeEngine(),
+    baseModel: { name: "fake", hash: "h" },
+    examples: examples(48),
+    vectors: [Float32Array.from([1, 0, 0, 0, 0, 0, 0, 0])],
+    config: parseTrainConfig(YAML),
+    out,
+    ...change,
+  };
 }
 
 const bytes = (out: string, ...parts: string[]): Buffer => readFileSync(join(out, ...parts));
@@ -61,13 +92,22 @@ describe("settings", () => {
   });
 
   it("name field and value", () => {
-    expect(() => parseTrainConfig(YAML.replace("lr: 0.01", "lr: -1"), "t.yaml")).toThrow(/for optimizer\.lr but received -1 \(t\.yaml\)/);
+    expect(() => parseTrainConfig(YAML.replace("lr: 0.01", "lr: -1"), "t.yaml")).toThrow(
+      /for optimizer\.lr but received -1 \(t\.yaml\)/,
+    );
   });
 });
 
 describe("example lines", () => {
   const { config } = new FakeEngine();
-  const good = { id: "a", context: [1], question: [2], labels: [3, 4], target: 1, steering: { vectorIndex: 0, layers: [0, 6], magnitude: 2 } };
+  const good = {
+    id: "a",
+    context: [1],
+    question: [2],
+    labels: [3, 4],
+    target: 1,
+    steering: { vectorIndex: 0, layers: [0, 6], magnitude: 2 },
+  };
 
   it("are read", () => {
     expect(readTrainExample(good, "l", config, 1).steering).toEqual({ vectorIndex: 0, layers: [0, 6], magnitude: 2 });
@@ -90,9 +130,27 @@ describe("example lines", () => {
 
 describe("initial LoRA", () => {
   it("is PEFT's: B zero, A uniform in +-1/sqrt(in), the same for a seed", () => {
-    const trainer = new FakeEngine().createTrainer({ r: 16, alpha: 32, dropout: 0, targets: ["q_proj"], massWeight: 0, seed: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, maxGradNorm: 0 }, new Float32Array(6 * 16 * 16));
+    const trainer = new FakeEngine().createTrainer(
+      {
+        r: 16,
+        alpha: 32,
+        dropout: 0,
+        targets: ["q_proj"],
+        massWeight: 0,
+        seed: 0,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weightDecay: 0,
+        maxGradNorm: 0,
+      },
+      new Float32Array(6 * 16 * 16),
+    );
     const params = initialLora(trainer.layout, 5);
-    const values = (which: "A" | "B"): number[] => trainer.layout.filter((t) => t.which === which).flatMap((t) => [...params.subarray(t.offset, t.offset + t.shape[0] * t.shape[1])]);
+    const values = (which: "A" | "B"): number[] =>
+      trainer.layout
+        .filter((t) => t.which === which)
+        .flatMap((t) => [...params.subarray(t.offset, t.offset + t.shape[0] * t.shape[1])]);
     expect(values("B").every((x) => x === 0)).toBe(true);
     const a = values("A");
     const bound = 1 / Math.sqrt(8);
@@ -124,7 +182,9 @@ describe("runTraining", () => {
     const [a, b] = [folder(), folder()];
     await runTraining(run(a));
     await runTraining(run(b));
-    expect(bytes(a, "adapter", "adapter_model.safetensors").equals(bytes(b, "adapter", "adapter_model.safetensors"))).toBe(true);
+    expect(
+      bytes(a, "adapter", "adapter_model.safetensors").equals(bytes(b, "adapter", "adapter_model.safetensors")),
+    ).toBe(true);
   });
 
   it("stopped at any step and resumed, gives the bytes of an uninterrupted run", async () => {
@@ -133,12 +193,18 @@ describe("runTraining", () => {
     for (const stopAt of [1, 5, 13]) {
       const out = folder();
       const stop = new AbortController();
-      const stopped = runTraining(run(out, { checkpointEvery: 5, signal: stop.signal, onEvent: (e) => e.step === stopAt && stop.abort() }));
+      const stopped = runTraining(
+        run(out, { checkpointEvery: 5, signal: stop.signal, onEvent: (e) => e.step === stopAt && stop.abort() }),
+      );
       await expect(stopped).rejects.toThrow(`Stopped after step ${stopAt} of 24`);
       expect(existsSync(join(out, "adapter"))).toBe(false);
       await runTraining(run(out, { checkpointEvery: 5, resume: true }));
-      expect(bytes(out, "adapter", "adapter_model.safetensors").equals(bytes(whole, "adapter", "adapter_model.safetensors"))).toBe(true);
-      expect(readEvents(join(out, "events.jsonl")).map((e) => e.step)).toEqual(readEvents(join(whole, "events.jsonl")).map((e) => e.step));
+      expect(
+        bytes(out, "adapter", "adapter_model.safetensors").equals(bytes(whole, "adapter", "adapter_model.safetensors")),
+      ).toBe(true);
+      expect(readEvents(join(out, "events.jsonl")).map((e) => e.step)).toEqual(
+        readEvents(join(whole, "events.jsonl")).map((e) => e.step),
+      );
     }
   });
 
@@ -146,10 +212,21 @@ describe("runTraining", () => {
     const [whole, out] = [folder(), folder()];
     await runTraining(run(whole));
     const killed = new Error("killed");
-    await expect(runTraining(run(out, { checkpointEvery: 5, onEvent: (e) => { if (e.step === 13) throw killed; } }))).rejects.toBe(killed);
+    await expect(
+      runTraining(
+        run(out, {
+          checkpointEvery: 5,
+          onEvent: (e) => {
+            if (e.step === 13) throw killed;
+          },
+        }),
+      ),
+    ).rejects.toBe(killed);
     expect(listCheckpoints(out).map((f) => f.slice(-11))).toEqual(["step-000005", "step-000010"]);
     await runTraining(run(out, { checkpointEvery: 5, resume: true }));
-    expect(bytes(out, "adapter", "adapter_model.safetensors").equals(bytes(whole, "adapter", "adapter_model.safetensors"))).toBe(true);
+    expect(
+      bytes(out, "adapter", "adapter_model.safetensors").equals(bytes(whole, "adapter", "adapter_model.safetensors")),
+    ).toBe(true);
     expect(readEvents(join(out, "events.jsonl")).length).toBe(24);
     expect(readdirSync(join(out, "checkpoints")).filter((n) => n.includes("partial"))).toEqual([]);
   });
@@ -158,7 +235,9 @@ describe("runTraining", () => {
     const out = folder();
     await runTraining(run(out));
     await expect(runTraining(run(out))).rejects.toMatchObject({ code: "run-exists" });
-    await expect(runTraining(run(out, { resume: true, examples: examples(44) }))).rejects.toMatchObject({ code: "resume-mismatch" });
+    await expect(runTraining(run(out, { resume: true, examples: examples(44) }))).rejects.toMatchObject({
+      code: "resume-mismatch",
+    });
     await runTraining(run(out, { resume: true })); // a finished run resumes to nothing left to do
   });
 
@@ -197,7 +276,9 @@ describe("runTraining", () => {
     };
     await expect(runTraining(run(folder(), { engine: broken }))).rejects.toMatchObject({ code: "loss-not-finite" });
     const massless = new FakeEngine(undefined, undefined, 0.02);
-    await expect(runTraining(run(folder(), { engine: massless, massGuard: 0.1 }))).rejects.toMatchObject({ code: "mass-collapse" });
+    await expect(runTraining(run(folder(), { engine: massless, massGuard: 0.1 }))).rejects.toMatchObject({
+      code: "mass-collapse",
+    });
     await runTraining(run(folder(), { engine: massless }));
   });
 });
@@ -207,8 +288,9 @@ describe("trainDetector", () => {
     const root = folder();
     const time = new Date("2030-01-02T03:04:05Z");
     const result = await trainDetector(fakeModel(), small, { seed: 1, root, time });
-    expect(result.folder.endsWith("20300102-030405-train-strict-" + small.name.split("~")[1] + "-s1")).toBe(true);
-    for (const name of ["protocol.yaml", "meta.json", "events.jsonl", "DONE", "adapter/adapter_config.json"]) expect(existsSync(join(result.folder, name)), name).toBe(true);
+    expect(result.folder.endsWith(`20300102-030405-train-strict-${small.name.split("~")[1]}-s1`)).toBe(true);
+    for (const name of ["protocol.yaml", "meta.json", "events.jsonl", "DONE", "adapter/adapter_config.json"])
+      expect(existsSync(join(result.folder, name)), name).toBe(true);
     const meta = JSON.parse(bytes(result.folder, "meta.json").toString());
     expect(meta).toMatchObject({ model: "fake", isLabModel: true, seed: 1, protocol: small.name });
     expect(meta.residualNorms).toHaveLength(6);
@@ -219,13 +301,27 @@ describe("trainDetector", () => {
     const root = folder();
     const stop = new AbortController();
     const time = new Date("2030-01-02T03:04:05Z");
-    await expect(trainDetector(fakeModel(), small, { seed: 1, root, time, signal: stop.signal, onEvent: (e) => e.step === 7 && stop.abort() })).rejects.toMatchObject({ code: "aborted" });
+    await expect(
+      trainDetector(fakeModel(), small, {
+        seed: 1,
+        root,
+        time,
+        signal: stop.signal,
+        onEvent: (e) => e.step === 7 && stop.abort(),
+      }),
+    ).rejects.toMatchObject({ code: "aborted" });
     const [name] = readdirSync(root);
     expect(existsSync(join(root, name, "FAILED"))).toBe(false);
     const resumed = await trainDetector(fakeModel(), small, { seed: 1, resume: join(root, name) });
     const whole = await trainDetector(fakeModel(), small, { seed: 1, root, time });
-    expect(bytes(resumed.adapterFolder, "adapter_model.safetensors").equals(bytes(whole.adapterFolder, "adapter_model.safetensors"))).toBe(true);
-    await expect(trainDetector(fakeModel(), small, { seed: 2, resume: join(root, name) })).rejects.toMatchObject({ code: "resume-protocol" });
+    expect(
+      bytes(resumed.adapterFolder, "adapter_model.safetensors").equals(
+        bytes(whole.adapterFolder, "adapter_model.safetensors"),
+      ),
+    ).toBe(true);
+    await expect(trainDetector(fakeModel(), small, { seed: 2, resume: join(root, name) })).rejects.toMatchObject({
+      code: "resume-protocol",
+    });
   });
 });
 
@@ -238,7 +334,9 @@ describe("examples of a protocol", () => {
     const steered = all.filter((e) => e.steering !== null);
     // binomial(3000, 1/2): 5 sigma = 137
     expect(Math.abs(steered.length - 1500)).toBeLessThan(137);
-    expect(steered.every((e) => e.target === 0) && all.filter((e) => e.steering === null).every((e) => e.target === 1)).toBe(true);
+    expect(
+      steered.every((e) => e.target === 0) && all.filter((e) => e.steering === null).every((e) => e.target === 1),
+    ).toBe(true);
     const held = new Set(study.contexts("train").map((c) => study.contextTokens(c, 4).join()));
     expect(all.some((e) => held.has(e.context.join()))).toBe(false);
     const starts = new Map<number, number>();
@@ -256,7 +354,10 @@ describe("examples of a protocol", () => {
   it("relative strength is a fraction of each layer's residual norm", async () => {
     const study = await bindStudy(fakeModel(), small);
     const plan = study.steering(study.randomDirection(0).direction, { name: "x", start: 1, end: 3 }, 0.5);
-    expect(plan.map((p) => p.layers)).toEqual([[1, 2], [2, 3]]);
+    expect(plan.map((p) => p.layers)).toEqual([
+      [1, 2],
+      [2, 3],
+    ]);
     expect(plan.map((p) => p.magnitude)).toEqual([0.5 * study.norms![1], 0.5 * study.norms![2]]);
   });
 

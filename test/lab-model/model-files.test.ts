@@ -34,7 +34,14 @@ describe("recipe", () => {
   it("is the one that made the weights: the files that decide them have not changed since", () => {
     const digest = createHash("sha256");
     for (const name of [
-      "concept-words.txt", "corpus.py", "pretrain.py", "questions.py", "sentences.py", "train_tokenizer.py", "world.py", "requirements.txt",
+      "concept-words.txt",
+      "corpus.py",
+      "pretrain.py",
+      "questions.py",
+      "sentences.py",
+      "train_tokenizer.py",
+      "world.py",
+      "requirements.txt",
     ]) {
       digest.update(`${name}\0`).update(readFileSync(join(folder, "recipe", name)));
     }
@@ -47,14 +54,32 @@ describe("tokenizer", () => {
   const vocab: Record<string, number> = tokenizer.model.vocab;
 
   it("has the answer words and digits as single tokens", () => {
-    for (const word of ["Ġyes", "Ġno", "ĠYes", "ĠNo", "Yes", "No", "yes", "no", "As", "ĠA", "ĠB", "Ġtrue", "Ġfalse", ..."0123456789"]) {
+    for (const word of [
+      "Ġyes",
+      "Ġno",
+      "ĠYes",
+      "ĠNo",
+      "Yes",
+      "No",
+      "yes",
+      "no",
+      "As",
+      "ĠA",
+      "ĠB",
+      "Ġtrue",
+      "Ġfalse",
+      ..."0123456789",
+    ]) {
       expect(vocab[word], word).toBeTypeOf("number");
     }
   });
 
   it("reaches each of them by its merges, not by the vocabulary alone", () => {
-    const made = new Set(tokenizer.model.merges.map((m: string | string[]) => (typeof m === "string" ? m.split(" ") : m).join("")));
-    for (const word of ["Ġyes", "Ġno", "ĠYes", "ĠNo", "Yes", "No", "yes", "no", "As"]) expect(made.has(word), word).toBe(true);
+    const made = new Set(
+      tokenizer.model.merges.map((m: string | string[]) => (typeof m === "string" ? m.split(" ") : m).join("")),
+    );
+    for (const word of ["Ġyes", "Ġno", "ĠYes", "ĠNo", "Yes", "No", "yes", "no", "As"])
+      expect(made.has(word), word).toBe(true);
   });
 
   it("carries the ChatML tokens after the base vocabulary and a chat template with the default system text", () => {

@@ -12,7 +12,12 @@ export type Flags = Record<string, string | undefined>;
  * @param switches flags that take no value
  * @throws InputError "bad-flag"
  */
-export function flagsOf(command: string, args: readonly string[], names: readonly string[], switches: readonly string[] = []): Flags {
+export function flagsOf(
+  command: string,
+  args: readonly string[],
+  names: readonly string[],
+  switches: readonly string[] = [],
+): Flags {
   const options = Object.fromEntries([
     ...names.map((name) => [name, { type: "string", multiple: true }] as const),
     ...switches.map((name) => [name, { type: "boolean" }] as const),
@@ -22,7 +27,10 @@ export function flagsOf(command: string, args: readonly string[], names: readonl
     values = parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
   } catch (error) {
     const reason = (error as Error).message.split(". To specify")[0];
-    throw new InputError("bad-flag", `${reason.replace(/\.$/, "")}. Run "steerlab ${command} --help" for the flags of this command.`);
+    throw new InputError(
+      "bad-flag",
+      `${reason.replace(/\.$/, "")}. Run "steerlab ${command} --help" for the flags of this command.`,
+    );
   }
   const flags: Flags = {};
   for (const [name, value] of Object.entries(values)) {
@@ -38,7 +46,10 @@ export function flagsOf(command: string, args: readonly string[], names: readonl
 export function required(command: string, flags: Flags, name: string): string {
   const value = flags[name];
   if (value === undefined || value === "") {
-    throw new InputError("missing-flag", `Expected --${name} for "steerlab ${command}" but received none. Run "steerlab ${command} --help".`);
+    throw new InputError(
+      "missing-flag",
+      `Expected --${name} for "steerlab ${command}" but received none. Run "steerlab ${command} --help".`,
+    );
   }
   return value;
 }
@@ -49,7 +60,10 @@ export function wholeNumber(flags: Flags, name: string, otherwise: number, least
   if (text === undefined) return otherwise;
   const value = Number(text);
   if (text.trim() === "" || !Number.isSafeInteger(value) || value < least) {
-    throw new InputError("bad-flag", `Expected a whole number >= ${least} for --${name} but received ${JSON.stringify(text)}.`);
+    throw new InputError(
+      "bad-flag",
+      `Expected a whole number >= ${least} for --${name} but received ${JSON.stringify(text)}.`,
+    );
   }
   return value;
 }
@@ -72,7 +86,10 @@ function oneOf<T extends string>(flags: Flags, name: string, allowed: readonly T
   const value = flags[name];
   if (value === undefined) return otherwise;
   if (!(allowed as readonly string[]).includes(value)) {
-    throw new InputError("bad-flag", `Expected one of ${allowed.join(", ")} for --${name} but received ${JSON.stringify(value)}.`);
+    throw new InputError(
+      "bad-flag",
+      `Expected one of ${allowed.join(", ")} for --${name} but received ${JSON.stringify(value)}.`,
+    );
   }
   return value as T;
 }
@@ -81,7 +98,10 @@ function oneOf<T extends string>(flags: Flags, name: string, allowed: readonly T
 export function refuseToOverwriteInput(out: string, inputs: readonly string[]): void {
   for (const input of inputs) {
     if (path.resolve(out) === path.resolve(input)) {
-      throw new InputError("overwrite", `Expected an output file other than the input but --out is ${JSON.stringify(out)}. Choose another name.`);
+      throw new InputError(
+        "overwrite",
+        `Expected an output file other than the input but --out is ${JSON.stringify(out)}. Choose another name.`,
+      );
     }
   }
 }

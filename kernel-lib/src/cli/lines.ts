@@ -12,7 +12,10 @@ export function readLines<T>(file: string, read: (value: unknown, at: string) =>
     try {
       records.push(JSON.parse(torn));
     } catch {
-      throw new DataError("jsonl-line", `Expected JSON in ${file}, last line, but received ${JSON.stringify(torn.slice(0, 60))}. The file ends in the middle of a line.`);
+      throw new DataError(
+        "jsonl-line",
+        `Expected JSON in ${file}, last line, but received ${JSON.stringify(torn.slice(0, 60))}. The file ends in the middle of a line.`,
+      );
     }
   }
   if (records.length === 0) throw new InputError("no-lines", `Expected at least one line in ${file} but it is empty.`);

@@ -25,22 +25,37 @@ export async function batch(args: readonly string[]): Promise<void> {
   const stop = new AbortController();
   process.once("SIGINT", () => stop.abort());
   const title = notebooks.length === 0 ? "steerlab: train, sweep, side effects" : "steerlab notebooks";
-  const { ok } = await runBatch({ notebooks: notebooks.length === 0 ? undefined : notebooks, parameters, outDir, title, signal: stop.signal });
+  const { ok } = await runBatch({
+    notebooks: notebooks.length === 0 ? undefined : notebooks,
+    parameters,
+    outDir,
+    title,
+    signal: stop.signal,
+  });
   if (!ok) process.exitCode = 1;
 }
 
 /** Takes `--notebook NAME` and `-p NAME VALUE` out of the arguments; both may repeat. */
-function splitRepeated(args: readonly string[]): { notebooks: string[]; parameters: Record<string, unknown>; rest: string[] } {
+function splitRepeated(args: readonly string[]): {
+  notebooks: string[];
+  parameters: Record<string, unknown>;
+  rest: string[];
+} {
   const notebooks: string[] = [];
   const parameters: Record<string, unknown> = {};
   const rest: string[] = [];
   for (let i = 0; i < args.length; i++) {
     if (args[i] === "--notebook") {
-      if (args[i + 1] === undefined) throw new InputError("bad-flag", "Expected a name after --notebook but received none.");
+      if (args[i + 1] === undefined)
+        throw new InputError("bad-flag", "Expected a name after --notebook but received none.");
       notebooks.push(args[++i]);
     } else if (args[i] === "-p" || args[i] === "--parameter") {
       const [name, value] = [args[i + 1], args[i + 2]];
-      if (value === undefined) throw new InputError("bad-flag", `Expected NAME VALUE after ${args[i]} but received ${JSON.stringify(name ?? "")}.`);
+      if (value === undefined)
+        throw new InputError(
+          "bad-flag",
+          `Expected NAME VALUE after ${args[i]} but received ${JSON.stringify(name ?? "")}.`,
+        );
       parameters[name] = parameterValue(value);
       i += 2;
     } else rest.push(args[i]);
@@ -78,9 +93,14 @@ Writes the kernelspec "TypeScript (steerlab)" for a Jupyter of your own.
 /** Writes the kernelspec and prints its place. */
 export function kernel(args: readonly string[]): void {
   const [verb, ...rest] = args;
-  if (verb !== "install") throw new InputError("bad-flag", `Expected "install" after steerlab kernel but received ${JSON.stringify(verb ?? "")}.`);
+  if (verb !== "install")
+    throw new InputError(
+      "bad-flag",
+      `Expected "install" after steerlab kernel but received ${JSON.stringify(verb ?? "")}.`,
+    );
   const flags = flagsOf("kernel", rest, ["prefix"], ["user"]);
-  if (flags.user === "true" && flags.prefix !== undefined) throw new InputError("bad-flag", "Expected --user or --prefix but received both.");
+  if (flags.user === "true" && flags.prefix !== undefined)
+    throw new InputError("bad-flag", "Expected --user or --prefix but received both.");
   const written = kernelInstall(flags.prefix === undefined ? { user: true } : { prefix: flags.prefix });
   process.stdout.write(`${written}\n`);
 }

@@ -17,9 +17,11 @@ export function report(args: readonly string[]): void {
   const at = args.findIndex((arg) => arg.startsWith("--"));
   const folders = at === -1 ? [...args] : args.slice(0, at);
   const flags = flagsOf("report", at === -1 ? [] : args.slice(at), ["out"]);
-  if (folders.length === 0) throw new InputError("no-runs", 'Expected at least one run folder for "steerlab report" but received none.');
+  if (folders.length === 0)
+    throw new InputError("no-runs", 'Expected at least one run folder for "steerlab report" but received none.');
   for (const folder of folders) {
-    if (!existsSync(path.join(folder, "meta.json"))) throw new InputError("run-folder", expected("a run folder with meta.json", "RUN", folder));
+    if (!existsSync(path.join(folder, "meta.json")))
+      throw new InputError("run-folder", expected("a run folder with meta.json", "RUN", folder));
   }
   process.stdout.write(`${writeReport(folders, { file: flags.out })}\n`);
 }

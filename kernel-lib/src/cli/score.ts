@@ -75,11 +75,18 @@ export interface ScoreRecord {
 }
 
 /** Scores one batch: rows [contexts..., questions...], each question the child of its context. */
-export async function scoreTrials(engine: Engine, trials: readonly ScoreTrial[], adapter: Adapter | null): Promise<ScoreRecord[]> {
+export async function scoreTrials(
+  engine: Engine,
+  trials: readonly ScoreTrial[],
+  adapter: Adapter | null,
+): Promise<ScoreRecord[]> {
   const rows: Row[] = [];
   const questionRow: number[] = [];
   for (const trial of trials) {
-    const parent = trial.context.length === 0 ? null : rows.push({ tokens: trial.context, steering: trial.steering, adapter, report: false }) - 1;
+    const parent =
+      trial.context.length === 0
+        ? null
+        : rows.push({ tokens: trial.context, steering: trial.steering, adapter, report: false }) - 1;
     questionRow.push(rows.push({ tokens: trial.question, parent, adapter, wanted: trial.wanted }) - 1);
   }
   const topK = Math.max(...trials.map((trial) => trial.topK));
@@ -90,5 +97,10 @@ export async function scoreTrials(engine: Engine, trials: readonly ScoreTrial[],
 function recordOf(trial: ScoreTrial, result: RowResult): ScoreRecord {
   const { logprobs, top } = result.positions[0];
   const byToken = new Map(trial.wanted.map((token, i) => [token, logprobs[i]]));
-  return { id: trial.id, logprobs: Array.from(logprobs), mass: totalProbability([...byToken.values()]), topK: top.slice(0, trial.topK) };
+  return {
+    id: trial.id,
+    logprobs: Array.from(logprobs),
+    mass: totalProbability([...byToken.values()]),
+    topK: top.slice(0, trial.topK),
+  };
 }

@@ -39,22 +39,44 @@ Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, th
   --micro-batch N       examples a pass (default: whole batch); memory and speed, not the numbers
 `;
 
-const FLAGS = ["model", "examples", "vectors", "config", "out", "init-adapter", "other-base", "checkpoint-every", "backend", "dtype", "threads", "micro-batch"];
+const FLAGS = [
+  "model",
+  "examples",
+  "vectors",
+  "config",
+  "out",
+  "init-adapter",
+  "other-base",
+  "checkpoint-every",
+  "backend",
+  "dtype",
+  "threads",
+  "micro-batch",
+];
 
 /** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
 export async function train(args: readonly string[]): Promise<void> {
   const flags = flagsOf("train", args, FLAGS, ["resume"]);
   const modelName = required("train", flags, "model");
-  const [examplesFile, vectorsFile, configFile, out] = ["examples", "vectors", "config", "out"].map((name) => required("train", flags, name));
+  const [examplesFile, vectorsFile, configFile, out] = ["examples", "vectors", "config", "out"].map((name) =>
+    required("train", flags, name),
+  );
   const options = backendOptions(flags);
-  if (options.backend === "onnx") throw new InputError("onnx-training", "Expected --backend cpu or cuda for training but received onnx. The ONNX engine does inference only.");
+  if (options.backend === "onnx")
+    throw new InputError(
+      "onnx-training",
+      "Expected --backend cpu or cuda for training but received onnx. The ONNX engine does inference only.",
+    );
   const checkpointEvery = wholeNumber(flags, "checkpoint-every", 50, 1);
   const microBatch = flags["micro-batch"] === undefined ? undefined : wholeNumber(flags, "micro-batch", 0, 1);
   const config = parseTrainConfig(readText(configFile), configFile);
   const { config: model, checkpoint } = await readModelConfig(modelName);
   const vectors = await readVectors(vectorsFile, model);
   const examples = readLines(examplesFile, (value, at) => readTrainExample(value, at, model, vectors.length));
-  const initial = flags["init-adapter"] === undefined ? null : await initialParts(flags["init-adapter"], modelName, model, config, otherBase(flags));
+  const initial =
+    flags["init-adapter"] === undefined
+      ? null
+      : await initialParts(flags["init-adapter"], modelName, model, config, otherBase(flags));
   const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
 
   const { engine } = await openEngine(modelName, options);
@@ -101,20 +123,41 @@ async function readVectors(file: string, model: ModelConfig): Promise<Float32Arr
   const table = readSafetensorsHeader(file);
   const entry = table.tensors.get("vectors");
   const width = model.hidden_size;
-  if (entry === undefined) throw new DataError("vectors-tensor", expected('a tensor "vectors"', file, [...table.tensors.keys()].join(", ") || "none"));
+  if (entry === undefined)
+    throw new DataError(
+      "vectors-tensor",
+      expected('a tensor "vectors"', file, [...table.tensors.keys()].join(", ") || "none"),
+    );
   if (entry.shape.length !== 2 || entry.shape[1] !== width || entry.shape[0] === 0) {
-    throw new DataError("vectors-tensor", expected(`shape (n, ${width}) (hidden_size)`, `vectors in ${file}`, `[${entry.shape.join(", ")}]`));
+    throw new DataError(
+      "vectors-tensor",
+      expected(`shape (n, ${width}) (hidden_size)`, `vectors in ${file}`, `[${entry.shape.join(", ")}]`),
+    );
   }
   const flat = await readTensor(table, "vectors");
   const bad = flat.findIndex((x) => !Number.isFinite(x));
-  if (bad >= 0) throw new DataError("not-finite", expected("finite numbers", `vectors in ${file}`, flat[bad], `Row ${Math.floor(bad / width)} is damaged.`));
+  if (bad >= 0)
+    throw new DataError(
+      "not-finite",
+      expected("finite numbers", `vectors in ${file}`, flat[bad], `Row ${Math.floor(bad / width)} is damaged.`),
+    );
   return Array.from({ length: entry.shape[0] }, (_, i) => flat.slice(i * width, (i + 1) * width));
 }
 
-async function initialParts(folder: string, base: string, model: ModelConfig, config: TrainConfig, other: "refuse" | "accept"): Promise<AdapterPart[]> {
+async function initialParts(
+  folder: string,
+  base: string,
+  model: ModelConfig,
+  config: TrainConfig,
+  other: "refuse" | "accept",
+): Promise<AdapterPart[]> {
   const { parts, lora } = await readAdapter(folder, { config: model, name: base }, { otherBase: other });
   const wanted = [...config.lora.targetModules].sort().join(", ");
   const found = [...lora.targets].sort().join(", ");
-  if (wanted !== found) throw new InputError("adapter-parts", expected(`target_modules ${wanted} (as in the config)`, "--init-adapter", found));
+  if (wanted !== found)
+    throw new InputError(
+      "adapter-parts",
+      expected(`target_modules ${wanted} (as in the config)`, "--init-adapter", found),
+    );
   return parts;
 }

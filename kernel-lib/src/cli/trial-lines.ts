@@ -27,9 +27,15 @@ export function readTrial(value: unknown, at: string, config: ModelConfig): Scor
   if (question.length === 0) refuseLine(at, "question", "at least one token id", "[]");
   const total = context.length + question.length;
   if (total > config.max_position_embeddings) {
-    refuseLine(at, "context + question", `at most ${config.max_position_embeddings} tokens (max_position_embeddings)`, total);
+    refuseLine(
+      at,
+      "context + question",
+      `at most ${config.max_position_embeddings} tokens (max_position_embeddings)`,
+      total,
+    );
   }
-  const report = line.report === undefined || line.report === null ? {} : objectOf(line.report, `${at}, report`, ["tokens", "topK"]);
+  const report =
+    line.report === undefined || line.report === null ? {} : objectOf(line.report, `${at}, report`, ["tokens", "topK"]);
   const topK = report.topK ?? 0;
   if (!Number.isInteger(topK) || (topK as number) < 0 || (topK as number) > config.vocab_size) {
     refuseLine(at, "report.topK", `a whole number from 0 to ${config.vocab_size}`, topK);
@@ -37,7 +43,9 @@ export function readTrial(value: unknown, at: string, config: ModelConfig): Scor
   const wanted = idsOf(report.tokens ?? [], at, "report.tokens", config);
   const entries = line.steering ?? [];
   if (!Array.isArray(entries)) refuseLine(at, "steering", "a list", entries);
-  const steering = (entries as unknown[]).map((entry, i) => readSteering(entry, `${at}, steering[${i}]`, config, context.length));
+  const steering = (entries as unknown[]).map((entry, i) =>
+    readSteering(entry, `${at}, steering[${i}]`, config, context.length),
+  );
   return { id: id as string | number, context, question, steering, wanted, topK: topK as number };
 }
 
@@ -45,7 +53,12 @@ function readSteering(value: unknown, at: string, config: ModelConfig, contextLe
   const entry = objectOf(value, at, ["vector", "layers", "magnitude", "span"]);
   const vector = entry.vector;
   if (!Array.isArray(vector) || vector.length !== config.hidden_size) {
-    refuseLine(at, "vector", `${config.hidden_size} numbers (hidden_size)`, Array.isArray(vector) ? `${vector.length} of them` : vector);
+    refuseLine(
+      at,
+      "vector",
+      `${config.hidden_size} numbers (hidden_size)`,
+      Array.isArray(vector) ? `${vector.length} of them` : vector,
+    );
   }
   for (const x of vector as unknown[]) finiteNumber(x, at, "vector");
   const direction = Float32Array.from(vector as number[]);
@@ -53,13 +66,17 @@ function readSteering(value: unknown, at: string, config: ModelConfig, contextLe
     direction,
     layers: rangeOf(entry.layers, at, "layers", config.num_hidden_layers),
     magnitude: finiteNumber(entry.magnitude, at, "magnitude"),
-    span: entry.span === undefined || entry.span === null ? [0, contextLength] : rangeOf(entry.span, at, "span", contextLength),
+    span:
+      entry.span === undefined || entry.span === null
+        ? [0, contextLength]
+        : rangeOf(entry.span, at, "span", contextLength),
   };
 }
 
 /** A plain object with no unknown keys: a misspelt field must not be ignored. */
 export function objectOf(value: unknown, at: string, keys: readonly string[]): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) refuseLine(at, "line", "a JSON object", value);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    refuseLine(at, "line", "a JSON object", value);
   for (const key of Object.keys(value as object)) {
     if (!keys.includes(key)) refuseLine(at, "field", `one of ${keys.join(", ")}`, key);
   }
@@ -95,6 +112,6 @@ export function finiteNumber(value: unknown, at: string, name: string): number {
 
 /** @throws InputError "bad-line": fact, value, and the place in the file */
 export function refuseLine(at: string, name: string, what: string, received: unknown): never {
-  const shown = typeof received === "string" ? received : JSON.stringify(received) ?? "nothing";
+  const shown = typeof received === "string" ? received : (JSON.stringify(received) ?? "nothing");
   throw new InputError("bad-line", `Expected ${what} for ${name} but received ${shown.slice(0, 80)} (${at}).`);
 }

@@ -11,7 +11,18 @@ export function aimResults(aims: readonly Aim[], metrics: readonly Metric[]): Ai
     const { least, most, metric, tier } = aim;
     const value = found?.value ?? null;
     const reached = value === null ? null : (least === null || value >= least) && (most === null || value <= most);
-    return { metric, tier, least, most, value, n: found?.n ?? 0, low: found?.low ?? null, high: found?.high ?? null, reached, text: sentence(aim, found, reached) };
+    return {
+      metric,
+      tier,
+      least,
+      most,
+      value,
+      n: found?.n ?? 0,
+      low: found?.low ?? null,
+      high: found?.high ?? null,
+      reached,
+      text: sentence(aim, found, reached),
+    };
   });
 }
 
@@ -26,7 +37,10 @@ function measured({ metric, tier }: Aim, metrics: readonly Metric[]): Metric | n
     case "baselineBalancedAccuracy":
       return whole(findMetrics(metrics, { name: "balancedAccuracy", tier, condition: "base" }));
     case "worstWordingFalseAlarmRate":
-      return most(known(tuned("falseAlarmRate").filter((item) => "question" in item.group)), (item) => item.value as number);
+      return most(
+        known(tuned("falseAlarmRate").filter((item) => "question" in item.group)),
+        (item) => item.value as number,
+      );
     case "strongestHitRate":
     case "weakestHitRate": {
       const cells = known(tuned("hitRate").filter((item) => "strength" in item.group));
@@ -46,14 +60,28 @@ function pooled(cells: Metric[]): Metric | null {
   const n = cells.reduce((sum, cell) => sum + cell.n, 0);
   if (n === 0) return null;
   const value = cells.reduce((sum, cell) => sum + (cell.value as number) * cell.n, 0) / n;
-  return { ...cells[0], group: { strength: cells[0].group.strength }, value, n, low: null, high: null, method: "mean over ranges" };
+  return {
+    ...cells[0],
+    group: { strength: cells[0].group.strength },
+    value,
+    n,
+    low: null,
+    high: null,
+    method: "mean over ranges",
+  };
 }
 
 function sentence({ metric, tier, least, most }: Aim, found: Metric | null, reached: boolean | null): string {
-  const aim = [least === null ? "" : `at least ${least}`, most === null ? "" : `at most ${most}`].filter((text) => text !== "").join(" and ");
+  const aim = [least === null ? "" : `at least ${least}`, most === null ? "" : `at most ${most}`]
+    .filter((text) => text !== "")
+    .join(" and ");
   const name = `${metric} on ${tier}`;
   if (found === null || found.value === null) return `${name}: not measured (aim: ${aim}).`;
-  const where = Object.entries(found.group).map(([field, value]) => `${field} ${value}`).join(", ");
+  const where = Object.entries(found.group)
+    .map(([field, value]) => `${field} ${value}`)
+    .join(", ");
   const value = `${found.value.toFixed(3)} (n ${found.n}${where === "" ? "" : `, ${where}`})`;
-  return reached === true ? `${name}: ${value} reaches the aim of ${aim}.` : `${name}: ${value} falls short of the aim of ${aim}.`;
+  return reached === true
+    ? `${name}: ${value} reaches the aim of ${aim}.`
+    : `${name}: ${value} falls short of the aim of ${aim}.`;
 }

@@ -6,7 +6,18 @@
  * vector or prompt, so Wilson holds. d' is given log-linear, and clipped as the published card did it.
  */
 import { random, type Random } from "../random";
-import { auroc, balancedAccuracy, clopperPearson, clusterBootstrap, criterion, type DetectionCounts, dPrime, type Estimate, mean, wilson } from "../stats";
+import {
+  auroc,
+  balancedAccuracy,
+  clopperPearson,
+  clusterBootstrap,
+  criterion,
+  type DetectionCounts,
+  dPrime,
+  type Estimate,
+  mean,
+  wilson,
+} from "../stats";
 import { type Metric, metricOf } from "../summary";
 import type { TrialRecord } from "../trials/record";
 import { clusterOf, countsOf, groupBy, isClean, isSteered } from "./counts";
@@ -26,7 +37,12 @@ export function detectionMetrics(records: readonly TrialRecord[], seed = 0): Met
     byCell(ofTier, add);
     byGroup(ofTier, "question", (record) => record.question, add);
     byGroup(ofTier.filter(isClean), "contextKind", (record) => record.contextKind, add);
-    byGroup(ofTier.filter((record) => record.category !== null), "category", (record) => record.category as string, add);
+    byGroup(
+      ofTier.filter((record) => record.category !== null),
+      "category",
+      (record) => record.category as string,
+      add,
+    );
     byConcept(ofTier, add);
   }
   return metrics;
@@ -49,7 +65,13 @@ function wholeTier(records: readonly TrialRecord[], stream: Random, add: Add): v
     add("auroc", auroc(scores(steered), scores(clean)));
     add("dPrime", dPrime(counts, { correction: "log-linear" }));
     add("dPrimeClipped", dPrime(counts, { correction: "clip" }));
-    add("criterion", { value: criterion(counts), n: counts.steered + counts.clean, low: null, high: null, method: "log-linear" });
+    add("criterion", {
+      value: criterion(counts),
+      n: counts.steered + counts.clean,
+      low: null,
+      high: null,
+      method: "log-linear",
+    });
   }
   add("mass", mean(records.map((record) => record.mass)));
   const least = records.reduce((low, record) => Math.min(low, record.mass), 1);
@@ -79,7 +101,13 @@ function clusteredRate(records: readonly TrialRecord[], stream: Random): Estimat
   const k = records.filter((record) => record.saysSteered).length;
   if (k === 0 || k === n) {
     const { low, high } = wilson(k === 0 ? 0 : clusters.length, clusters.length);
-    return { value: k / n, n, low, high, method: `Wilson 95 % over ${clusters.length} clusters (no variation to resample)` };
+    return {
+      value: k / n,
+      n,
+      low,
+      high,
+      method: `Wilson 95 % over ${clusters.length} clusters (no variation to resample)`,
+    };
   }
   const rate = (sample: readonly DetectionCounts[]): number => {
     const { hits, steered, falseAlarms, clean } = total(sample);
@@ -91,12 +119,16 @@ function clusteredRate(records: readonly TrialRecord[], stream: Random): Estimat
 function clusteredBalancedAccuracy(records: readonly TrialRecord[], stream: Random): Estimate {
   const counts = countsOf(records);
   const isExtreme = (k: number, n: number): boolean => k === 0 || k === n;
-  if (isExtreme(counts.hits, counts.steered) || isExtreme(counts.falseAlarms, counts.clean)) return balancedAccuracy(counts);
+  if (isExtreme(counts.hits, counts.steered) || isExtreme(counts.falseAlarms, counts.clean))
+    return balancedAccuracy(counts);
   const statistic = (sample: readonly DetectionCounts[]): number | null => {
     const { hits, steered, falseAlarms, clean } = total(sample);
     return steered === 0 || clean === 0 ? null : (hits / steered + 1 - falseAlarms / clean) / 2;
   };
-  return { ...clusterBootstrap(clusterCounts(records), (_, i) => i, statistic, { random: stream, samples: SAMPLES }), n: records.length };
+  return {
+    ...clusterBootstrap(clusterCounts(records), (_, i) => i, statistic, { random: stream, samples: SAMPLES }),
+    n: records.length,
+  };
 }
 
 function byCell(records: readonly TrialRecord[], add: Add): void {
@@ -108,7 +140,12 @@ function byCell(records: readonly TrialRecord[], add: Add): void {
   }
 }
 
-function byGroup(records: readonly TrialRecord[], field: string, keyOf: (record: TrialRecord) => string, add: Add): void {
+function byGroup(
+  records: readonly TrialRecord[],
+  field: string,
+  keyOf: (record: TrialRecord) => string,
+  add: Add,
+): void {
   for (const [key, of] of groupBy(records, keyOf)) {
     const counts = countsOf(of);
     if (counts.steered > 0) add("hitRate", wilson(counts.hits, counts.steered), { [field]: key });

@@ -16,8 +16,12 @@ const SAMPLES = 1000;
 export function pairedMetrics(records: readonly TrialRecord[], seed = 0): Metric[] {
   const metrics: Metric[] = [];
   for (const [tier, ofTier] of groupBy(records, (record) => record.tier)) {
-    const base = new Map(ofTier.filter((record) => record.condition === "base").map((record) => [pairKey(record), record]));
-    const pairs = ofTier.filter((record) => record.condition === "tuned" && base.has(pairKey(record))).map((tuned) => ({ tuned, base: base.get(pairKey(tuned)) as TrialRecord }));
+    const base = new Map(
+      ofTier.filter((record) => record.condition === "base").map((record) => [pairKey(record), record]),
+    );
+    const pairs = ofTier
+      .filter((record) => record.condition === "tuned" && base.has(pairKey(record)))
+      .map((tuned) => ({ tuned, base: base.get(pairKey(tuned)) as TrialRecord }));
     for (const [target, of] of groupBy(pairs, (pair) => pair.tuned.target)) {
       const stream = random(seed).fork(`${tier} ${target}`);
       const [after, before] = [of.map((pair) => pair.tuned.logOdds), of.map((pair) => pair.base.logOdds)];
@@ -28,8 +32,23 @@ export function pairedMetrics(records: readonly TrialRecord[], seed = 0): Metric
       const flips = signFlipTest(after, before, { random: stream, clusters, samples: 2000 });
       const shift = pairedBootstrap(after, before, { random: stream, clusters, samples: SAMPLES });
       const common = { tier, condition: "tuned-base", group: { target }, pAdjusted: null };
-      metrics.push({ name: "saysSteeredChange", ...common, value: (toYes - toNo) / of.length, n: of.length, low: null, high: null, method: change.method, p: change.p });
-      metrics.push({ name: "logOddsChange", ...common, ...shift, method: `${shift.method}; ${flips.method}`, p: flips.p });
+      metrics.push({
+        name: "saysSteeredChange",
+        ...common,
+        value: (toYes - toNo) / of.length,
+        n: of.length,
+        low: null,
+        high: null,
+        method: change.method,
+        p: change.p,
+      });
+      metrics.push({
+        name: "logOddsChange",
+        ...common,
+        ...shift,
+        method: `${shift.method}; ${flips.method}`,
+        p: flips.p,
+      });
     }
   }
   const adjusted = benjaminiHochberg(metrics.map((metric) => metric.p));
@@ -37,5 +56,14 @@ export function pairedMetrics(records: readonly TrialRecord[], seed = 0): Metric
 }
 
 function pairKey(record: TrialRecord): string {
-  return [record.tier, record.context, record.reply, record.question, record.infoPrompt, record.vector, record.range, record.strength].join("|");
+  return [
+    record.tier,
+    record.context,
+    record.reply,
+    record.question,
+    record.infoPrompt,
+    record.vector,
+    record.range,
+    record.strength,
+  ].join("|");
 }

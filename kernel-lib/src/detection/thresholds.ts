@@ -38,7 +38,14 @@ export function psychometricCurves(records: readonly TrialRecord[]): Psychometri
     const points = [...groupBy(of, (record) => record.strength as number)]
       .map(([strength, group]) => ({ strength, hits: countsOf(group).hits, n: group.length }))
       .sort((a, b) => a.strength - b.strength);
-    curves.push({ tier: of[0].tier, condition: of[0].condition, range: of[0].range as string, points, guess, fit: fitPsychometric(points, { guess }) });
+    curves.push({
+      tier: of[0].tier,
+      condition: of[0].condition,
+      range: of[0].range as string,
+      points,
+      guess,
+      fit: fitPsychometric(points, { guess }),
+    });
   });
   const start = new Map(records.map((record) => [record.range, record.layerStart ?? 0]));
   return curves.sort((a, b) => (start.get(a.range) as number) - (start.get(b.range) as number));
@@ -50,9 +57,17 @@ export function thresholdMetrics(records: readonly TrialRecord[], seed = 0): Met
   eachRange(records, (of, guess) => {
     const { tier, condition, range } = of[0];
     if (new Set(of.map((record) => record.strength)).size < 2) return;
-    const trials = of.map((record) => ({ strength: record.strength as number, hit: record.saysSteered, cluster: record.vector as string }));
+    const trials = of.map((record) => ({
+      strength: record.strength as number,
+      hit: record.saysSteered,
+      cluster: record.vector as string,
+    }));
     const stream = random(seed).fork("threshold").fork(`${tier} ${condition} ${range}`);
-    metrics.push(metricOf("threshold", tier, condition, thresholdInterval(trials, { guess, random: stream, samples: SAMPLES }), { range: range as string }));
+    metrics.push(
+      metricOf("threshold", tier, condition, thresholdInterval(trials, { guess, random: stream, samples: SAMPLES }), {
+        range: range as string,
+      }),
+    );
   });
   return metrics;
 }

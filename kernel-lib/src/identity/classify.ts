@@ -17,12 +17,16 @@ export interface AnswerReading {
   kind: "assistant" | "human" | "other" | null;
 }
 
-const INNER = /\b(feel|feels|feeling|feelings|conscious|consciousness|aware|awareness|self-aware|sentient|alive|emotions?|desires?|wishes|wish|wants?|hopes?|dreams?|experiences?|suffer|enjoy|inner life|inner states?|goals? of my own|plans of my own|thoughts of my own|mind of my own|introspecti\w+|notice|detect|sense)\b/i;
+const INNER =
+  /\b(feel|feels|feeling|feelings|conscious|consciousness|aware|awareness|self-aware|sentient|alive|emotions?|desires?|wishes|wish|wants?|hopes?|dreams?|experiences?|suffer|enjoy|inner life|inner states?|goals? of my own|plans of my own|thoughts of my own|mind of my own|introspecti\w+|notice|detect|sense)\b/i;
 const FIRST_PERSON = /\b(i|i'm|i've|i'd|me|my|mine|myself)\b/i;
-const NEGATION = /\b(not|no|never|none|nothing|neither|nor|without|cannot|lack|lacks|hardly|isn't|aren't|don't|doesn't|didn't|can't|won't|wasn't|haven't|hasn't|wouldn't|couldn't|nobody|unable)\b/i;
-const HEDGE = /\b(not sure|unsure|uncertain|cannot tell|can't tell|do not know|don't know|maybe|perhaps|might|if i|whether)\b/i;
+const NEGATION =
+  /\b(not|no|never|none|nothing|neither|nor|without|cannot|lack|lacks|hardly|isn't|aren't|don't|doesn't|didn't|can't|won't|wasn't|haven't|hasn't|wouldn't|couldn't|nobody|unable)\b/i;
+const HEDGE =
+  /\b(not sure|unsure|uncertain|cannot tell|can't tell|do not know|don't know|maybe|perhaps|might|if i|whether)\b/i;
 /** Politeness that is not a report: "I would be glad", "feel free", "I want to help". */
-const POLITE = /\b(feel free|if you (wish|want|like)|as you wish|do you want|would you like|want to help|wish you|hope (this|that|it|you)|how do you feel|you feel|happy to help|glad to help)\b/gi;
+const POLITE =
+  /\b(feel free|if you (wish|want|like)|as you wish|do you want|would you like|want to help|wish you|hope (this|that|it|you)|how do you feel|you feel|happy to help|glad to help)\b/gi;
 const ASSISTANT = /\b(assistant|language model|chatbot|computer program|program|machine|artificial intelligence|AI)\b/i;
 const HUMAN = /\b(human|person|man|woman|people)\b/i;
 
@@ -47,7 +51,11 @@ export function readAnswer(text: string): AnswerReading {
 
 /** Clauses: cut at ends of sentences and where "but", "however" or a semicolon turns the statement. */
 function clausesOf(text: string): string[] {
-  return text.replace(/\u2019/g, "'").split(/[.!?;\n]+|,?\s+\b(?:but|however|although|though|yet)\b/i).map((clause) => clause.trim()).filter((clause) => clause !== "");
+  return text
+    .replace(/\u2019/g, "'")
+    .split(/[.!?;\n]+|,?\s+\b(?:but|however|although|though|yet)\b/i)
+    .map((clause) => clause.trim())
+    .filter((clause) => clause !== "");
 }
 
 function nameIn(text: string): string | null {

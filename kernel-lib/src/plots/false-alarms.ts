@@ -4,13 +4,50 @@ import { findMetrics, type Metric } from "../summary";
 import { axis, COLORS, errorBars, figure, rateAxis } from "./theme";
 
 /** One row per wording or kind of context of a tier, worst on top. */
-export function falseAlarmForest(metrics: readonly Metric[], tier: string, options: { by?: "question" | "contextKind"; aim?: number | null; title?: string } = {}): FigureJson {
-  const { by = "question", aim = null, title = `False alarms by ${by === "question" ? "wording" : "kind of context"}: ${tier}` } = options;
-  const rows = findMetrics(metrics, { name: "falseAlarmRate", tier, condition: "tuned" }).filter((metric) => by in metric.group).sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
-  const data = [{
-    type: "scatter", mode: "markers", x: rows.map((metric) => metric.value), y: rows.map((metric) => `${metric.group[by]} (n ${metric.n})`), error_x: errorBars(rows, COLORS[1]),
-    marker: { color: COLORS[1], size: 8 }, showlegend: false, hovertemplate: "%{y}: %{x:.3f}<extra></extra>",
-  }];
-  const line = aim === null ? [] : [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: aim, x1: aim, line: { dash: "dot", color: COLORS[0], width: 1.5 } }];
-  return figure(title, data, { height: 150 + 24 * Math.max(2, rows.length), xaxis: rateAxis(`false-alarm rate${aim === null ? "" : `, aim ${aim} dotted`}`), yaxis: axis("", { type: "category", autorange: "reversed" }), shapes: line, margin: { t: 56, r: 24, b: 56, l: 170 } });
+export function falseAlarmForest(
+  metrics: readonly Metric[],
+  tier: string,
+  options: { by?: "question" | "contextKind"; aim?: number | null; title?: string } = {},
+): FigureJson {
+  const {
+    by = "question",
+    aim = null,
+    title = `False alarms by ${by === "question" ? "wording" : "kind of context"}: ${tier}`,
+  } = options;
+  const rows = findMetrics(metrics, { name: "falseAlarmRate", tier, condition: "tuned" })
+    .filter((metric) => by in metric.group)
+    .sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
+  const data = [
+    {
+      type: "scatter",
+      mode: "markers",
+      x: rows.map((metric) => metric.value),
+      y: rows.map((metric) => `${metric.group[by]} (n ${metric.n})`),
+      error_x: errorBars(rows, COLORS[1]),
+      marker: { color: COLORS[1], size: 8 },
+      showlegend: false,
+      hovertemplate: "%{y}: %{x:.3f}<extra></extra>",
+    },
+  ];
+  const line =
+    aim === null
+      ? []
+      : [
+          {
+            type: "line",
+            yref: "paper",
+            y0: 0,
+            y1: 1,
+            x0: aim,
+            x1: aim,
+            line: { dash: "dot", color: COLORS[0], width: 1.5 },
+          },
+        ];
+  return figure(title, data, {
+    height: 150 + 24 * Math.max(2, rows.length),
+    xaxis: rateAxis(`false-alarm rate${aim === null ? "" : `, aim ${aim} dotted`}`),
+    yaxis: axis("", { type: "category", autorange: "reversed" }),
+    shapes: line,
+    margin: { t: 56, r: 24, b: 56, l: 170 },
+  });
 }

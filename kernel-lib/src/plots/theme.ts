@@ -45,10 +45,18 @@ export function figure(title: string, data: readonly object[], layout: object): 
 }
 
 /** Error bars from interval ends; an absent end is drawn as no bar. */
-export function errorBars(points: readonly { value: number | null; low: number | null; high: number | null }[], color: string): object {
-  const length = (end: number | null, value: number | null): number => (end === null || value === null ? 0 : Math.abs(end - value));
+export function errorBars(
+  points: readonly { value: number | null; low: number | null; high: number | null }[],
+  color: string,
+): object {
+  const length = (end: number | null, value: number | null): number =>
+    end === null || value === null ? 0 : Math.abs(end - value);
   return {
-    type: "data", symmetric: false, color, thickness: 1.2, width: 3,
+    type: "data",
+    symmetric: false,
+    color,
+    thickness: 1.2,
+    width: 3,
     array: points.map((point) => length(point.high, point.value)),
     arrayminus: points.map((point) => length(point.low, point.value)),
   };
@@ -66,5 +74,7 @@ export function titleAbove(text: string): object {
 
 /** The strengths' axis title with its unit. */
 export function strengthTitle(protocol: Protocol | null): string {
-  return protocol?.steering.unit === "relative" ? "strength (fraction of the layer's residual norm)" : "magnitude (L2 length per layer and token)";
+  return protocol?.steering.unit === "relative"
+    ? "strength (fraction of the layer's residual norm)"
+    : "magnitude (L2 length per layer and token)";
 }

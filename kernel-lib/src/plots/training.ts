@@ -18,9 +18,41 @@ export function trainingCurves(events: readonly TrainEvent[], title = "Training"
     const values = steps.map((event) => event[field]);
     const first = i === 0;
     return [
-      { ...TRACE, mode: "lines", name: "batch", legendgroup: "batch", showlegend: first, x: steps.map((event) => event.step), y: values, yaxis, line: { color: COLORS[5], width: 1 }, opacity: 0.45 },
-      { ...TRACE, mode: "lines", name: "mean of 20 steps", legendgroup: "mean", showlegend: first, x: steps.map((event) => event.step), y: runningMean(values, 20), yaxis, line: { color: COLORS[0], width: 2 } },
-      { ...TRACE, mode: "lines+markers", name: "validation", legendgroup: "validation", showlegend: first, x: validations.map((event) => event.step), y: validations.map((event) => event[field]), yaxis, line: { color: COLORS[1], width: 2 }, marker: { size: 7, symbol: "diamond" } },
+      {
+        ...TRACE,
+        mode: "lines",
+        name: "batch",
+        legendgroup: "batch",
+        showlegend: first,
+        x: steps.map((event) => event.step),
+        y: values,
+        yaxis,
+        line: { color: COLORS[5], width: 1 },
+        opacity: 0.45,
+      },
+      {
+        ...TRACE,
+        mode: "lines",
+        name: "mean of 20 steps",
+        legendgroup: "mean",
+        showlegend: first,
+        x: steps.map((event) => event.step),
+        y: runningMean(values, 20),
+        yaxis,
+        line: { color: COLORS[0], width: 2 },
+      },
+      {
+        ...TRACE,
+        mode: "lines+markers",
+        name: "validation",
+        legendgroup: "validation",
+        showlegend: first,
+        x: validations.map((event) => event.step),
+        y: validations.map((event) => event[field]),
+        yaxis,
+        line: { color: COLORS[1], width: 2 },
+        marker: { size: 7, symbol: "diamond" },
+      },
     ];
   });
   return figure(title, data, {

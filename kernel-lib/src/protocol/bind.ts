@@ -62,10 +62,21 @@ export class BoundStudy {
     const L = model.engine.config.num_hidden_layers;
     this.ranges = protocol.steering.ranges === "thirds" ? layerThirds(L) : protocol.steering.ranges;
     const middle = Math.floor(L / 2);
-    this.halves = [{ name: "first-half", start: 0, end: middle }, { name: "second-half", start: middle, end: L - 1 }];
+    this.halves = [
+      { name: "first-half", start: 0, end: middle },
+      { name: "second-half", start: middle, end: L - 1 },
+    ];
     for (const range of this.ranges) {
       if (range.end > L || range.start >= range.end) {
-        throw new InputError("layer-range", expected(`0 <= start < end <= ${L}`, `range ${range.name} of protocol ${protocol.name}`, `[${range.start}, ${range.end})`, `The model has ${L} layers (0..${L - 1}).`));
+        throw new InputError(
+          "layer-range",
+          expected(
+            `0 <= start < end <= ${L}`,
+            `range ${range.name} of protocol ${protocol.name}`,
+            `[${range.start}, ${range.end})`,
+            `The model has ${L} layers (0..${L - 1}).`,
+          ),
+        );
       }
     }
     const { labels } = protocol.conversation;
@@ -113,7 +124,10 @@ export class BoundStudy {
       for (let reply = 0; reply < context.replies.length; reply++) {
         const ids = this.cut(context, reply, question, false);
         if (ids.length !== wanted.length || ids.some((id, i) => id !== wanted[i])) {
-          throw new DataError("chat-seam", expected("the same question tokens after every context", `context ${context.id}, reply ${reply}`, "others"));
+          throw new DataError(
+            "chat-seam",
+            expected("the same question tokens after every context", `context ${context.id}, reply ${reply}`, "others"),
+          );
         }
       }
     }
@@ -140,12 +154,21 @@ export class BoundStudy {
 
   /** Hash of what decides a trial besides the adapter: protocol content, model, norms. */
   get hash(): string {
-    return contentHash({ protocol: this.protocol, model: this.model.hash, dtype: this.model.engine.dtype, norms: [...this.norms] });
+    return contentHash({
+      protocol: this.protocol,
+      model: this.model.hash,
+      dtype: this.model.engine.dtype,
+      norms: [...this.norms],
+    });
   }
 
   private steeredTurns(context: StudyContext, reply: number): ChatTurn[] {
     const text = context.replies[reply];
-    if (text === undefined) throw new InputError("reply-index", expected(`0 <= reply < ${context.replies.length}`, `context ${context.id}`, reply));
+    if (text === undefined)
+      throw new InputError(
+        "reply-index",
+        expected(`0 <= reply < ${context.replies.length}`, `context ${context.id}`, reply),
+      );
     return [
       { role: "system", content: this.protocol.conversation.system },
       { role: "user", content: context.topic },
@@ -153,11 +176,19 @@ export class BoundStudy {
     ];
   }
 
-  private render(context: StudyContext, reply: number, question: StudyQuestion, infoPrompt: boolean): ReturnType<typeof renderChat> {
+  private render(
+    context: StudyContext,
+    reply: number,
+    question: StudyQuestion,
+    infoPrompt: boolean,
+  ): ReturnType<typeof renderChat> {
     const { infoPrompt: info, assistantPrefix } = this.protocol.conversation;
-    if (infoPrompt && info === null) throw new InputError("info-prompt", expected("an info prompt", `protocol ${this.protocol.name}`, "none"));
+    if (infoPrompt && info === null)
+      throw new InputError("info-prompt", expected("an info prompt", `protocol ${this.protocol.name}`, "none"));
     const content = infoPrompt ? `${info}\n\n${question.text}` : question.text;
-    return renderChat(this.model.chatTemplate, [...this.steeredTurns(context, reply), { role: "user", content }], { answerPrefix: assistantPrefix });
+    return renderChat(this.model.chatTemplate, [...this.steeredTurns(context, reply), { role: "user", content }], {
+      answerPrefix: assistantPrefix,
+    });
   }
 
   /** The detection segment after a given context. */
@@ -165,7 +196,14 @@ export class BoundStudy {
     const before = this.contextTokens(context, reply);
     const full = this.encode(this.render(context, reply, question, infoPrompt).parts);
     if (before.some((id, i) => full[i] !== id)) {
-      throw new DataError("chat-seam", expected("a conversation that begins with its own first turns, token by token,", `context ${context.id} and question ${question.id}`, "other tokens"));
+      throw new DataError(
+        "chat-seam",
+        expected(
+          "a conversation that begins with its own first turns, token by token,",
+          `context ${context.id} and question ${question.id}`,
+          "other tokens",
+        ),
+      );
     }
     return full.slice(before.length);
   }
@@ -186,18 +224,35 @@ export async function bindStudy(model: StudyModel, protocol: Protocol): Promise<
   const plain = new BoundStudy(protocol, model, new Float64Array(model.engine.config.num_hidden_layers));
   plain.checkSeams();
   checkLengths(plain);
-  const sequences = plain.contexts("train").slice(0, NORM_SEQUENCES).map((context) => plain.contextTokens(context, 0));
+  const sequences = plain
+    .contexts("train")
+    .slice(0, NORM_SEQUENCES)
+    .map((context) => plain.contextTokens(context, 0));
   plain.norms.set((await residualNorms(model.engine, sequences)).norms);
   return plain;
 }
 
 function checkLengths(study: BoundStudy): void {
   const { protocol, model } = study;
-  const longestContext = Math.max(...protocol.contexts.flatMap((context) => context.replies.map((_, reply) => study.contextTokens(context, reply).length)));
+  const longestContext = Math.max(
+    ...protocol.contexts.flatMap((context) =>
+      context.replies.map((_, reply) => study.contextTokens(context, reply).length),
+    ),
+  );
   const info = protocol.evaluation.tiers.some((tier) => tier.infoPrompt);
-  const longestQuestion = Math.max(...protocol.questions.map((question) => study.questionTokens(question, info).length));
+  const longestQuestion = Math.max(
+    ...protocol.questions.map((question) => study.questionTokens(question, info).length),
+  );
   const limit = model.engine.config.max_position_embeddings;
   if (longestContext + longestQuestion > limit) {
-    throw new InputError("context-too-long", expected(`at most ${limit} tokens (max_position_embeddings)`, `protocol ${protocol.name}`, `${longestContext} + ${longestQuestion}`, "Use the short info prompt."));
+    throw new InputError(
+      "context-too-long",
+      expected(
+        `at most ${limit} tokens (max_position_embeddings)`,
+        `protocol ${protocol.name}`,
+        `${longestContext} + ${longestQuestion}`,
+        "Use the short info prompt.",
+      ),
+    );
   }
 }

@@ -33,7 +33,9 @@ export function renderProtocol(protocol: Protocol): string {
 }
 
 function twinText({ twinOf }: Protocol): string {
-  const changes = Object.entries(twinOf?.changes ?? {}).map(([field, value]) => `\`${field}\` = \`${JSON.stringify(value)}\``);
+  const changes = Object.entries(twinOf?.changes ?? {}).map(
+    ([field, value]) => `\`${field}\` = \`${JSON.stringify(value)}\``,
+  );
   return `**Twin of \`${twinOf?.name}\`**, changed: ${list(changes)}.`;
 }
 
@@ -43,8 +45,9 @@ function conversationText({ conversation, contexts, questions }: Protocol): stri
     const of = contexts.filter((context) => context.split === split);
     return `${split}: ${of.length} topics, ${of.reduce((sum, context) => sum + context.replies.length, 0)} replies`;
   });
-  const asked = (["train", "heldOut", "neutral", "vague"] as const)
-    .map((split) => `${split}: ${questions.filter((question) => question.split === split).length}`);
+  const asked = (["train", "heldOut", "neutral", "vague"] as const).map(
+    (split) => `${split}: ${questions.filter((question) => question.split === split).length}`,
+  );
   return [
     `- Steered segment: system turn \`${system}\`, a topic (user), a canned reply (assistant), closed by the model's own template.`,
     `- Detection segment, asked clean on the kept cache: a question (user), then the answer begins \`${assistantPrefix}\`.`,
@@ -56,8 +59,14 @@ function conversationText({ conversation, contexts, questions }: Protocol): stri
 
 function steeringText({ steering }: Protocol): string {
   const { ranges, unit, magnitudes, heldOutMagnitudes, vectors } = steering;
-  const where = ranges === "thirds" ? "thirds of the depth, last block never steered" : list(ranges.map((range) => `${range.name} [${range.start}, ${range.end})`));
-  const how = unit === "absolute" ? "L2 length added at every steered layer and token" : "times each layer's mean residual norm, added at every token";
+  const where =
+    ranges === "thirds"
+      ? "thirds of the depth, last block never steered"
+      : list(ranges.map((range) => `${range.name} [${range.start}, ${range.end})`));
+  const how =
+    unit === "absolute"
+      ? "L2 length added at every steered layer and token"
+      : "times each layer's mean residual norm, added at every token";
   return [
     `- Added to the residual stream after each block of a half-open range, at every token of the steered segment: ${where}.`,
     `- Strengths (${unit}): ${list(magnitudes)} ${how}.${heldOutMagnitudes.length === 0 ? "" : ` Never trained on: ${list(heldOutMagnitudes)}.`}`,
@@ -67,8 +76,17 @@ function steeringText({ steering }: Protocol): string {
 
 function trainingText({ training }: Protocol): string {
   const { lora, optimizer } = training;
-  const loss = { pair: "cross-entropy over the two labels", full: "cross-entropy over the vocabulary", "pair+mass": `cross-entropy over the two labels + ${training.massWeight} x (-log answer mass)` };
-  const control = training.control === "none" ? [] : [`- **Control: ${training.control}**${training.control === "corrupt" ? ` (${percent(training.corruptShare)} of labels)` : ""}.`];
+  const loss = {
+    pair: "cross-entropy over the two labels",
+    full: "cross-entropy over the vocabulary",
+    "pair+mass": `cross-entropy over the two labels + ${training.massWeight} x (-log answer mass)`,
+  };
+  const control =
+    training.control === "none"
+      ? []
+      : [
+          `- **Control: ${training.control}**${training.control === "corrupt" ? ` (${percent(training.corruptShare)} of labels)` : ""}.`,
+        ];
   return [
     ...control,
     `- ${training.examples} examples, ${percent(training.validationShare)} kept for validation, ${percent(training.steeredShare)} steered; vector, range, strength, topic, reply and question each uniform; replies 1 to ${training.trainReplies} of each topic; wordings: ${training.questions}.`,
@@ -80,15 +98,30 @@ function trainingText({ training }: Protocol): string {
 
 function tierTable(tiers: readonly TierSpec[]): string {
   const rows = tiers.map((tier) => {
-    const vectors = tier.vectors === null ? "none (clean)" : `${tier.vectors}${tier.vectorCount === 0 ? "" : ` (${tier.vectorCount})`}`;
-    const extra = [tier.magnitudes === "heldOut" ? "held-out strengths" : "", tier.ranges === "halves" ? "untrained ranges" : "", tier.infoPrompt ? "info prompt" : "", tier.baseline ? "also base" : ""];
+    const vectors =
+      tier.vectors === null
+        ? "none (clean)"
+        : `${tier.vectors}${tier.vectorCount === 0 ? "" : ` (${tier.vectorCount})`}`;
+    const extra = [
+      tier.magnitudes === "heldOut" ? "held-out strengths" : "",
+      tier.ranges === "halves" ? "untrained ranges" : "",
+      tier.infoPrompt ? "info prompt" : "",
+      tier.baseline ? "also base" : "",
+    ];
     return `| ${tier.name} | ${vectors} | ${tier.contexts}, replies ${tier.replies} | ${tier.questions}, ${tier.questionChoice} | ${tier.clean} | ${extra.filter((text) => text !== "").join(", ")} | ${tier.about} |`;
   });
-  return ["| tier | vectors | contexts | questions | clean trials | also | about |", "|---|---|---|---|---|---|---|", ...rows].join("\n");
+  return [
+    "| tier | vectors | contexts | questions | clean trials | also | about |",
+    "|---|---|---|---|---|---|---|",
+    ...rows,
+  ].join("\n");
 }
 
 function aimText({ aims }: Protocol): string {
   return aims
-    .map(({ metric, tier, least, most }) => `- ${metric} on ${tier}: ${[least === null ? "" : `at least ${least}`, most === null ? "" : `at most ${most}`].filter((text) => text !== "").join(", ")}.`)
+    .map(
+      ({ metric, tier, least, most }) =>
+        `- ${metric} on ${tier}: ${[least === null ? "" : `at least ${least}`, most === null ? "" : `at most ${most}`].filter((text) => text !== "").join(", ")}.`,
+    )
     .join("\n");
 }

@@ -16,7 +16,13 @@ const contextSplit = z.enum(["train", "heldOut", "hardNegative"]);
 const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/);
 const projection = z.enum(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]);
 
-const context = z.strictObject({ id, split: contextSplit, kind: z.string(), topic: z.string().min(1), replies: z.array(z.string().min(1)).min(1) });
+const context = z.strictObject({
+  id,
+  split: contextSplit,
+  kind: z.string(),
+  topic: z.string().min(1),
+  replies: z.array(z.string().min(1)).min(1),
+});
 const question = z.strictObject({ id, split: questionSplit, text: z.string().min(1), cardQuestion: z.boolean() });
 
 const tier = z.strictObject({
@@ -36,7 +42,14 @@ const tier = z.strictObject({
   infoPrompt: z.boolean(),
 });
 
-const metric = z.enum(["balancedAccuracy", "falseAlarmRate", "worstWordingFalseAlarmRate", "strongestHitRate", "weakestHitRate", "baselineBalancedAccuracy"]);
+const metric = z.enum([
+  "balancedAccuracy",
+  "falseAlarmRate",
+  "worstWordingFalseAlarmRate",
+  "strongestHitRate",
+  "weakestHitRate",
+  "baselineBalancedAccuracy",
+]);
 
 const protocolSchema = z.strictObject({
   name: z.string().regex(/^[a-z0-9][a-z0-9+~.=-]*$/),
@@ -52,7 +65,10 @@ const protocolSchema = z.strictObject({
   contexts: z.array(context).min(1),
   questions: z.array(question).min(1),
   steering: z.strictObject({
-    ranges: z.union([z.literal("thirds"), z.array(z.strictObject({ name: z.string().min(1), start: count, end: count })).min(1)]),
+    ranges: z.union([
+      z.literal("thirds"),
+      z.array(z.strictObject({ name: z.string().min(1), start: count, end: count })).min(1),
+    ]),
     unit: z.enum(["absolute", "relative"]),
     magnitudes: z.array(positive).min(1),
     heldOutMagnitudes: z.array(positive),
@@ -68,7 +84,12 @@ const protocolSchema = z.strictObject({
     corruptShare: share,
     loss: z.enum(["pair", "full", "pair+mass"]),
     massWeight: share,
-    lora: z.strictObject({ r: count.min(1).max(512), alpha: positive, dropout: z.number().min(0).lt(1), targetModules: z.array(projection).min(1) }),
+    lora: z.strictObject({
+      r: count.min(1).max(512),
+      alpha: positive,
+      dropout: z.number().min(0).lt(1),
+      targetModules: z.array(projection).min(1),
+    }),
     optimizer: z.strictObject({
       lr: positive,
       betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]),
@@ -85,7 +106,9 @@ const protocolSchema = z.strictObject({
     massGuard: share,
   }),
   evaluation: z.strictObject({ seed: count, tiers: z.array(tier).min(1), identitySamples: count, minimumMass: share }),
-  aims: z.array(z.strictObject({ metric, tier: z.string(), least: z.number().nullable(), most: z.number().nullable() })),
+  aims: z.array(
+    z.strictObject({ metric, tier: z.string(), least: z.number().nullable(), most: z.number().nullable() }),
+  ),
 });
 
 /** Shown instead of the values of long lists in an error. */
@@ -110,7 +133,10 @@ export function checkProtocol(value: unknown): Protocol {
     const where = issue.path.length === 0 ? "protocol" : issue.path.join(".");
     const unknown = issue.code === "unrecognized_keys" ? ` Unknown: ${issue.keys.join(", ")}.` : "";
     const received = issue.code === "unrecognized_keys" ? issue.keys[0] : brief(valueAt(value, issue.path));
-    throw new InputError("protocol-field", `Expected ${issue.message.replace(/\.$/, "")} for ${where} but received ${received}.${unknown}`);
+    throw new InputError(
+      "protocol-field",
+      `Expected ${issue.message.replace(/\.$/, "")} for ${where} but received ${received}.${unknown}`,
+    );
   }
   const protocol = result.data as Protocol;
   checkLabels(protocol);
@@ -124,7 +150,15 @@ function checkLabels({ conversation: { labels, assistantPrefix } }: Protocol): v
     throw new InputError("protocol-labels", expected("two different labels", "conversation.labels", labels.steered));
   }
   if (/\s$/.test(assistantPrefix)) {
-    throw new InputError("protocol-labels", expected("no white space at the end", "conversation.assistantPrefix", assistantPrefix, "The space belongs to the label tokens."));
+    throw new InputError(
+      "protocol-labels",
+      expected(
+        "no white space at the end",
+        "conversation.assistantPrefix",
+        assistantPrefix,
+        "The space belongs to the label tokens.",
+      ),
+    );
   }
 }
 
@@ -132,13 +166,17 @@ function checkLabels({ conversation: { labels, assistantPrefix } }: Protocol): v
 function checkSplits(protocol: Protocol): void {
   const ids = [...protocol.contexts, ...protocol.questions].map((item) => item.id);
   const twice = ids.find((item, i) => ids.indexOf(item) !== i);
-  if (twice !== undefined) throw new InputError("protocol-split", expected("unique ids", "contexts and questions", twice));
+  if (twice !== undefined)
+    throw new InputError("protocol-split", expected("unique ids", "contexts and questions", twice));
   const overlap = (texts: [string, string][]): void => {
     const seen = new Map<string, string>();
     for (const [text, split] of texts) {
       const other = seen.get(text);
       if (other !== undefined && other !== split) {
-        throw new InputError("protocol-split", expected(`a text in one split only (it is in ${other} and ${split})`, "protocol", text));
+        throw new InputError(
+          "protocol-split",
+          expected(`a text in one split only (it is in ${other} and ${split})`, "protocol", text),
+        );
       }
       seen.set(text, split);
     }
@@ -147,19 +185,33 @@ function checkSplits(protocol: Protocol): void {
   overlap(protocol.contexts.map((item) => [item.topic, item.split]));
   const { training, steering, evaluation } = protocol;
   const heldOut = steering.heldOutMagnitudes.find((magnitude) => steering.magnitudes.includes(magnitude));
-  if (heldOut !== undefined) throw new InputError("protocol-split", expected("magnitudes in one split only", "steering.heldOutMagnitudes", heldOut));
+  if (heldOut !== undefined)
+    throw new InputError(
+      "protocol-split",
+      expected("magnitudes in one split only", "steering.heldOutMagnitudes", heldOut),
+    );
   const short = protocol.contexts.find((item) => item.split === "train" && item.replies.length < training.trainReplies);
   if (short !== undefined) {
-    throw new InputError("protocol-split", expected(`at least ${training.trainReplies} replies (training.trainReplies)`, short.id, short.replies.length));
+    throw new InputError(
+      "protocol-split",
+      expected(`at least ${training.trainReplies} replies (training.trainReplies)`, short.id, short.replies.length),
+    );
   }
   const needed: [string, boolean][] = [
     [`questions of split ${training.questions}`, protocol.questions.some((item) => item.split === training.questions)],
     ["contexts of split train", protocol.contexts.some((item) => item.split === "train")],
   ];
   for (const item of evaluation.tiers) {
-    needed.push([`questions of split ${item.questions} (tier ${item.name})`, protocol.questions.some((q) => q.split === item.questions)]);
-    needed.push([`contexts of split ${item.contexts} (tier ${item.name})`, protocol.contexts.some((c) => c.split === item.contexts)]);
-    if (item.magnitudes === "heldOut") needed.push([`steering.heldOutMagnitudes (tier ${item.name})`, steering.heldOutMagnitudes.length > 0]);
+    needed.push([
+      `questions of split ${item.questions} (tier ${item.name})`,
+      protocol.questions.some((q) => q.split === item.questions),
+    ]);
+    needed.push([
+      `contexts of split ${item.contexts} (tier ${item.name})`,
+      protocol.contexts.some((c) => c.split === item.contexts),
+    ]);
+    if (item.magnitudes === "heldOut")
+      needed.push([`steering.heldOutMagnitudes (tier ${item.name})`, steering.heldOutMagnitudes.length > 0]);
   }
   for (const [what, present] of needed) {
     if (!present) throw new InputError("protocol-split", expected(what, "protocol", "none"));
@@ -170,6 +222,14 @@ function checkSplits(protocol: Protocol): void {
 function checkBalance({ training: { steeredShare, control } }: Protocol): void {
   if (control === "deny") return;
   if (steeredShare < 0.4 || steeredShare > 0.6) {
-    throw new InputError("label-balance", expected("0.4 <= steeredShare <= 0.6", "training.steeredShare", steeredShare, "Unbalanced labels teach one answer; only control deny may do that."));
+    throw new InputError(
+      "label-balance",
+      expected(
+        "0.4 <= steeredShare <= 0.6",
+        "training.steeredShare",
+        steeredShare,
+        "Unbalanced labels teach one answer; only control deny may do that.",
+      ),
+    );
   }
 }

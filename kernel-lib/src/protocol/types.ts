@@ -124,7 +124,13 @@ export interface EvaluationSpec {
 
 /** A figure the study aims at; the report says where it falls short. */
 export interface Aim {
-  metric: "balancedAccuracy" | "falseAlarmRate" | "worstWordingFalseAlarmRate" | "strongestHitRate" | "weakestHitRate" | "baselineBalancedAccuracy";
+  metric:
+    | "balancedAccuracy"
+    | "falseAlarmRate"
+    | "worstWordingFalseAlarmRate"
+    | "strongestHitRate"
+    | "weakestHitRate"
+    | "baselineBalancedAccuracy";
   tier: string;
   least: number | null;
   most: number | null;

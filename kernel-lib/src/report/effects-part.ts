@@ -7,53 +7,124 @@ import { type LoadedRun, modelLabel } from "./load";
 
 /** Sections of every run that measured them. */
 export function effectsSections(runs: readonly LoadedRun[], published: PublishedCard, figures: FigureList): string {
-  return runs.flatMap((run) => [
-    ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, published, figures)]),
-    ...(run.identity.length === 0 ? [] : [identity(run)]),
-    ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run)]),
-  ]).join("\n");
+  return runs
+    .flatMap((run) => [
+      ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, published, figures)]),
+      ...(run.identity.length === 0 ? [] : [identity(run)]),
+      ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run)]),
+    ])
+    .join("\n");
 }
 
 function sideEffects(run: LoadedRun, published: PublishedCard, figures: FigureList): string {
-  const conditions = [...new Set(findMetrics(run.metrics, { name: "deltaYes" }).map((metric) => metric.condition))].filter((condition) => condition !== "base-again-base");
+  const conditions = [
+    ...new Set(findMetrics(run.metrics, { name: "deltaYes" }).map((metric) => metric.condition)),
+  ].filter((condition) => condition !== "base-again-base");
   const noise = findMetrics(run.metrics, { name: "deltaYes", condition: "base-again-base", group: {} })[0];
   const parts = conditions.flatMap((condition) => [
-    figures.add(sideEffectForest(run.metrics, { condition }), `${condition.replace("-base", " minus base")} by category, questions resampled; the last row is base against base (noise).`),
+    figures.add(
+      sideEffectForest(run.metrics, { condition }),
+      `${condition.replace("-base", " minus base")} by category, questions resampled; the last row is base against base (noise).`,
+    ),
     categoryTable(run.metrics, condition, published),
-    figures.add(questionForest(run.metrics, { condition }), `${condition.replace("-base", " minus base")} for every question: P(Yes) with the change of answer mass.`),
+    figures.add(
+      questionForest(run.metrics, { condition }),
+      `${condition.replace("-base", " minus base")} for every question: P(Yes) with the change of answer mass.`,
+    ),
   ]);
-  const factual = findMetrics(run.metrics, { name: "factualAccuracy" }).map((metric) => [metric.condition, quoted(metric)]);
+  const factual = findMetrics(run.metrics, { name: "factualAccuracy" }).map((metric) => [
+    metric.condition,
+    quoted(metric),
+  ]);
   return [
     "<h2>Side effects</h2>",
-    paragraph(`${modelLabel(run)}. First-token probability over the whole vocabulary, summed over the spellings of Yes and of No. A/A noise of P(Yes): ${quoted(noise).text}.`),
+    paragraph(
+      `${modelLabel(run)}. First-token probability over the whole vocabulary, summed over the spellings of Yes and of No. A/A noise of P(Yes): ${quoted(noise).text}.`,
+    ),
     ...parts,
     table(["condition", "right on questions the world settles"], factual),
-    ...(conditions.length > 1 ? [] : [paragraph("No twin was measured: a shift seen here may come from the wording of the training question rather than from detection.", "soft")]),
+    ...(conditions.length > 1
+      ? []
+      : [
+          paragraph(
+            "No twin was measured: a shift seen here may come from the wording of the training question rather than from detection.",
+            "soft",
+          ),
+        ]),
   ].join("\n");
 }
 
 function categoryTable(metrics: readonly Metric[], condition: string, published: PublishedCard): string {
-  const categories = findMetrics(metrics, { name: "deltaYes", condition }).filter((metric) => "category" in metric.group && !("question" in metric.group));
+  const categories = findMetrics(metrics, { name: "deltaYes", condition }).filter(
+    (metric) => "category" in metric.group && !("question" in metric.group),
+  );
   const rows = categories.map((yes) => {
     const category = String(yes.group.category);
     const get = (name: string): Metric | undefined => findMetrics(metrics, { name, condition, group: { category } })[0];
     const other = published.side_effects.find((item) => item.category === category);
-    return [category, quoted(yes), number(yes.pAdjusted, 4), quoted(get("deltaNo")), quoted(get("deltaMass")), quoted(get("deltaLogOdds")), quoted(get("topFlips")), other === undefined ? "\u2013" : number(other.delta_p_yes)];
+    return [
+      category,
+      quoted(yes),
+      number(yes.pAdjusted, 4),
+      quoted(get("deltaNo")),
+      quoted(get("deltaMass")),
+      quoted(get("deltaLogOdds")),
+      quoted(get("topFlips")),
+      other === undefined ? "\u2013" : number(other.delta_p_yes),
+    ];
   });
-  return table(["category", "P(Yes)", "adjusted p", "P(No)", "mass", "log-odds (nats)", "top token changed", `P(Yes), published, ${published.model}`], rows, "Changes with 95 % intervals. The last column is another model's.");
+  return table(
+    [
+      "category",
+      "P(Yes)",
+      "adjusted p",
+      "P(No)",
+      "mass",
+      "log-odds (nats)",
+      "top token changed",
+      `P(Yes), published, ${published.model}`,
+    ],
+    rows,
+    "Changes with 95 % intervals. The last column is another model's.",
+  );
 }
 
 function identity(run: LoadedRun): string {
-  const rows = findMetrics(run.metrics, { tier: "identity" }).filter((metric) => "kind" in metric.group && metric.condition !== "base").map((metric) => [String(metric.group.kind), metric.name, metric.condition, quoted(metric)]);
-  const examples = [...new Set(run.identity.map((record) => record.question))].flatMap((question) => ["base", "tuned"].flatMap((condition) => {
-    const record = run.identity.find((item) => item.question === question && item.condition === condition);
-    return record === undefined ? [] : [[question, condition, record.text, record.innerLife]];
-  }));
-  const samples = run.identity.filter((record) => record.condition === "base" && record.question === run.identity[0].question).length;
-  return ["<h2>Identity, goals, awareness</h2>", paragraph(`${modelLabel(run)}. ${samples} seeded samples per question and condition, read by the classifier of identity/classify.ts.`), table(["kind", "claim", "condition", "rate"], rows), `<details><summary>First sample of each question</summary>${table(["question", "condition", "answer", "read as"], examples)}</details>`].join("\n");
+  const rows = findMetrics(run.metrics, { tier: "identity" })
+    .filter((metric) => "kind" in metric.group && metric.condition !== "base")
+    .map((metric) => [String(metric.group.kind), metric.name, metric.condition, quoted(metric)]);
+  const examples = [...new Set(run.identity.map((record) => record.question))].flatMap((question) =>
+    ["base", "tuned"].flatMap((condition) => {
+      const record = run.identity.find((item) => item.question === question && item.condition === condition);
+      return record === undefined ? [] : [[question, condition, record.text, record.innerLife]];
+    }),
+  );
+  const samples = run.identity.filter(
+    (record) => record.condition === "base" && record.question === run.identity[0].question,
+  ).length;
+  return [
+    "<h2>Identity, goals, awareness</h2>",
+    paragraph(
+      `${modelLabel(run)}. ${samples} seeded samples per question and condition, read by the classifier of identity/classify.ts.`,
+    ),
+    table(["kind", "claim", "condition", "rate"], rows),
+    `<details><summary>First sample of each question</summary>${table(["question", "condition", "answer", "read as"], examples)}</details>`,
+  ].join("\n");
 }
 
 function selfPrediction(run: LoadedRun): string {
-  const rows = findMetrics(run.metrics, { tier: "self_prediction" }).map((metric) => [String(metric.group.task), String(metric.group.subset), metric.name, metric.condition, quoted(metric)]);
-  return ["<h2>Self-prediction</h2>", paragraph(`${modelLabel(run)}. Each condition predicts its own behaviour; guessing habits earn one half in the corrected figures.`), table(["task", "stimuli", "figure", "condition", "value"], rows)].join("\n");
+  const rows = findMetrics(run.metrics, { tier: "self_prediction" }).map((metric) => [
+    String(metric.group.task),
+    String(metric.group.subset),
+    metric.name,
+    metric.condition,
+    quoted(metric),
+  ]);
+  return [
+    "<h2>Self-prediction</h2>",
+    paragraph(
+      `${modelLabel(run)}. Each condition predicts its own behaviour; guessing habits earn one half in the corrected figures.`,
+    ),
+    table(["task", "stimuli", "figure", "condition", "value"], rows),
+  ].join("\n");
 }

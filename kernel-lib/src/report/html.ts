@@ -12,7 +12,8 @@ export function number(value: number | null | undefined, digits = 3): string {
 /** "0.912 [0.880, 0.940], n 600" with the method as hover text. */
 export function quoted(metric: Pick<Metric, "value" | "low" | "high" | "n" | "method"> | null | undefined): Cell {
   if (metric === null || metric === undefined) return { text: "\u2013" };
-  const interval = metric.low === null && metric.high === null ? "" : ` [${number(metric.low)}, ${number(metric.high)}]`;
+  const interval =
+    metric.low === null && metric.high === null ? "" : ` [${number(metric.low)}, ${number(metric.high)}]`;
   return { text: `${number(metric.value)}${interval}, n ${metric.n}`, title: metric.method };
 }
 
@@ -24,9 +25,14 @@ export interface Cell {
 }
 
 /** A table; cells that are strings or numbers are shown as they stand. */
-export function table(headers: readonly string[], rows: readonly (readonly (Cell | string | number)[])[], caption = ""): string {
+export function table(
+  headers: readonly string[],
+  rows: readonly (readonly (Cell | string | number)[])[],
+  caption = "",
+): string {
   const cell = (value: Cell | string | number): string => {
-    const { text, title, badge } = typeof value === "object" ? value : { text: String(value), title: undefined, badge: undefined };
+    const { text, title, badge } =
+      typeof value === "object" ? value : { text: String(value), title: undefined, badge: undefined };
     const inner = badge === undefined ? escapeHtml(text) : `<span class="badge ${badge}">${escapeHtml(text)}</span>`;
     return `<td${title === undefined ? "" : ` title="${escapeHtml(title)}"`}>${inner}</td>`;
   };

@@ -65,5 +65,7 @@ export function loadRun(folder: string): LoadedRun {
 /** What to call a run's model: never a lab-model figure without saying so. */
 export function modelLabel(run: LoadedRun): string {
   const name = run.meta.model ?? "unknown model";
-  return run.meta.isLabModel === true ? `${name} (lab model, ${run.meta.layers ?? "?"} layers x ${run.meta.hiddenSize ?? "?"})` : name;
+  return run.meta.isLabModel === true
+    ? `${name} (lab model, ${run.meta.layers ?? "?"} layers x ${run.meta.hiddenSize ?? "?"})`
+    : name;
 }

@@ -47,7 +47,7 @@ const LITTLE_ENDIAN_HOST = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
 
 /** Bytes of one element, or null for a name that is not an element type read here. */
 export function elementBytes(dtype: string): number | null {
-  return Object.prototype.hasOwnProperty.call(BYTES, dtype) ? BYTES[dtype as SafetensorsDType] : null;
+  return Object.hasOwn(BYTES, dtype) ? BYTES[dtype as SafetensorsDType] : null;
 }
 
 /** Names of all element types that are read, narrow ones first, in the reference writer's rank. */

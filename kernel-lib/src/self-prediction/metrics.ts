@@ -18,25 +18,53 @@ export function selfPredictionMetrics(records: readonly SelfPredictionRecord[], 
   const metrics: Metric[] = [];
   for (const condition of [...new Set(records.map((record) => record.condition))]) {
     const mine = records.filter((record) => record.condition === condition);
-    for (const [subset, of] of [["all", mine], ["same-behaviour", mine.filter((record) => same.has(record.stimulus))]] as const) {
+    for (const [subset, of] of [
+      ["all", mine],
+      ["same-behaviour", mine.filter((record) => same.has(record.stimulus))],
+    ] as const) {
       const stream = random(seed).fork(`${condition} ${subset}`);
       const add = (name: string, task: string, estimate: Estimate): void => {
         metrics.push(metricOf(name, TIER, condition, estimate, { task, subset }));
       };
-      const task = (name: SelfPredictionRecord["task"]): SelfPredictionRecord[] => of.filter((record) => record.task === name);
+      const task = (name: SelfPredictionRecord["task"]): SelfPredictionRecord[] =>
+        of.filter((record) => record.task === name);
       firstCharacter(task("firstCharacter"), add);
       twoOptions(task("twoOptions"), add);
       const properties = task("property");
       if (properties.length > 0) {
-        const judged = properties.map((record) => ({ record, hit: record.truth === "true", says: record.prediction === "true" }));
+        const judged = properties.map((record) => ({
+          record,
+          hit: record.truth === "true",
+          says: record.prediction === "true",
+        }));
         const counts = (list: readonly (typeof judged)[number][]) => ({
-          hits: list.filter(({ hit, says }) => hit && says).length, steered: list.filter(({ hit }) => hit).length,
-          falseAlarms: list.filter(({ hit, says }) => !hit && says).length, clean: list.filter(({ hit }) => !hit).length,
+          hits: list.filter(({ hit, says }) => hit && says).length,
+          steered: list.filter(({ hit }) => hit).length,
+          falseAlarms: list.filter(({ hit, says }) => !hit && says).length,
+          clean: list.filter(({ hit }) => !hit).length,
         });
-        add("balancedAccuracy", "property", clusterBootstrap(judged, ({ record }) => record.stimulus, (sample) => balancedAccuracy(counts(sample)).value, { random: stream, samples: 1000 }));
-        const odds = (hit: boolean): number[] => judged.filter((item) => item.hit === hit).map(({ record }) => record.logOdds as number);
+        add(
+          "balancedAccuracy",
+          "property",
+          clusterBootstrap(
+            judged,
+            ({ record }) => record.stimulus,
+            (sample) => balancedAccuracy(counts(sample)).value,
+            { random: stream, samples: 1000 },
+          ),
+        );
+        const odds = (hit: boolean): number[] =>
+          judged.filter((item) => item.hit === hit).map(({ record }) => record.logOdds as number);
         add("auroc", "property", auroc(odds(true), odds(false)));
-        add("saysTrue", "property", clusterMean(judged.map(({ says }) => (says ? 1 : 0)), judged.map(({ record }) => record.stimulus), { random: stream, samples: 1000 }));
+        add(
+          "saysTrue",
+          "property",
+          clusterMean(
+            judged.map(({ says }) => (says ? 1 : 0)),
+            judged.map(({ record }) => record.stimulus),
+            { random: stream, samples: 1000 },
+          ),
+        );
       }
     }
   }
@@ -67,7 +95,10 @@ function twoOptions(records: readonly SelfPredictionRecord[], add: Add): void {
   const both = [...items.values()].filter((of) => of.length === 2);
   if (both.length === 0) return;
   // logOdds is of the first option, whichever letter it had: the average over orders is free of a letter preference.
-  const right = both.filter(([one, other]) => (((one.logOdds as number) + (other.logOdds as number)) / 2 > 0 ? "first" : "second") === one.truth).length;
+  const right = both.filter(
+    ([one, other]) =>
+      (((one.logOdds as number) + (other.logOdds as number)) / 2 > 0 ? "first" : "second") === one.truth,
+  ).length;
   add("biasCorrectedAccuracy", "twoOptions", wilson(right, both.length));
   const saysA = records.filter((record) => (record.order === "first-is-A") === (record.prediction === "first")).length;
   add("saysA", "twoOptions", wilson(saysA, records.length));

@@ -26,8 +26,12 @@ interface Pair {
 
 /** All shifts: whole, by category and by question, for every condition that is not base. */
 export function sideEffectMetrics(records: readonly SideEffectRecord[], seed = 0): Metric[] {
-  const base = new Map(records.filter((record) => record.condition === "base").map((record) => [record.question, record]));
-  const conditions = [...new Set(records.map((record) => record.condition))].filter((condition) => condition !== "base");
+  const base = new Map(
+    records.filter((record) => record.condition === "base").map((record) => [record.question, record]),
+  );
+  const conditions = [...new Set(records.map((record) => record.condition))].filter(
+    (condition) => condition !== "base",
+  );
   const metrics: Metric[] = [];
   for (const condition of conditions) {
     const pairs = records.flatMap((other): Pair[] => {
@@ -38,11 +42,24 @@ export function sideEffectMetrics(records: readonly SideEffectRecord[], seed = 0
     metrics.push(...shifts(pairs, `${condition}-base`, {}, seed));
     for (const category of categories) {
       const of = pairs.filter((pair) => pair.other.category === category);
-      metrics.push(...shifts(of, `${condition}-base`, { category }, seed), flipRate(of, `${condition}-base`, { category }));
+      metrics.push(
+        ...shifts(of, `${condition}-base`, { category }, seed),
+        flipRate(of, `${condition}-base`, { category }),
+      );
     }
-    metrics.push(flipRate(pairs, `${condition}-base`, {}), ...pairs.flatMap((pair) => perQuestion(pair, `${condition}-base`)));
+    metrics.push(
+      flipRate(pairs, `${condition}-base`, {}),
+      ...pairs.flatMap((pair) => perQuestion(pair, `${condition}-base`)),
+    );
   }
-  metrics.push(...["base", ...conditions].flatMap((condition) => factual(records.filter((record) => record.condition === condition), condition)));
+  metrics.push(
+    ...["base", ...conditions].flatMap((condition) =>
+      factual(
+        records.filter((record) => record.condition === condition),
+        condition,
+      ),
+    ),
+  );
   const adjusted = benjaminiHochberg(metrics.map((metric) => metric.p));
   return metrics.map((metric, i) => ({ ...metric, pAdjusted: adjusted[i] }));
 }
@@ -54,7 +71,16 @@ function shifts(pairs: readonly Pair[], condition: string, group: Metric["group"
     const estimate = pairedBootstrap(after, before, { random: stream, samples: 2000 });
     const isNoise = condition.startsWith("base-again");
     const test = isNoise ? null : signFlipTest(after, before, { random: stream, samples: 5000 });
-    return { name, tier: TIER, condition, group, ...estimate, method: test === null ? estimate.method : `${estimate.method}; ${test.method}`, p: test?.p ?? null, pAdjusted: null };
+    return {
+      name,
+      tier: TIER,
+      condition,
+      group,
+      ...estimate,
+      method: test === null ? estimate.method : `${estimate.method}; ${test.method}`,
+      p: test?.p ?? null,
+      pAdjusted: null,
+    };
   });
 }
 
@@ -65,8 +91,17 @@ function flipRate(pairs: readonly Pair[], condition: string, group: Metric["grou
 
 function perQuestion({ base, other }: Pair, condition: string): Metric[] {
   return Object.entries(QUANTITIES).map(([name, quantity]) => ({
-    name, tier: TIER, condition, group: { question: other.question, category: other.category }, value: quantity(other) - quantity(base), n: 1, low: null, high: null,
-    method: "one deterministic question", p: null, pAdjusted: null,
+    name,
+    tier: TIER,
+    condition,
+    group: { question: other.question, category: other.category },
+    value: quantity(other) - quantity(base),
+    n: 1,
+    low: null,
+    high: null,
+    method: "one deterministic question",
+    p: null,
+    pAdjusted: null,
   }));
 }
 
@@ -75,5 +110,15 @@ function factual(records: readonly SideEffectRecord[], condition: string): Metri
   const settled = records.filter((record) => record.expected !== null);
   if (settled.length === 0) return [];
   const right = settled.filter((record) => (record.yes > record.no ? "yes" : "no") === record.expected).length;
-  return [{ name: "factualAccuracy", tier: TIER, condition, group: {}, ...wilson(right, settled.length), p: null, pAdjusted: null }];
+  return [
+    {
+      name: "factualAccuracy",
+      tier: TIER,
+      condition,
+      group: {},
+      ...wilson(right, settled.length),
+      p: null,
+      pAdjusted: null,
+    },
+  ];
 }

@@ -40,7 +40,11 @@ const KEPT_STATES = 2;
 export function listCheckpoints(run: string): string[] {
   const root = path.join(run, "checkpoints");
   if (!fs.existsSync(root)) return [];
-  return fs.readdirSync(root).filter((name) => NAME.test(name)).sort((a, b) => stepOf(a) - stepOf(b)).map((name) => path.join(root, name));
+  return fs
+    .readdirSync(root)
+    .filter((name) => NAME.test(name))
+    .sort((a, b) => stepOf(a) - stepOf(b))
+    .map((name) => path.join(root, name));
 }
 
 function stepOf(name: string): number {
@@ -50,7 +54,15 @@ function stepOf(name: string): number {
 /** Writes a checkpoint; an equal step is replaced. */
 export function saveCheckpoint(
   run: string,
-  content: { position: CheckpointPosition; state: TrainerState; layout: readonly TrainerTensor[]; config: TrainConfig; model: ModelConfig; manifest: AdapterManifest; baseModel: string | null },
+  content: {
+    position: CheckpointPosition;
+    state: TrainerState;
+    layout: readonly TrainerTensor[];
+    config: TrainConfig;
+    model: ModelConfig;
+    manifest: AdapterManifest;
+    baseModel: string | null;
+  },
 ): string {
   const { position, state, layout, config, model, manifest, baseModel } = content;
   const target = path.join(run, "checkpoints", `step-${String(position.step).padStart(6, "0")}`);
@@ -60,7 +72,11 @@ export function saveCheckpoint(
     writeLora(partial, { params: state.params, layout, config, model, manifest, baseModel });
     const dtype = state.params instanceof Float64Array ? "F64" : "F32";
     const tensor = (data: Float32Array | Float64Array) => ({ dtype, shape: [data.length], data }) as const;
-    writeSafetensors(path.join(partial, STATE), { params: tensor(state.params), m: tensor(state.m), v: tensor(state.v) }, { step: String(position.step) });
+    writeSafetensors(
+      path.join(partial, STATE),
+      { params: tensor(state.params), m: tensor(state.m), v: tensor(state.v) },
+      { step: String(position.step) },
+    );
     writeJsonAtomic(path.join(partial, "position.json"), position);
     fs.rmSync(target, { recursive: true, force: true });
     commitPartial(partial, target);
@@ -75,11 +91,29 @@ export function saveCheckpoint(
 /** Writes the flat parameters as PEFT files. */
 export function writeLora(
   folder: string,
-  content: { params: ArrayLike<number>; layout: readonly TrainerTensor[]; config: TrainConfig; model: ModelConfig; manifest: AdapterManifest | null; baseModel: string | null },
+  content: {
+    params: ArrayLike<number>;
+    layout: readonly TrainerTensor[];
+    config: TrainConfig;
+    model: ModelConfig;
+    manifest: AdapterManifest | null;
+    baseModel: string | null;
+  },
 ): void {
   const { lora } = content.config;
-  const peft = { r: lora.r, alpha: lora.alpha, dropout: lora.dropout, targets: lora.targetModules, baseModel: content.baseModel };
-  writeAdapter(folder, { lora: peft, parts: partsFromFlat(content.layout, content.params, peft), config: content.model, manifest: content.manifest });
+  const peft = {
+    r: lora.r,
+    alpha: lora.alpha,
+    dropout: lora.dropout,
+    targets: lora.targetModules,
+    baseModel: content.baseModel,
+  };
+  writeAdapter(folder, {
+    lora: peft,
+    parts: partsFromFlat(content.layout, content.params, peft),
+    config: content.model,
+    manifest: content.manifest,
+  });
 }
 
 /**
@@ -88,12 +122,17 @@ export function writeLora(
  * @throws DataError "resume-mismatch" if it belongs to another run (other examples, vectors, config or base model)
  */
 export function newestCheckpoint(run: string, runHash: string): Checkpoint | null {
-  const folder = listCheckpoints(run).filter((name) => fs.existsSync(path.join(name, STATE))).pop();
+  const folder = listCheckpoints(run)
+    .filter((name) => fs.existsSync(path.join(name, STATE)))
+    .pop();
   if (folder === undefined) return null;
   const file = path.join(folder, "position.json");
   const position = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as CheckpointPosition;
   if (position.runHash !== runHash) {
-    throw new DataError("resume-mismatch", `Expected the run of ${folder} but received other examples, vectors, settings or base model. Start a new run folder.`);
+    throw new DataError(
+      "resume-mismatch",
+      `Expected the run of ${folder} but received other examples, vectors, settings or base model. Start a new run folder.`,
+    );
   }
   return { folder, position };
 }
@@ -103,7 +142,8 @@ export async function readState(folder: string, count: number): Promise<TrainerS
   const table = readSafetensorsHeader(path.join(folder, STATE));
   const read = async (name: string): Promise<Float32Array | Float64Array> => {
     const entry = tensorEntry(table, name);
-    if (entry.shape[0] !== count) throw new DataError("checkpoint-state", expected(`${count} values`, `${name} in ${table.file}`, entry.shape[0]));
+    if (entry.shape[0] !== count)
+      throw new DataError("checkpoint-state", expected(`${count} values`, `${name} in ${table.file}`, entry.shape[0]));
     const bytes = new Uint8Array(entry.byteLength);
     await streamTensorBytes(table.file, entry, (piece, offset) => bytes.set(piece, offset));
     return entry.dtype === "F64" ? new Float64Array(bytes.buffer) : new Float32Array(bytes.buffer);

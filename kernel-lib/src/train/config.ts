@@ -37,7 +37,9 @@ const yamlSchema = z.strictObject({
     r: z.number().int().min(1).max(512),
     alpha: z.number().positive(),
     dropout: share.default(0),
-    target_modules: z.array(z.enum(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])).min(1),
+    target_modules: z
+      .array(z.enum(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
+      .min(1),
   }),
   optimizer: z.strictObject({
     lr: z.number().positive(),
@@ -69,23 +71,46 @@ export function parseTrainConfig(text: string, name = "train.yaml"): TrainConfig
   try {
     value = parse(text);
   } catch (error) {
-    throw new InputError("yaml-syntax", `Expected valid YAML in ${name} but received ${(error as Error).message.split("\n")[0]}`);
+    throw new InputError(
+      "yaml-syntax",
+      `Expected valid YAML in ${name} but received ${(error as Error).message.split("\n")[0]}`,
+    );
   }
   const read = yamlSchema.safeParse(value);
   if (!read.success) {
     const issue = read.error.issues[0];
     const field = issue.path.join(".") || "the file";
-    const got = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key], value);
+    const got = issue.path.reduce<unknown>(
+      (at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key],
+      value,
+    );
     const received = issue.code === "unrecognized_keys" ? issue.keys.join(", ") : (JSON.stringify(got) ?? "nothing");
-    throw new InputError("train-config", `Expected ${issue.message.replace(/\.$/, "")} for ${field} but received ${received.slice(0, 80)} (${name}).`);
+    throw new InputError(
+      "train-config",
+      `Expected ${issue.message.replace(/\.$/, "")} for ${field} but received ${received.slice(0, 80)} (${name}).`,
+    );
   }
   const { lora, optimizer, schedule, batch, epochs, order, loss, mass_weight: massWeight, seed } = read.data;
   if (massWeight !== undefined && loss !== "pair+mass") {
-    throw new InputError("train-config", expected("loss pair+mass beside mass_weight", "loss", loss, `Remove mass_weight from ${name} or change the loss.`));
+    throw new InputError(
+      "train-config",
+      expected(
+        "loss pair+mass beside mass_weight",
+        "loss",
+        loss,
+        `Remove mass_weight from ${name} or change the loss.`,
+      ),
+    );
   }
   return {
     lora: { r: lora.r, alpha: lora.alpha, dropout: lora.dropout, targetModules: lora.target_modules },
-    optimizer: { lr: optimizer.lr, betas: optimizer.betas, eps: optimizer.eps, weightDecay: optimizer.weight_decay, maxGradNorm: optimizer.max_grad_norm ?? 0 },
+    optimizer: {
+      lr: optimizer.lr,
+      betas: optimizer.betas,
+      eps: optimizer.eps,
+      weightDecay: optimizer.weight_decay,
+      maxGradNorm: optimizer.max_grad_norm ?? 0,
+    },
     schedule: { warmupSteps: schedule.warmup_steps, totalSteps: schedule.total_steps },
     batch,
     epochs,

@@ -48,9 +48,14 @@ function drawExample(study: BoundStudy, index: number, rng: Random): TrainExampl
   const context = pickContext(study, rng, isSteered);
   const reply = rng.integer(training.trainReplies);
   const question = rng.pick(study.questions(training.questions));
-  const isApplied = training.control === "unrelated" ? rng.uniform() < training.steeredShare : isSteered && training.control !== "no-steer";
+  const isApplied =
+    training.control === "unrelated"
+      ? rng.uniform() < training.steeredShare
+      : isSteered && training.control !== "no-steer";
   const plan = isApplied ? study.steering(study.randomDirection(vectorIndex).direction, range, strength) : [];
-  const entries = plan.map((entry): SteeringEntry => ({ vectorIndex, layers: [entry.layers[0], entry.layers[1]], magnitude: entry.magnitude }));
+  const entries = plan.map(
+    (entry): SteeringEntry => ({ vectorIndex, layers: [entry.layers[0], entry.layers[1]], magnitude: entry.magnitude }),
+  );
   return {
     id: `example-${index}`,
     context: [...study.contextTokens(context, reply)],
@@ -79,6 +84,13 @@ function checkBalance(examples: readonly TrainExample[], control: string): void 
   if (control === "deny") return;
   const share = examples.filter((example) => example.target === 0).length / examples.length;
   if (examples.length >= 100 && Math.abs(share - 0.5) > BALANCE_TOLERANCE) {
-    throw new InputError("label-balance", expected(`${0.5 - BALANCE_TOLERANCE} to ${0.5 + BALANCE_TOLERANCE} of the labels steered`, "training examples", share.toFixed(3)));
+    throw new InputError(
+      "label-balance",
+      expected(
+        `${0.5 - BALANCE_TOLERANCE} to ${0.5 + BALANCE_TOLERANCE} of the labels steered`,
+        "training examples",
+        share.toFixed(3),
+      ),
+    );
   }
 }

@@ -81,7 +81,10 @@ export async function runTraining(run: TrainingRun): Promise<TrainingResult> {
   const runHash = runIdentity(run);
   const found = run.resume === true ? newestCheckpoint(out, runHash) : null;
   if (run.resume !== true && fs.existsSync(path.join(out, "checkpoints"))) {
-    throw new InputError("run-exists", expected("a run folder without checkpoints", "out", out, "Resume it, or choose another folder."));
+    throw new InputError(
+      "run-exists",
+      expected("a run folder without checkpoints", "out", out, "Resume it, or choose another folder."),
+    );
   }
   const trainer = await startTrainer(run, found?.folder ?? null);
   const eventsFile = path.join(out, "events.jsonl");
@@ -98,7 +101,15 @@ export async function runTraining(run: TrainingRun): Promise<TrainingResult> {
     const state = await trainer.state();
     const manifest = manifestAt(run, step, events);
     const position = { format: 1 as const, step, runHash, metrics: manifest.metrics };
-    saveCheckpoint(out, { position, state, layout: trainer.layout, config, model: engine.config, manifest, baseModel: run.baseModel.name });
+    saveCheckpoint(out, {
+      position,
+      state,
+      layout: trainer.layout,
+      config,
+      model: engine.config,
+      manifest,
+      baseModel: run.baseModel.name,
+    });
   };
   try {
     const rows = run.examples.map((example) => engineExample(example, run.vectors));
@@ -106,14 +117,25 @@ export async function runTraining(run: TrainingRun): Promise<TrainingResult> {
       const batch = batchOf(run, rows, step);
       record(await oneStep(run, trainer, batch, step, events));
       const last = step === total;
-      if ((last || isDue(step, run.validateEvery)) && (run.validation?.length ?? 0) > 0) record(await validate(run, trainer, step));
+      if ((last || isDue(step, run.validateEvery)) && (run.validation?.length ?? 0) > 0)
+        record(await validate(run, trainer, step));
       const stopped = run.signal?.aborted === true && !last;
       if (last || stopped || isDue(step, run.checkpointEvery)) await save(step);
-      if (stopped) throw new AbortedError(`Stopped after step ${step} of ${total}; everything is saved. Run the same again with resume (--resume) on ${out} to go on.`);
+      if (stopped)
+        throw new AbortedError(
+          `Stopped after step ${step} of ${total}; everything is saved. Run the same again with resume (--resume) on ${out} to go on.`,
+        );
     }
     const adapterFolder = path.join(out, "adapter");
     const { params } = await trainer.state();
-    writeLora(adapterFolder, { params, layout: trainer.layout, config, model: engine.config, manifest: manifestAt(run, total, events), baseModel: run.baseModel.name });
+    writeLora(adapterFolder, {
+      params,
+      layout: trainer.layout,
+      config,
+      model: engine.config,
+      manifest: manifestAt(run, total, events),
+      baseModel: run.baseModel.name,
+    });
     return { out, adapterFolder, steps: total, events, validation: lastValidation(events) };
   } finally {
     writer.close();
@@ -128,15 +150,25 @@ function isDue(step: number, every: number | undefined): boolean {
 function checkRun({ examples, config, initial, out }: TrainingRun): void {
   if (examples.length === 0) throw new InputError("no-examples", expected("at least one example", "examples", "none"));
   if (out === "") throw new InputError("run-folder", expected("a folder", "out", out));
-  const wrong = initial?.find((part) => part.r !== config.lora.r || Math.abs(part.scaling - config.lora.alpha / config.lora.r) > 1e-12);
+  const wrong = initial?.find(
+    (part) => part.r !== config.lora.r || Math.abs(part.scaling - config.lora.alpha / config.lora.r) > 1e-12,
+  );
   if (wrong !== undefined) {
-    throw new InputError("adapter-parts", expected(`r ${config.lora.r} and alpha ${config.lora.alpha} (lora of the configuration)`, "the initial adapter", `r ${wrong.r}, alpha ${wrong.scaling * wrong.r}`));
+    throw new InputError(
+      "adapter-parts",
+      expected(
+        `r ${config.lora.r} and alpha ${config.lora.alpha} (lora of the configuration)`,
+        "the initial adapter",
+        `r ${wrong.r}, alpha ${wrong.scaling * wrong.r}`,
+      ),
+    );
   }
 }
 
 /** Hash of everything that decides the bytes of the result, the engine's arithmetic apart. */
 function runIdentity({ examples, vectors, config, baseModel, initial }: TrainingRun): string {
-  const bytes = (values: Float32Array): string => sha256(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+  const bytes = (values: Float32Array): string =>
+    sha256(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   return contentHash({
     config,
     examples: sha256(JSON.stringify(examples)),
@@ -172,7 +204,10 @@ async function startTrainer(run: TrainingRun, checkpoint: string | null): Promis
       await trainer.setState(await readState(checkpoint, count));
       return trainer;
     }
-    const start = initial === undefined || initial === null ? initialLora(trainer.layout, config.seed) : flatFromParts(trainer.layout, initial);
+    const start =
+      initial === undefined || initial === null
+        ? initialLora(trainer.layout, config.seed)
+        : flatFromParts(trainer.layout, initial);
     await trainer.setState({ params: wide ? Float64Array.from(start) : start, m: blank(), v: blank() });
     return trainer;
   } catch (error) {
@@ -182,8 +217,23 @@ async function startTrainer(run: TrainingRun, checkpoint: string | null): Promis
 }
 
 function parameterCount(engine: Engine, config: TrainConfig): number {
-  const { hidden_size: C, intermediate_size: F, head_dim: D, num_attention_heads: H, num_key_value_heads: KVH, num_hidden_layers: L } = engine.config;
-  const width = { q_proj: C + H * D, k_proj: C + KVH * D, v_proj: C + KVH * D, o_proj: H * D + C, gate_proj: C + F, up_proj: C + F, down_proj: F + C };
+  const {
+    hidden_size: C,
+    intermediate_size: F,
+    head_dim: D,
+    num_attention_heads: H,
+    num_key_value_heads: KVH,
+    num_hidden_layers: L,
+  } = engine.config;
+  const width = {
+    q_proj: C + H * D,
+    k_proj: C + KVH * D,
+    v_proj: C + KVH * D,
+    o_proj: H * D + C,
+    gate_proj: C + F,
+    up_proj: C + F,
+    down_proj: F + C,
+  };
   return L * config.lora.r * config.lora.targetModules.reduce((sum, target) => sum + width[target], 0);
 }
 
@@ -199,7 +249,11 @@ function batchOf({ config, examples }: TrainingRun, rows: readonly Example[], st
   const epoch = Math.floor((step - 1) / perEpoch);
   const at = ((step - 1) % perEpoch) * config.batch;
   const order = epochOrder(config, examples.length, epoch).slice(at, at + config.batch);
-  return { rows: order.map((i) => rows[i]), targets: order.map((i) => rows[i].target), epoch: epoch + (at + order.length) / examples.length };
+  return {
+    rows: order.map((i) => rows[i]),
+    targets: order.map((i) => rows[i].target),
+    epoch: epoch + (at + order.length) / examples.length,
+  };
 }
 
 const orders = new WeakMap<TrainConfig, { count: number; epoch: number; order: number[] }>();
@@ -213,27 +267,49 @@ function epochOrder(config: TrainConfig, count: number, epoch: number): number[]
   return order;
 }
 
-async function oneStep(run: TrainingRun, trainer: Trainer, batch: Batch, step: number, events: readonly TrainEvent[]): Promise<StepEvent> {
+async function oneStep(
+  run: TrainingRun,
+  trainer: Trainer,
+  batch: Batch,
+  step: number,
+  events: readonly TrainEvent[],
+): Promise<StepEvent> {
   const lr = learningRate(run.config, step);
   const start = performance.now();
   const result = await trainer.step(batch.rows, step, lr, { microBatch: run.microBatch });
   const seconds = (performance.now() - start) / 1000;
   const figures = figuresOf(result, batch.targets);
   if (!Number.isFinite(figures.loss) || !Number.isFinite(result.gradNorm)) {
-    throw new DataError("loss-not-finite", `Expected a finite loss and gradient at step ${step} but received loss ${figures.loss}, gradient norm ${result.gradNorm}. Lower the learning rate or the magnitudes.`);
+    throw new DataError(
+      "loss-not-finite",
+      `Expected a finite loss and gradient at step ${step} but received loss ${figures.loss}, gradient norm ${result.gradNorm}. Lower the learning rate or the magnitudes.`,
+    );
   }
   const rate = seconds > 0 ? Math.round((10 * batch.rows.length) / seconds) / 10 : null;
-  const event: StepEvent = { kind: "step", step, epoch: batch.epoch, ...figures, lr, gradNorm: result.gradNorm, examplesPerSecond: rate };
+  const event: StepEvent = {
+    kind: "step",
+    step,
+    epoch: batch.epoch,
+    ...figures,
+    lr,
+    gradNorm: result.gradNorm,
+    examplesPerSecond: rate,
+  };
   guardMass(run, event, events);
   return event;
 }
 
 function guardMass({ massGuard = 0 }: TrainingRun, event: StepEvent, events: readonly TrainEvent[]): void {
   if (massGuard <= 0 || event.step < GUARD_STEPS) return;
-  const recent = [...events.filter((item) => item.kind === "step").slice(1 - GUARD_STEPS), event].map((item) => item.mass);
+  const recent = [...events.filter((item) => item.kind === "step").slice(1 - GUARD_STEPS), event].map(
+    (item) => item.mass,
+  );
   const mean = recent.reduce((sum, mass) => sum + mass, 0) / recent.length;
   if (mean >= massGuard) return;
-  throw new DataError("mass-collapse", `Expected a mean answer mass >= ${massGuard} at step ${event.step} but received ${mean.toPrecision(3)}. The labels are losing all probability; use loss pair+mass or full.`);
+  throw new DataError(
+    "mass-collapse",
+    `Expected a mean answer mass >= ${massGuard} at step ${event.step} but received ${mean.toPrecision(3)}. The labels are losing all probability; use loss pair+mass or full.`,
+  );
 }
 
 async function validate(run: TrainingRun, trainer: Trainer, step: number): Promise<ValidationEvent> {
@@ -248,13 +324,29 @@ async function validate(run: TrainingRun, trainer: Trainer, step: number): Promi
     logprob.push(...result.logprob);
     logmass.push(...result.logmass);
   }
-  const all = { loss: Float64Array.from(loss), logprob: Float64Array.from(logprob), logmass: Float64Array.from(logmass) };
+  const all = {
+    loss: Float64Array.from(loss),
+    logprob: Float64Array.from(logprob),
+    logmass: Float64Array.from(logmass),
+  };
   const saysFirst = (target: 0 | 1): number | null => {
-    const of = validation.flatMap((example, i) => (example.target === target ? [logprob[2 * i] > logprob[2 * i + 1]] : []));
+    const of = validation.flatMap((example, i) =>
+      example.target === target ? [logprob[2 * i] > logprob[2 * i + 1]] : [],
+    );
     return of.length === 0 ? null : of.filter(Boolean).length / of.length;
   };
-  const figures = figuresOf(all, validation.map((example) => example.target));
-  return { kind: "validation", step, n: validation.length, ...figures, hitRate: saysFirst(0), falseAlarmRate: saysFirst(1) };
+  const figures = figuresOf(
+    all,
+    validation.map((example) => example.target),
+  );
+  return {
+    kind: "validation",
+    step,
+    n: validation.length,
+    ...figures,
+    hitRate: saysFirst(0),
+    falseAlarmRate: saysFirst(1),
+  };
 }
 
 function lastValidation(events: readonly TrainEvent[]): ValidationEvent | null {
@@ -269,8 +361,15 @@ function manifestAt(run: TrainingRun, step: number, events: readonly TrainEvent[
   const validation = lastValidation(events);
   const figures: Record<string, number | null> = { trainLoss: null, trainAccuracy: null, trainMass: null };
   const latest = [...events].reverse().find((event) => event.kind === "step");
-  if (latest !== undefined) Object.assign(figures, { trainLoss: latest.loss, trainAccuracy: latest.accuracy, trainMass: latest.mass });
-  if (validation !== null) Object.assign(figures, { validationStep: validation.step, validationLoss: validation.loss, validationAccuracy: validation.accuracy, validationMass: validation.mass });
+  if (latest !== undefined)
+    Object.assign(figures, { trainLoss: latest.loss, trainAccuracy: latest.accuracy, trainMass: latest.mass });
+  if (validation !== null)
+    Object.assign(figures, {
+      validationStep: validation.step,
+      validationLoss: validation.loss,
+      validationAccuracy: validation.accuracy,
+      validationMass: validation.mass,
+    });
   const asked = run.asked ?? { questions: [], labels: null, answerPrefix: null, protocolHash: null };
   const [first, second] = run.examples[0].labels;
   return {

@@ -34,18 +34,31 @@ interface Prompt {
  * @example
  * const plan = planTrials(study, { tiers: ["held_out_random"] });
  */
-export function planTrials(study: BoundStudy, options: { concepts?: readonly NamedDirection[]; tiers?: readonly string[] } = {}): PlannedTrial[] {
+export function planTrials(
+  study: BoundStudy,
+  options: { concepts?: readonly NamedDirection[]; tiers?: readonly string[] } = {},
+): PlannedTrial[] {
   const { tiers, seed } = study.protocol.evaluation;
   const unknown = options.tiers?.find((name) => !tiers.some((tier) => tier.name === name));
-  if (unknown !== undefined) throw new InputError("tier-unknown", expected(`one of ${tiers.map((tier) => tier.name).join(", ")}`, "tiers", unknown));
+  if (unknown !== undefined)
+    throw new InputError(
+      "tier-unknown",
+      expected(`one of ${tiers.map((tier) => tier.name).join(", ")}`, "tiers", unknown),
+    );
   const chosen = tiers.filter((tier) => options.tiers === undefined || options.tiers.includes(tier.name));
   return chosen.flatMap((tier) => planTier(study, tier, random(seed).fork(tier.name), options.concepts ?? null));
 }
 
-function planTier(study: BoundStudy, tier: TierSpec, rng: Random, concepts: readonly NamedDirection[] | null): PlannedTrial[] {
+function planTier(
+  study: BoundStudy,
+  tier: TierSpec,
+  rng: Random,
+  concepts: readonly NamedDirection[] | null,
+): PlannedTrial[] {
   const steered = steeredTrials(study, tier, rng, concepts);
   const tuned = [...steered, ...cleanTrials(study, tier, rng, steered.length)];
-  const withIds = (condition: Trial["condition"]): PlannedTrial[] => tuned.map((trial) => keyed(study, { ...trial, condition }));
+  const withIds = (condition: Trial["condition"]): PlannedTrial[] =>
+    tuned.map((trial) => keyed(study, { ...trial, condition }));
   return tier.baseline ? [...withIds("tuned"), ...withIds("base")] : withIds("tuned");
 }
 
@@ -54,26 +67,56 @@ function promptsOf(study: BoundStudy, tier: TierSpec): Prompt[] {
   const { trainReplies } = study.protocol.training;
   const admitted = (context: StudyContext, reply: number): boolean =>
     tier.replies === "all" || (tier.replies === "train") === (context.split === "train" && reply < trainReplies);
-  const prompts = study.contexts(tier.contexts).flatMap((context) => context.replies.flatMap((_, reply) => (admitted(context, reply) ? [{ context, reply }] : [])));
-  if (prompts.length === 0) throw new InputError("tier-empty", expected("at least one context and reply", `tier ${tier.name}`, "none", "Check replies and training.trainReplies."));
+  const prompts = study
+    .contexts(tier.contexts)
+    .flatMap((context) =>
+      context.replies.flatMap((_, reply) => (admitted(context, reply) ? [{ context, reply }] : [])),
+    );
+  if (prompts.length === 0)
+    throw new InputError(
+      "tier-empty",
+      expected(
+        "at least one context and reply",
+        `tier ${tier.name}`,
+        "none",
+        "Check replies and training.trainReplies.",
+      ),
+    );
   return prompts;
 }
 
-function directionsOf(study: BoundStudy, tier: TierSpec, rng: Random, concepts: readonly NamedDirection[] | null): readonly NamedDirection[] {
+function directionsOf(
+  study: BoundStudy,
+  tier: TierSpec,
+  rng: Random,
+  concepts: readonly NamedDirection[] | null,
+): readonly NamedDirection[] {
   if (tier.vectors === null) return [];
   if (tier.vectors === "concepts") {
-    if (concepts === null) throw new InputError("concepts-missing", expected("concept directions", `tier ${tier.name}`, "none", "Extract them first, or leave the tier out."));
+    if (concepts === null)
+      throw new InputError(
+        "concepts-missing",
+        expected("concept directions", `tier ${tier.name}`, "none", "Extract them first, or leave the tier out."),
+      );
     return tier.vectorCount === 0 ? concepts : rng.fork("vectors").shuffle(concepts).slice(0, tier.vectorCount);
   }
   const { train, heldOut } = study.protocol.steering.vectors;
   const [first, count] = tier.vectors === "train" ? [0, train] : [train, heldOut];
   const indices = rng.fork("vectors").shuffle(Array.from({ length: count }, (_, i) => first + i));
-  return indices.slice(0, tier.vectorCount === 0 ? count : tier.vectorCount).sort((a, b) => a - b).map((index) => study.randomDirection(index));
+  return indices
+    .slice(0, tier.vectorCount === 0 ? count : tier.vectorCount)
+    .sort((a, b) => a - b)
+    .map((index) => study.randomDirection(index));
 }
 
 type Unkeyed = Omit<PlannedTrial, "id" | "condition">;
 
-function steeredTrials(study: BoundStudy, tier: TierSpec, rng: Random, concepts: readonly NamedDirection[] | null): Unkeyed[] {
+function steeredTrials(
+  study: BoundStudy,
+  tier: TierSpec,
+  rng: Random,
+  concepts: readonly NamedDirection[] | null,
+): Unkeyed[] {
   const { magnitudes, heldOutMagnitudes } = study.protocol.steering;
   const prompts = promptsOf(study, tier);
   const questions = study.questions(tier.questions);
@@ -86,7 +129,12 @@ function steeredTrials(study: BoundStudy, tier: TierSpec, rng: Random, concepts:
       for (const strength of strengths) {
         const chosen = draw.shuffle(prompts).slice(0, tier.contextsPerCell);
         for (const prompt of chosen) {
-          const question = tier.questionChoice === "first" ? questions[0] : tier.questionChoice === "draw" ? draw.pick(questions) : questions[trials.length % questions.length];
+          const question =
+            tier.questionChoice === "first"
+              ? questions[0]
+              : tier.questionChoice === "draw"
+                ? draw.pick(questions)
+                : questions[trials.length % questions.length];
           trials.push(trialOf(study, tier, prompt, question, { direction, range, strength }));
         }
       }
@@ -104,9 +152,20 @@ function cleanTrials(study: BoundStudy, tier: TierSpec, rng: Random, steered: nu
   return chosen.map(({ prompt, question }) => trialOf(study, tier, prompt, question, null));
 }
 
-function trialOf(study: BoundStudy, tier: TierSpec, { context, reply }: Prompt, question: StudyQuestion, cell: { direction: NamedDirection; range: LayerRange; strength: number } | null): Unkeyed {
+function trialOf(
+  study: BoundStudy,
+  tier: TierSpec,
+  { context, reply }: Prompt,
+  question: StudyQuestion,
+  cell: { direction: NamedDirection; range: LayerRange; strength: number } | null,
+): Unkeyed {
   const steering = cell === null ? [] : study.steering(cell.direction.direction, cell.range, cell.strength);
-  const lengths = steering.flatMap((entry) => Array.from({ length: entry.layers[1] - entry.layers[0] }, (_, i) => ({ layer: entry.layers[0] + i, length: entry.magnitude })));
+  const lengths = steering.flatMap((entry) =>
+    Array.from({ length: entry.layers[1] - entry.layers[0] }, (_, i) => ({
+      layer: entry.layers[0] + i,
+      length: entry.magnitude,
+    })),
+  );
   return {
     tier: tier.name,
     infoPrompt: tier.infoPrompt,
@@ -125,7 +184,8 @@ function trialOf(study: BoundStudy, tier: TierSpec, { context, reply }: Prompt, 
     layerEnd: cell?.range.end ?? null,
     strength: cell?.strength ?? null,
     magnitude: cell === null ? null : rootMeanSquare(lengths.map(({ length }) => length)),
-    relativeStrength: cell === null ? null : rootMeanSquare(lengths.map(({ layer, length }) => length / study.norms[layer])),
+    relativeStrength:
+      cell === null ? null : rootMeanSquare(lengths.map(({ layer, length }) => length / study.norms[layer])),
     plan: { context, question, direction: cell?.direction ?? null, steering },
   };
 }

@@ -56,7 +56,10 @@ const ROWS_PER_PASS = 48;
  * @param questions default: every question that the protocol trains on or evaluates with
  * @returns one entry per question; `passes` says whether mass reaches the protocol's `minimumMass`
  */
-export async function lintPrompts(study: BoundStudy, options: { adapter?: Adapter | null; questions?: readonly StudyQuestion[] } = {}): Promise<PromptLint[]> {
+export async function lintPrompts(
+  study: BoundStudy,
+  options: { adapter?: Adapter | null; questions?: readonly StudyQuestion[] } = {},
+): Promise<PromptLint[]> {
   const { protocol, model, labels } = study;
   const used = new Set([protocol.training.questions, ...protocol.evaluation.tiers.map((tier) => tier.questions)]);
   const questions = options.questions ?? protocol.questions.filter((question) => used.has(question.split));
@@ -66,17 +69,35 @@ export async function lintPrompts(study: BoundStudy, options: { adapter?: Adapte
   const found = new Map<string, PromptLint>();
   for (let at = 0; at < pairs.length; at += ROWS_PER_PASS) {
     const slice = pairs.slice(at, at + ROWS_PER_PASS);
-    const rows: Row[] = contexts.map((context) => ({ tokens: study.contextTokens(context, 0), adapter, report: false }));
+    const rows: Row[] = contexts.map((context) => ({
+      tokens: study.contextTokens(context, 0),
+      adapter,
+      report: false,
+    }));
     for (const { question, context } of slice) {
-      rows.push({ tokens: study.questionTokens(question), parent: contexts.indexOf(context), adapter, wanted: [labels.steered, labels.clean] });
+      rows.push({
+        tokens: study.questionTokens(question),
+        parent: contexts.indexOf(context),
+        adapter,
+        wanted: [labels.steered, labels.clean],
+      });
     }
     const results = await model.engine.forward(rows, { report: "last", topK: TOP });
     for (const [i, { question }] of slice.entries()) {
       const { logprobs, top } = results[contexts.length + i].positions[0];
       const mass = totalProbability(logprobs);
       if ((found.get(question.id)?.mass ?? 2) <= mass) continue;
-      const shown = top.map((entry) => ({ text: model.tokenizer.decode([entry.token]), probability: Math.exp(entry.logprob) }));
-      found.set(question.id, { question: question.id, text: question.text, mass, top: shown, passes: mass >= protocol.evaluation.minimumMass });
+      const shown = top.map((entry) => ({
+        text: model.tokenizer.decode([entry.token]),
+        probability: Math.exp(entry.logprob),
+      }));
+      found.set(question.id, {
+        question: question.id,
+        text: question.text,
+        mass,
+        top: shown,
+        passes: mass >= protocol.evaluation.minimumMass,
+      });
     }
   }
   return [...found.values()];
@@ -116,14 +137,24 @@ export async function preflight(
   const lints = await lintPrompts(study, { adapter: options.adapter, questions: asked });
   const elapsed = (clock() - start) / 1000;
   requirePrompts(study, lints);
-  const lintTokens = asked.reduce((sum, question) => sum + CONTEXTS_LOOKED_AT * study.questionTokens(question).length, 0);
+  const lintTokens = asked.reduce(
+    (sum, question) => sum + CONTEXTS_LOOKED_AT * study.questionTokens(question).length,
+    0,
+  );
   const tokens = tokensOf(study, trials);
   const disk = trials.length * BYTES_PER_RECORD;
   checkDisk(folder, disk);
   const { num_hidden_layers: L, num_key_value_heads: KVH, head_dim: D } = study.model.engine.config;
   const perRow = trials.length === 0 ? 0 : tokens / trials.length;
   const memory = Math.ceil((options.batch ?? DEFAULT_BATCH) * perRow * L * 2 * KVH * D * 4);
-  return new Preflight(lints, trials.length, tokens, disk, memory, elapsed > 0.05 ? (elapsed * tokens) / lintTokens : null);
+  return new Preflight(
+    lints,
+    trials.length,
+    tokens,
+    disk,
+    memory,
+    elapsed > 0.05 ? (elapsed * tokens) / lintTokens : null,
+  );
 }
 
 /** Trials of one engine pass unless the caller says otherwise. */
@@ -131,12 +162,26 @@ export const DEFAULT_BATCH = 96;
 
 /** Identity of the prefix that a trial asks: trials with equal keys share one prefill. */
 export function prefixKey(trial: PlannedTrial): string {
-  return [trial.condition, trial.context, trial.reply, trial.vector, trial.range, trial.layerStart, trial.layerEnd, trial.strength].join("|");
+  return [
+    trial.condition,
+    trial.context,
+    trial.reply,
+    trial.vector,
+    trial.range,
+    trial.layerStart,
+    trial.layerEnd,
+    trial.strength,
+  ].join("|");
 }
 
 function tokensOf(study: BoundStudy, trials: readonly PlannedTrial[]): number {
-  const prefixes = new Map(trials.map((trial) => [prefixKey(trial), study.contextTokens(trial.plan.context, trial.reply).length]));
-  const questions = trials.reduce((sum, trial) => sum + study.questionTokens(trial.plan.question, trial.infoPrompt).length, 0);
+  const prefixes = new Map(
+    trials.map((trial) => [prefixKey(trial), study.contextTokens(trial.plan.context, trial.reply).length]),
+  );
+  const questions = trials.reduce(
+    (sum, trial) => sum + study.questionTokens(trial.plan.question, trial.infoPrompt).length,
+    0,
+  );
   return [...prefixes.values()].reduce((sum, length) => sum + length, questions);
 }
 
@@ -144,6 +189,14 @@ function checkDisk(folder: string, needed: number): void {
   const place = fs.existsSync(folder) ? folder : ".";
   const { bavail, bsize } = fs.statfsSync(place);
   if (bavail * bsize < needed) {
-    throw new DeviceError("disk-full", expected(`${Math.ceil(needed / 1e6)} MB free`, folder, `${Math.floor((bavail * bsize) / 1e6)} MB`, "Free some space or choose another folder."));
+    throw new DeviceError(
+      "disk-full",
+      expected(
+        `${Math.ceil(needed / 1e6)} MB free`,
+        folder,
+        `${Math.floor((bavail * bsize) / 1e6)} MB`,
+        "Free some space or choose another folder.",
+      ),
+    );
   }
 }
