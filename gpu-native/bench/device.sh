@@ -86,7 +86,7 @@ verdict() { # name, log, status
   passed=$(grep -c '^ok' "$2")
   printf 'check\t%s\t%s\t%s\t%s\n' "$1" "$passed" "$failed" "$3" >> "$results"
   say "check $1: $passed passed, $failed failed, exit status $3"
-  [ "$3" -ne 0 ] && grep -E '^FAIL|^no device|^#|rror' "$2" | head -12
+  [ "$3" -ne 0 ] && grep -v '^ok' "$2" | grep -E 'FAIL|no device|rror|threw' | head -12
 }
 for source in own found; do
   export STEERLAB_CUBLASLT=$([ $source = own ] && echo own || echo "${CHOSEN_CUBLASLT:-}")
@@ -152,3 +152,5 @@ awk -F'\t' '
       printf "%-5s ours / %-37s %10.2f x\n", shape[k], what[k], (unit[k] == "s" ? value[k] / value[ours] : value[ours] / value[k])
     }
   }' "$results"
+# a failed check makes the numbers worthless: say so to the caller
+! awk -F'\t' '$1 == "check" && $5 != 0 { bad = 1 } END { exit !bad }' "$results"
