@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -52,7 +53,7 @@ uint16_t half_bits(float v) {
 
 class Checkpoint {
  public:
-  explicit Checkpoint(const ModelConfig& c) : path_("/tmp/steerlab-end-to-end-" + std::to_string(getpid()) + ".bin"), tokens_(77) {
+  explicit Checkpoint(const ModelConfig& c) : path_((std::filesystem::temp_directory_path() / ("steerlab-end-to-end-" + std::to_string(getpid()) + ".bin")).string()), tokens_(77) {
     add("model.embed_tokens.weight", {c.vocab_size, c.hidden_size}, 0, 0.5f);
     for (int l = 0; l < c.num_hidden_layers; ++l) {
       add(layer_prefix(l) + "input_layernorm.weight", {c.hidden_size}, 1, 0.1f);
