@@ -35,7 +35,7 @@ Quartiles quartiles(std::vector<double> v) {
 }
 
 const Kernels* kernels_named(const std::string& isa) {
-  for (const Kernels* k : {kernels_avx512bf16(), kernels_avx512(), kernels_avx2(), kernels_neon()})
+  for (const Kernels* k : {kernels_amx(), kernels_avx512bf16(), kernels_avx512(), kernels_avx2(), kernels_neon()})
     if (k && isa == k->isa) return k;
   throw Error("bad-isa", "Expected an instruction set with kernels but received " + isa + ".");
 }

@@ -33,7 +33,7 @@ Napi::Value info(const Napi::CallbackInfo& call) {
     out.Set("apiVersion", Napi::Number::New(env, kApiVersion));
     out.Set("compiler", Napi::String::New(env, STEERLAB_COMPILER));
     Napi::Array isas = Napi::Array::New(env);
-    for (const char* isa : {"avx512bf16", "avx512", "avx2", "neon", "plain"}) {
+    for (const char* isa : {"amx", "avx512bf16", "avx512", "avx2", "neon", "plain"}) {
       try {
         make_cpu_backend(DType::F32, 1, isa);
         isas.Set(isas.Length(), Napi::String::New(env, isa));

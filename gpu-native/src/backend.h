@@ -248,7 +248,7 @@ class Backend {
   virtual std::string counters() const = 0;
 };
 
-// threads 0: all cores. isa "": best found; or one of "avx512bf16", "avx512", "avx2", "neon", "plain".
+// threads 0: all cores. isa "": best found; or one of "amx", "avx512bf16", "avx512", "avx2", "neon", "plain".
 std::unique_ptr<Backend> make_cpu_backend(DType act, int threads, const std::string& isa);
 
 }  // namespace steerlab

@@ -10,7 +10,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 const root = join(__dirname, "..", "..", "gpu-native");
 const folder = join(root, "build", "addon");
 const driver = join(folder, "steerlab_ops_test");
-const SETS = ["avx512bf16", "avx512", "avx2", "neon"];
+const SETS = ["amx", "avx512bf16", "avx512", "avx2", "neon"];
 
 interface Check {
   ok: boolean;

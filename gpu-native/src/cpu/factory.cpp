@@ -8,7 +8,7 @@ namespace {
 
 std::vector<const Kernels*> available() {
   std::vector<const Kernels*> tables;
-  for (const Kernels* k : {kernels_avx512bf16(), kernels_avx512(), kernels_avx2(), kernels_neon()})
+  for (const Kernels* k : {kernels_amx(), kernels_avx512bf16(), kernels_avx512(), kernels_avx2(), kernels_neon()})
     if (k) tables.push_back(k);
   return tables;
 }

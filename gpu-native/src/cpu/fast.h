@@ -67,7 +67,9 @@ class FastBackend : public PlainBackend<A> {
   void ran(const char* op);  // counts "op" and "op.<isa>"
 
   // ---- packing and multiplying in the form this processor is best at (fast_linear.h) ----
-  int units(int k) const { return pairs_ ? (k + 1) / 2 : k; }  // steps of a reduction of length k
+  int units(int k) const {  // steps of a reduction of length k
+    return pairs_ ? ((k + 1) / 2 + k_.pair_block - 1) / k_.pair_block * k_.pair_block : k;
+  }
   int64_t tile_words(int k) const { return static_cast<int64_t>(units(k)) * k_.tile_width; }
   int group() const { return 2 * k_.width; }                    // output columns of a task: two panels
   int reduction_block() const { return pairs_ ? 2048 : 1024; }  // two panel blocks are 256 KiB

@@ -24,10 +24,12 @@ void FastBackend<A>::ran(const char* op) {
 
 template <class A>
 void FastBackend<A>::pack_tile(uint32_t* dst, const E* src, int64_t lds, int rows, int k) const {
+  if constexpr (sizeof(E) == 2) {
+    if (pairs_) return k_.tile_pairs(dst, src, lds, rows, k);
+  }
   for (; rows > 0; rows -= k_.lanes, src += k_.lanes * lds, dst += k_.lanes) {
     const int mine = std::min(rows, k_.lanes);
     if constexpr (sizeof(E) == 4) k_.pack_f32(reinterpret_cast<float*>(dst), k_.tile_width, src, lds, mine, k);
-    else if (pairs_) k_.pack_pairs(dst, k_.tile_width, src, lds, mine, k);
     else k_.pack_bf16(reinterpret_cast<float*>(dst), k_.tile_width, src, lds, mine, k);
   }
 }

@@ -5,6 +5,8 @@
 // panel[step][width]. A *tile* holds tile_rows rows of the left operand, interleaved: tile[step][tile_width]. A step is one f32
 // element, or in pair form two neighbouring bf16 in one 32-bit word (for vdpbf16ps). Every output element is one chain
 // of multiply-adds in step order, so it does not depend on which other rows or columns are computed with it.
+// Matrix registers (AMX) want blocks of 16 pairs: pair tiles are then tile[step / 16][tile_width][step % 16], and pair tiles and
+// panels are padded with zeros to whole blocks.
 #pragma once
 #include <cstdint>
 
@@ -48,12 +50,15 @@ struct Kernels {
   const char* isa;
   int lanes, width, tile_rows, tile_width;  // tile_width: tile_rows rounded up to whole vectors
   bool pair_dot;  // pair form available
+  int pair_block;  // pairs are padded to a multiple of this many steps: 1, or 16 for matrix registers
 
   // `rows` <= lanes rows of src (row stride lds elements), columns [0, k), to dst[step * stride + row]; rows up to lanes are
-  // zero-filled. pack_pairs pads odd k with zero.
+  // zero-filled. pack_pairs pads odd k with zero to whole pair blocks.
   void (*pack_f32)(float* dst, int stride, const float* src, int64_t lds, int rows, int k);
   void (*pack_bf16)(float* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
   void (*pack_pairs)(uint32_t* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
+  // `rows` <= tile_rows rows of src to one pair tile; further rows of the tile are left as they are.
+  void (*tile_pairs)(uint32_t* dst, const Bf16* src, int64_t lds, int rows, int k);
   // k rows of src, `columns` <= width each, to dst[step * width + column], zero-filled to width.
   void (*copy_f32)(float* dst, const float* src, int64_t lds, int k, int columns);
   void (*copy_bf16)(float* dst, const Bf16* src, int64_t lds, int k, int columns);
@@ -100,6 +105,7 @@ struct Kernels {
 };
 
 // Null when the processor (or the compiler) lacks the instruction set.
+const Kernels* kernels_amx();
 const Kernels* kernels_avx512bf16();
 const Kernels* kernels_avx512();
 const Kernels* kernels_avx2();

@@ -48,7 +48,7 @@ inline void for_transposed(const char* src, int64_t row_bytes, int rows, int64_t
       load_whole<Simd::lanes>(r, src + at, row_bytes);
       store(r, at, Simd::lanes);
     }
-  } else if (rows == tile) {
+  } else if (tile > 0 && rows == tile) {
     for (; at + full <= bytes; at += full) {
       load_whole<tile>(r, src + at, row_bytes);
       store(r, at, Simd::lanes);
@@ -61,11 +61,12 @@ inline void for_transposed(const char* src, int64_t row_bytes, int rows, int64_t
   }
 }
 
-// 32-bit words as they are: f32 elements, or bf16 pairs. `bytes` is the length of a row.
+// 32-bit words as they are: f32 elements, or bf16 pairs. `bytes` is the length of a row; Whole stores all words of a vector.
+template <bool Whole>
 inline void pack_words(char* dst, int stride, const char* src, int64_t row_bytes, int rows, int64_t bytes) {
   for_transposed(src, row_bytes, rows, bytes, [&](const Simd::I* r, int64_t at, int words) {
     char* to = dst + at * stride;
-    if (words == Simd::lanes) {
+    if (Whole || words == Simd::lanes) {
 #pragma GCC unroll 16
       for (int i = 0; i < Simd::lanes; ++i) Simd::store_words(to + static_cast<int64_t>(i) * stride * 4, r[i]);
     } else {
@@ -75,11 +76,17 @@ inline void pack_words(char* dst, int stride, const char* src, int64_t row_bytes
 }
 
 inline void pack_f32(float* dst, int stride, const float* src, int64_t lds, int rows, int k) {
-  pack_words(reinterpret_cast<char*>(dst), stride, reinterpret_cast<const char*>(src), lds * 4, rows, int64_t{4} * k);
+  pack_words<false>(reinterpret_cast<char*>(dst), stride, reinterpret_cast<const char*>(src), lds * 4, rows, int64_t{4} * k);
 }
 
 inline void pack_pairs(uint32_t* dst, int stride, const Bf16* src, int64_t lds, int rows, int k) {
-  pack_words(reinterpret_cast<char*>(dst), stride, reinterpret_cast<const char*>(src), lds * 2, rows, int64_t{2} * k);
+  static_assert(Simd::pair_block == 1 || Simd::pair_block == Simd::lanes);
+  pack_words<Simd::pair_block != 1>(reinterpret_cast<char*>(dst), stride, reinterpret_cast<const char*>(src), lds * 2, rows, int64_t{2} * k);
+}
+
+inline void tile_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int rows, int k) {
+  for (int g = 0; g < rows; g += Simd::lanes)
+    pack_pairs(dst + g, kTileWidth, src + g * lds, lds, rows - g < Simd::lanes ? rows - g : Simd::lanes, k);
 }
 
 inline void pack_bf16(float* dst, int stride, const Bf16* src, int64_t lds, int rows, int k) {
@@ -129,6 +136,8 @@ inline void copy_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int k, int c
       Simd::store_words(dst + v * L, Simd::interleave(even, odd));
     }
   }
+  for (int i = (k + 1) / 2; i % Simd::pair_block; ++i, dst += 2 * L)
+    for (int v = 0; v < 2; ++v) Simd::store_words(dst + v * L, Simd::no_words());
 }
 
 // One f32 step: acc + x * w with a single rounding.
@@ -187,12 +196,21 @@ inline void gemm_rest(float* c, int64_t ldc, const typename Step::Word* tile, co
   }
 }
 
+// One tile, as many rows at a time as the accumulators hold.
+template <class Step>
+inline void gemm_rows(float* c, int64_t ldc, const typename Step::Word* tile, const typename Step::Word* panel, int rows, int steps,
+                      int vectors, bool accumulate) {
+  constexpr int R = Simd::register_rows;
+  for (int r = 0; r < rows; r += R)
+    gemm_rest<Step, R>(c + r * ldc, ldc, tile + r, panel, rows - r < R ? rows - r : R, steps, vectors, accumulate);
+}
+
 template <class Step>
 inline void gemm(float* c, int64_t ldc, const typename Step::Word* tiles, int64_t tile_stride, const typename Step::Word* panel, int rows,
                  int steps, int vectors, bool accumulate) {
   constexpr int T = Simd::tile_rows;
   for (; rows > 0; rows -= T, tiles += tile_stride, c += T * ldc)
-    gemm_rest<Step, T>(c, ldc, tiles, panel, rows < T ? rows : T, steps, vectors, accumulate);
+    gemm_rows<Step>(c, ldc, tiles, panel, rows < T ? rows : T, steps, vectors, accumulate);
 }
 
 // Asks for lines [from, to) of the memory described; line i is line i % lines_per_row of row i / lines_per_row.
@@ -214,8 +232,8 @@ inline void gemm_group(float* c, int64_t ldc, const typename Step::Word* tiles, 
     if (lines) ask(ahead, lines * t / count, lines * (t + 1) / count);
     const int left = rows - static_cast<int>(t) * T;
     for (int from = 0; from < columns; from += width)
-      gemm_rest<Step, T>(c + t * T * ldc + from, ldc, tiles + t * tile_stride, panels + from / width * panel_stride, left < T ? left : T,
-                         steps, columns - from > L ? 2 : 1, accumulate);
+      gemm_rows<Step>(c + t * T * ldc + from, ldc, tiles + t * tile_stride, panels + from / width * panel_stride, left < T ? left : T,
+                      steps, columns - from > L ? 2 : 1, accumulate);
   }
 }
 

@@ -183,18 +183,26 @@ inline void philox_rounds(Simd::I c[4], const steerlab::DropoutStream& stream) {
   }
 }
 
+constexpr int kDropoutBlock = 4 * L;  // columns per Philox call of all lanes
+
+// kept[j]: bit i is set where column from + j * lanes + i of the token is kept.
+inline void dropout_block(uint32_t kept[4], const steerlab::DropoutStream& stream, uint32_t example, uint32_t position, int from) {
+  Simd::I c[4] = {Simd::quad_counters(static_cast<uint32_t>(from / 4)), Simd::words1(position), Simd::words1(example),
+                  Simd::words1(stream.site)};
+  philox_rounds(c, stream);
+  Simd::in_column_order(c);
+  for (int j = 0; j < 4; ++j) kept[j] = Simd::at_least(c[j], stream.threshold);
+}
+
 inline void dropout_bits(uint32_t* bits, const steerlab::DropoutStream& stream, uint32_t example, uint32_t position, int columns) {
-  constexpr int block = 4 * L;  // columns per Philox call of all lanes
   const int words = (columns + 31) / 32;
   for (int w = 0; w < words; ++w) bits[w] = 0;
-  for (int from = 0; from < columns; from += block) {
-    Simd::I c[4] = {Simd::quad_counters(static_cast<uint32_t>(from / 4)), Simd::words1(position), Simd::words1(example),
-                    Simd::words1(stream.site)};
-    philox_rounds(c, stream);
-    Simd::in_column_order(c);
+  for (int from = 0; from < columns; from += kDropoutBlock) {
+    uint32_t kept[4];
+    dropout_block(kept, stream, example, position, from);
     for (int j = 0; j < 4; ++j) {
       const int column = from + j * L;
-      if (column < columns) bits[column / 32] |= Simd::at_least(c[j], stream.threshold) << (column % 32);
+      if (column < columns) bits[column / 32] |= kept[j] << (column % 32);
     }
   }
 }
@@ -338,8 +346,8 @@ steerlab::RowKernels<E> row_table() {
 }
 
 inline steerlab::Kernels kernel_table(const char* isa) {
-  return {isa, L, 2 * L, Simd::tile_rows, kTileWidth, Simd::has_pair_dot,
-          pack_f32, pack_bf16, pack_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
+  return {isa, L, 2 * L, Simd::tile_rows, kTileWidth, Simd::has_pair_dot, Simd::pair_block,
+          pack_f32, pack_bf16, pack_pairs, tile_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
           gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>,
           row_table<float>(), row_table<Bf16>(),
           drop_tile_f32, drop_tile_pairs, dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, softmax, softmax_backward, adamw, squares, peak};

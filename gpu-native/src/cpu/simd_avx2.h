@@ -10,6 +10,7 @@ namespace {
 struct Simd {
   static constexpr int lanes = 8;
   static constexpr int tile_rows = 6;  // 6 x 2 accumulators + 2 weight vectors + 1 broadcast of 16 registers
+  static constexpr int register_rows = tile_rows, pair_block = 1;
   using V = __m256;
   using I = __m256i;
 

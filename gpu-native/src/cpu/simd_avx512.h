@@ -12,7 +12,14 @@ namespace {
 
 struct Simd {
   static constexpr int lanes = 16;
+#ifdef __AMX_BF16__
+  static constexpr int tile_rows = 32;      // two matrix registers of 16 rows
+  static constexpr int register_rows = 11;  // three rounds for a tile in f32
+  static constexpr int pair_block = 16;
+#else
   static constexpr int tile_rows = 14;  // 14 x 2 accumulators + 2 weight vectors + 1 broadcast of 32 registers
+  static constexpr int register_rows = tile_rows, pair_block = 1;
+#endif
   using V = __m512;
   using I = __m512i;
 

@@ -10,6 +10,7 @@ namespace {
 struct Simd {
   static constexpr int lanes = 4;
   static constexpr int tile_rows = 12;  // 12 x 2 accumulators + 2 weight vectors + broadcasts of 32 registers
+  static constexpr int register_rows = tile_rows, pair_block = 1;
   using V = float32x4_t;
   using I = uint32x4_t;
 

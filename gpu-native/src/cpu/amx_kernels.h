@@ -1,0 +1,149 @@
+// Matrix-register (AMX) versions of the kernels on bf16 pairs. Included only by kernels_amx.cpp. Layouts: kernels.h.
+//
+// A register holds 16 rows of 64 bytes. tdpbf16ps: C[16][16] += A[16][16 pairs] B[16 pairs][16], each product pair added in
+// f32 with one rounding a product, in pair order, so a row's result does not depend on the other rows. Denormals count as zero.
+// Four accumulators C (32 x 32), two A, two B use all eight registers.
+// Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.
+#pragma once
+#include <cstring>
+
+#include "row_kernels.h"
+
+namespace {
+
+constexpr int kBlockWords = 16 * kTileWidth;  // one block of 16 steps of a tile
+constexpr int kPanelWidth = 2 * Simd::lanes;
+
+// All registers as 16 rows of 64 bytes while in scope. Registers in their initial state cost the system nothing to switch.
+struct MatrixRegisters {
+  struct alignas(64) Configuration {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  };
+  MatrixRegisters() {
+    static constexpr Configuration all;
+    _tile_loadconfig(&all);
+  }
+  ~MatrixRegisters() { _tile_release(); }
+};
+
+// c (32 or 16 rows, 32 or 16 columns) (+)= tile times panel. The intrinsics do not tell the compiler that they read memory.
+template <bool Low, bool Right>
+inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, const uint32_t* panel, int steps, bool accumulate) {
+  const int64_t row = ldc * 4;
+  asm volatile("" ::: "memory");
+  if (accumulate) {
+    _tile_loadd(0, c, row);
+    if (Right) _tile_loadd(1, c + 16, row);
+    if (Low) _tile_loadd(2, c + 16 * ldc, row);
+    if (Low && Right) _tile_loadd(3, c + 16 * ldc + 16, row);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int k = 0; k < steps; k += 16, tile += kBlockWords, panel += 16 * kPanelWidth) {
+    _tile_loadd(6, panel, kPanelWidth * 4);
+    _tile_loadd(4, tile, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if (Low) {
+      _tile_loadd(5, tile + kBlockWords / 2, 64);
+      _tile_dpbf16ps(2, 5, 6);
+    }
+    if (Right) {
+      _tile_loadd(7, panel + 16, kPanelWidth * 4);
+      _tile_dpbf16ps(1, 4, 7);
+      if (Low) _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, c, row);
+  if (Right) _tile_stored(1, c + 16, row);
+  if (Low) _tile_stored(2, c + 16 * ldc, row);
+  if (Low && Right) _tile_stored(3, c + 16 * ldc + 16, row);
+}
+
+inline void amx_any_block(float* c, int64_t ldc, const uint32_t* tile, const uint32_t* panel, int rows, int steps, bool right,
+                          bool accumulate) {
+  if (rows > 16) {
+    if (right) amx_block<true, true>(c, ldc, tile, panel, steps, accumulate);
+    else amx_block<true, false>(c, ldc, tile, panel, steps, accumulate);
+  } else {
+    if (right) amx_block<false, true>(c, ldc, tile, panel, steps, accumulate);
+    else amx_block<false, false>(c, ldc, tile, panel, steps, accumulate);
+  }
+}
+
+inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panels, int64_t panel_stride,
+                           int rows, int steps, int columns, bool accumulate, const steerlab::Ahead& ahead) {
+  constexpr int T = Simd::tile_rows;
+  const MatrixRegisters registers;
+  const int64_t lines = ahead.rows * int64_t{(ahead.bytes + 63) / 64}, count = (rows + T - 1) / T;
+  for (int64_t t = 0; t < count; ++t) {
+    if (lines) ask(ahead, lines * t / count, lines * (t + 1) / count);
+    const int left = rows - static_cast<int>(t) * T, mine = left < T ? left : T;
+    for (int from = 0; from < columns; from += kPanelWidth) {
+      float* to = c + t * T * ldc + from;
+      const uint32_t *tile = tiles + t * tile_stride, *panel = panels + from / kPanelWidth * panel_stride;
+      const bool right = columns - from > 16;
+      if (mine % 16 == 0) {
+        amx_any_block(to, ldc, tile, panel, mine, steps, right, accumulate);
+        continue;
+      }
+      // A register is stored whole: rows that c does not have end in a copy.
+      alignas(64) float edge[T * kPanelWidth];
+      const size_t bytes = right ? 128 : 64;
+      if (accumulate)
+        for (int r = 0; r < mine; ++r) std::memcpy(edge + r * kPanelWidth, to + r * ldc, bytes);
+      amx_any_block(edge, kPanelWidth, tile, panel, mine, steps, right, accumulate);
+      for (int r = 0; r < mine; ++r) std::memcpy(to + r * ldc, edge + r * kPanelWidth, bytes);
+    }
+  }
+}
+
+inline void amx_tile_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int rows, int k) {
+  for (int r = 0; r < rows; ++r) {
+    const Bf16* row = src + r * lds;
+    uint32_t* to = dst + r * 16;
+    int i = 0;
+    for (; i + 32 <= k; i += 32, to += kBlockWords) Simd::store_words(to, Simd::load_words(row + i));
+    if (i < k) Simd::store_words(to, Simd::load_bytes(row + i, 2 * (k - i)));
+  }
+}
+
+inline void amx_drop_tile(uint32_t* dst, const uint32_t* src, int k, const steerlab::DropoutStream& stream, const uint32_t* examples,
+                          const uint32_t* positions) {
+  const int blocks = (k + 31) / 32;
+  for (int r = 0; r < Simd::tile_rows; ++r)
+    for (int b = 0; b < blocks; b += 2) {
+      uint32_t kept[4];
+      dropout_block(kept, stream, examples[r], positions[r], b * 32);
+      for (int j = 0; j < 2 && b + j < blocks; ++j) {
+        const int64_t at = static_cast<int64_t>(b + j) * kBlockWords + r * 16;
+        Simd::store_words(dst + at, _mm512_maskz_mov_epi16(kept[2 * j] | kept[2 * j + 1] << 16, Simd::load_words(src + at)));
+      }
+    }
+}
+
+// As peak() of panel_kernels.h, with products of registers only.
+inline double amx_peak(int64_t rounds, bool pairs, float* sink) {
+  if (!pairs) return peak(rounds, false, sink);
+  const MatrixRegisters registers;
+  rounds /= 16;  // a product takes 16 cycles
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(6);
+  for (int64_t k = 0; k < rounds; ++k) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_dpbf16ps(3, 4, 6);
+  }
+  return 4 * 2.0 * 16 * 16 * 32 * static_cast<double>(rounds);
+}
+
+}  // namespace
