@@ -128,6 +128,33 @@ void dropout_rate(Report& report, Backend& b) {
   report.check("dropout: kept elements are 1 / (1 - p)", wrong, 0);
 }
 
+// Each output is one element of x times one bf16 weight, a power of two: nothing may be lost. The inputs of other checks lie on the
+// bf16 grid; these use all bits that the activations have.
+void exact_products(Report& report, Backend& b) {
+  Lab lab(b);
+  const int n = 37, in = 70;
+  Values x = noise(static_cast<size_t>(n) * in, 41), w(static_cast<size_t>(in) * in), forward(x.size()), backward(x.size());
+  for (double& v : x) v = b.act() == DType::BF16 ? v : static_cast<float>(v * (1 + 0x1p-15 + 0x1p-23));
+  const auto source = [&](int o) { return (o * 3 + 1) % in; };  // a permutation: 3 and 70 share no factor
+  for (int o = 0; o < in; ++o) w[static_cast<size_t>(o) * in + source(o)] = o % 2 ? 0.5 : -2;
+  for (int t = 0; t < n; ++t)
+    for (int o = 0; o < in; ++o) {
+      const size_t row = static_cast<size_t>(t) * in;
+      const double factor = o % 2 ? 0.5 : -2;
+      forward[row + o] = factor * x[row + source(o)];
+      backward[row + source(o)] = factor * x[row + o];
+    }
+  const Weight weight = lab.weight(w, in, in, DType::BF16);
+  const LinearPart part{&weight, 0, nullptr, 0, 0};
+  const LoraGrad none{};
+  const int32_t offsets[2] = {0, n};
+  void *y = lab.poison_act(x.size()), *dx = lab.poison_act(x.size()), *rows = lab.act(x);
+  lab.b.linear(y, in, rows, n, &part, 1, nullptr);
+  lab.b.linear_backward(dx, rows, in, nullptr, n, &part, &none, 1, nullptr, offsets, 1);
+  report.check("linear: exact products, bitwise", differing(lab.read(y, x.size(), b.act()), forward), 0);
+  report.check("linear_backward: exact products, bitwise", differing(lab.read(dx, x.size(), b.act()), backward), 0);
+}
+
 }  // namespace
 
 void check_laws(Report& report, DType type, const std::string& isa) {
@@ -136,6 +163,7 @@ void check_laws(Report& report, DType type, const std::string& isa) {
   split_invariance(report, *backend);
   gradient_split(report, *backend);
   dropout_rate(report, *backend);
+  exact_products(report, *backend);
   thread_invariance(report, type, isa);
   if (type == DType::F64) check_derivatives(report, *backend);
 }

@@ -28,9 +28,10 @@ struct MatrixRegisters {
   ~MatrixRegisters() { _tile_release(); }
 };
 
-// c (32 or 16 rows, 32 or 16 columns) (+)= tile times panel. The intrinsics do not tell the compiler that they read memory.
-template <bool Low, bool Right>
-inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, const uint32_t* panel, int steps, bool accumulate) {
+// c (32 or 16 rows, 32 or 16 columns) (+)= sum over pieces of tile[piece] times panel. The intrinsics do not tell the compiler
+// that they read memory.
+template <int Pieces, bool Low, bool Right>
+inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, int64_t piece_words, const uint32_t* panel, int steps, bool accumulate) {
   const int64_t row = ldc * 4;
   asm volatile("" ::: "memory");
   if (accumulate) {
@@ -46,16 +47,18 @@ inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, const uint32_
   }
   for (int k = 0; k < steps; k += 16, tile += kBlockWords, panel += 16 * kPanelWidth) {
     _tile_loadd(6, panel, kPanelWidth * 4);
-    _tile_loadd(4, tile, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    if (Low) {
-      _tile_loadd(5, tile + kBlockWords / 2, 64);
-      _tile_dpbf16ps(2, 5, 6);
-    }
-    if (Right) {
-      _tile_loadd(7, panel + 16, kPanelWidth * 4);
-      _tile_dpbf16ps(1, 4, 7);
-      if (Low) _tile_dpbf16ps(3, 5, 7);
+    if (Right) _tile_loadd(7, panel + 16, kPanelWidth * 4);
+#pragma GCC unroll 3
+    for (int piece = 0; piece < Pieces; ++piece) {
+      const uint32_t* rows = tile + piece * piece_words;
+      _tile_loadd(4, rows, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      if (Right) _tile_dpbf16ps(1, 4, 7);
+      if (Low) {
+        _tile_loadd(5, rows + kBlockWords / 2, 64);
+        _tile_dpbf16ps(2, 5, 6);
+        if (Right) _tile_dpbf16ps(3, 5, 7);
+      }
     }
   }
   _tile_stored(0, c, row);
@@ -64,20 +67,13 @@ inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, const uint32_
   if (Low && Right) _tile_stored(3, c + 16 * ldc + 16, row);
 }
 
-inline void amx_any_block(float* c, int64_t ldc, const uint32_t* tile, const uint32_t* panel, int rows, int steps, bool right,
-                          bool accumulate) {
-  if (rows > 16) {
-    if (right) amx_block<true, true>(c, ldc, tile, panel, steps, accumulate);
-    else amx_block<true, false>(c, ldc, tile, panel, steps, accumulate);
-  } else {
-    if (right) amx_block<false, true>(c, ldc, tile, panel, steps, accumulate);
-    else amx_block<false, false>(c, ldc, tile, panel, steps, accumulate);
-  }
-}
-
-inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panels, int64_t panel_stride,
-                           int rows, int steps, int columns, bool accumulate, const steerlab::Ahead& ahead) {
+template <int Pieces>
+inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, int64_t piece_words, const uint32_t* panels,
+                           int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const steerlab::Ahead& ahead) {
   constexpr int T = Simd::tile_rows;
+  using Block = void (*)(float*, int64_t, const uint32_t*, int64_t, const uint32_t*, int, bool);
+  static constexpr Block blocks[2][2] = {{amx_block<Pieces, false, false>, amx_block<Pieces, false, true>},
+                                         {amx_block<Pieces, true, false>, amx_block<Pieces, true, true>}};
   const MatrixRegisters registers;
   const int64_t lines = ahead.rows * int64_t{(ahead.bytes + 63) / 64}, count = (rows + T - 1) / T;
   for (int64_t t = 0; t < count; ++t) {
@@ -87,8 +83,9 @@ inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t
       float* to = c + t * T * ldc + from;
       const uint32_t *tile = tiles + t * tile_stride, *panel = panels + from / kPanelWidth * panel_stride;
       const bool right = columns - from > 16;
+      const Block block = blocks[mine > 16][right];
       if (mine % 16 == 0) {
-        amx_any_block(to, ldc, tile, panel, mine, steps, right, accumulate);
+        block(to, ldc, tile, piece_words, panel, steps, accumulate);
         continue;
       }
       // A register is stored whole: rows that c does not have end in a copy.
@@ -96,10 +93,15 @@ inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t
       const size_t bytes = right ? 128 : 64;
       if (accumulate)
         for (int r = 0; r < mine; ++r) std::memcpy(edge + r * kPanelWidth, to + r * ldc, bytes);
-      amx_any_block(edge, kPanelWidth, tile, panel, mine, steps, right, accumulate);
+      block(edge, kPanelWidth, tile, piece_words, panel, steps, accumulate);
       for (int r = 0; r < mine; ++r) std::memcpy(to + r * ldc, edge + r * kPanelWidth, bytes);
     }
   }
+}
+
+inline void amx_gemm_group_pairs(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panels,
+                                 int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const steerlab::Ahead& ahead) {
+  amx_gemm_group<1>(c, ldc, tiles, tile_stride, 0, panels, panel_stride, rows, steps, columns, accumulate, ahead);
 }
 
 inline void amx_tile_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int rows, int k) {
@@ -109,6 +111,27 @@ inline void amx_tile_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int rows
     int i = 0;
     for (; i + 32 <= k; i += 32, to += kBlockWords) Simd::store_words(to, Simd::load_words(row + i));
     if (i < k) Simd::store_words(to, Simd::load_bytes(row + i, 2 * (k - i)));
+  }
+}
+
+// 32 elements of a row, rounded to bf16 in order; v keeps what rounding left.
+inline Simd::I round_piece(Simd::V v[2]) {
+  const Simd::I piece = reinterpret_cast<Simd::I>(_mm512_cvtne2ps_pbh(v[1], v[0]));
+  v[0] = Simd::sub(v[0], Simd::widen(_mm512_castsi512_si256(piece)));
+  v[1] = Simd::sub(v[1], Simd::widen(_mm512_extracti64x4_epi64(piece, 1)));
+  return piece;
+}
+
+inline void amx_tile_pieces(uint32_t* dst, int64_t piece_words, const float* src, int64_t lds, int rows, int k) {
+  for (int r = 0; r < rows; ++r) {
+    const float* row = src + r * lds;
+    uint32_t* to = dst + r * 16;
+    for (int i = 0; i < k; i += 32, to += kBlockWords) {
+      const int left = k - i;
+      Simd::V v[2] = {left >= 16 ? Simd::load(row + i) : Simd::load_part(row + i, left),
+                      left >= 32 ? Simd::load(row + i + 16) : left > 16 ? Simd::load_part(row + i + 16, left - 16) : Simd::zero()};
+      for (int piece = 0; piece < 3; ++piece) Simd::store_words(to + piece * piece_words, round_piece(v));
+    }
   }
 }
 

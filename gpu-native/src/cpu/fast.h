@@ -67,17 +67,35 @@ class FastBackend : public PlainBackend<A> {
   void ran(const char* op);  // counts "op" and "op.<isa>"
 
   // ---- packing and multiplying in the form this processor is best at (fast_linear.h) ----
-  int units(int k) const {  // steps of a reduction of length k
-    return pairs_ ? ((k + 1) / 2 + k_.pair_block - 1) / k_.pair_block * k_.pair_block : k;
+  // The form of one product: words of one element or of a bf16 pair. On matrix registers f32 rows meet bf16 weights as a sum of
+  // three bf16 pieces, whose products are exact in f32: same accuracy, and faster than f32 multiply-adds.
+  struct Form {
+    bool pairs;
+    int pieces;
+    bool operator==(const Form& o) const { return pairs == o.pairs && pieces == o.pieces; }
+  };
+  Form own_form() const { return {pairs_, 1}; }  // rows as they are: what LoRA matrices multiply
+  Form form_of(const Weight& w) const {
+    return sizeof(E) == 4 && w.type == DType::BF16 && k_.gemm_group_pieces ? Form{true, 3} : own_form();
   }
-  int64_t tile_words(int k) const { return static_cast<int64_t>(units(k)) * k_.tile_width; }
-  int group() const { return 2 * k_.width; }                    // output columns of a task: two panels
-  int reduction_block() const { return pairs_ ? 2048 : 1024; }  // two panel blocks are 256 KiB
-  void pack_tile(uint32_t* dst, const E* src, int64_t lds, int rows, int k) const;
-  void pack_weight(uint32_t* panel, const Weight& w, int row, int rows, int from, int k) const;       // W^T: columns = rows of W
-  void pack_weight_rows(uint32_t* panel, const Weight& w, int row, int k, int column, int columns) const;  // W
-  // c (rows, group()) (+)= tiles times the panels of `columns` columns
-  void multiply(float* c, const uint32_t* tiles, int64_t stride, const uint32_t* panels, int rows, int steps, int columns,
+  Form form_of(const LinearPart* parts, int n_parts) const {  // one for all, as they share the rows
+    for (int p = 0; p < n_parts; ++p)
+      if (form_of(*parts[p].w) == own_form()) return own_form();
+    return form_of(*parts[0].w);
+  }
+  int units(Form f, int k) const {  // steps of a reduction of length k
+    return f.pairs ? ((k + 1) / 2 + k_.pair_block - 1) / k_.pair_block * k_.pair_block : k;
+  }
+  int64_t piece_words(Form f, int k) const { return static_cast<int64_t>(units(f, k)) * k_.tile_width; }
+  int64_t tile_words(Form f, int k) const { return f.pieces * piece_words(f, k); }
+  int group() const { return 2 * k_.width; }  // output columns of a task: two panels
+  // Two panel blocks are 256 KiB, or 64 KiB where matrix registers need their lines sooner.
+  int reduction_block(Form f) const { return !f.pairs ? 1024 : k_.pair_block > 1 ? 512 : 2048; }
+  void pack_tile(Form f, uint32_t* dst, const E* src, int64_t lds, int rows, int k) const;
+  void pack_weight(Form f, uint32_t* panel, const Weight& w, int row, int rows, int from, int k) const;  // W^T: columns = rows of W
+  void pack_weight_rows(Form f, uint32_t* panel, const Weight& w, int row, int k, int column, int columns) const;  // W
+  // c (rows, group()) (+)= tiles of rows of length `in`, from step `first` on, times the panels of `columns` columns
+  void multiply(Form f, float* c, const uint32_t* tiles, int in, int first, const uint32_t* panels, int rows, int steps, int columns,
                 bool accumulate, const Ahead& ahead = {}) const;
   // LoRA matrices stay f32: in pair form as the sum of two bf16 panels, 16 bits of mantissa.
   int thin_columns() const { return pairs_ ? k_.lanes : k_.width; }
@@ -85,12 +103,12 @@ class FastBackend : public PlainBackend<A> {
   void pack_thin_rows(Worker& w, uint32_t* panel, const float* b, int64_t ldb, int k, int columns) const;
   void add_thin(float* out, const float* c, float factor, int columns) const;  // one row of c
 
-  void pack_tiles(const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const;
+  void pack_tiles(Form f, const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const;
   void lora_down(Worker& w, const UseTiles& lora, const uint32_t* packed, int in, int first, int last, const DropoutKey* dropout);
   void drop_tile(uint32_t* dst, const uint32_t* src, int k, const DropoutStream& stream, const DropoutKey& key, int first, int from,
                  int to) const;
   int row_blocks(int n, int64_t groups) const;
-  void project_group(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
+  void project_group(Form f, Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
   void finish_group(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
                     const UseTiles* uses, int n_uses);
   void attend(Worker& w, void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s, int row,
@@ -104,7 +122,7 @@ class FastBackend : public PlainBackend<A> {
   const RowKernels<E>& e_;
   bool pairs_;
   std::vector<Worker> workers_;
-  GrowingBuffer x_tiles_, u_tiles_, bits_, d_tiles_;
+  GrowingBuffer x_tiles_, x_own_tiles_, u_tiles_, bits_, d_tiles_;
   std::string isa_suffix_;
 };
 

@@ -23,9 +23,11 @@ void FastBackend<A>::ran(const char* op) {
 }
 
 template <class A>
-void FastBackend<A>::pack_tile(uint32_t* dst, const E* src, int64_t lds, int rows, int k) const {
-  if constexpr (sizeof(E) == 2) {
-    if (pairs_) return k_.tile_pairs(dst, src, lds, rows, k);
+void FastBackend<A>::pack_tile(Form f, uint32_t* dst, const E* src, int64_t lds, int rows, int k) const {
+  if constexpr (sizeof(E) == 4) {
+    if (f.pieces > 1) return k_.tile_pieces(dst, piece_words(f, k), src, lds, rows, k);
+  } else {
+    if (f.pairs) return k_.tile_pairs(dst, src, lds, rows, k);
   }
   for (; rows > 0; rows -= k_.lanes, src += k_.lanes * lds, dst += k_.lanes) {
     const int mine = std::min(rows, k_.lanes);
@@ -35,34 +37,37 @@ void FastBackend<A>::pack_tile(uint32_t* dst, const E* src, int64_t lds, int row
 }
 
 template <class A>
-void FastBackend<A>::pack_weight(uint32_t* panels, const Weight& w, int row, int rows, int from, int k) const {
-  const int64_t panel_words = static_cast<int64_t>(units(k)) * k_.width;
+void FastBackend<A>::pack_weight(Form f, uint32_t* panels, const Weight& w, int row, int rows, int from, int k) const {
+  const int64_t panel_words = static_cast<int64_t>(units(f, k)) * k_.width;
   for (int v = 0; v * k_.lanes < rows; ++v) {
     const int mine = std::min(k_.lanes, rows - v * k_.lanes);
     const int64_t at = static_cast<int64_t>(row + v * k_.lanes) * w.in + from;
     uint32_t* to = panels + v / 2 * panel_words + v % 2 * k_.lanes;
-    if (pairs_) k_.pack_pairs(to, k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
+    if (f.pairs) k_.pack_pairs(to, k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
     else if (w.type == DType::BF16) k_.pack_bf16(reinterpret_cast<float*>(to), k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
     else k_.pack_f32(reinterpret_cast<float*>(to), k_.width, static_cast<const float*>(w.data) + at, w.in, mine, k);
   }
 }
 
 template <class A>
-void FastBackend<A>::pack_weight_rows(uint32_t* panels, const Weight& w, int row, int k, int column, int columns) const {
-  for (int from = 0; from < columns; from += k_.width, panels += static_cast<int64_t>(units(k)) * k_.width) {
+void FastBackend<A>::pack_weight_rows(Form f, uint32_t* panels, const Weight& w, int row, int k, int column, int columns) const {
+  for (int from = 0; from < columns; from += k_.width, panels += static_cast<int64_t>(units(f, k)) * k_.width) {
     const int64_t at = static_cast<int64_t>(row) * w.in + column + from;
     const int mine = std::min(k_.width, columns - from);
-    if (pairs_) k_.copy_pairs(panels, static_cast<const Bf16*>(w.data) + at, w.in, k, mine);
+    if (f.pairs) k_.copy_pairs(panels, static_cast<const Bf16*>(w.data) + at, w.in, k, mine);
     else if (w.type == DType::BF16) k_.copy_bf16(reinterpret_cast<float*>(panels), static_cast<const Bf16*>(w.data) + at, w.in, k, mine);
     else k_.copy_f32(reinterpret_cast<float*>(panels), static_cast<const float*>(w.data) + at, w.in, k, mine);
   }
 }
 
 template <class A>
-void FastBackend<A>::multiply(float* c, const uint32_t* tiles, int64_t stride, const uint32_t* panels, int rows, int steps,
+void FastBackend<A>::multiply(Form f, float* c, const uint32_t* tiles, int in, int first, const uint32_t* panels, int rows, int steps,
                               int columns, bool accumulate, const Ahead& ahead) const {
-  const int64_t panel_words = static_cast<int64_t>(steps) * k_.width;
-  if (pairs_) k_.gemm_group_pairs(c, group(), tiles, stride, panels, panel_words, rows, steps, columns, accumulate, ahead);
+  const int64_t panel_words = static_cast<int64_t>(steps) * k_.width, stride = tile_words(f, in);
+  tiles += static_cast<int64_t>(first) * k_.tile_width;
+  if (f.pieces > 1)
+    k_.gemm_group_pieces(c, group(), tiles, stride, piece_words(f, in), panels, panel_words, rows, steps, columns, accumulate, ahead);
+  else if (f.pairs) k_.gemm_group_pairs(c, group(), tiles, stride, panels, panel_words, rows, steps, columns, accumulate, ahead);
   else
     k_.gemm_group_f32(c, group(), reinterpret_cast<const float*>(tiles), stride, reinterpret_cast<const float*>(panels), panel_words, rows,
                       steps, columns, accumulate, ahead);
@@ -112,10 +117,10 @@ void FastBackend<A>::add_thin(float* out, const float* c, float factor, int colu
 }
 
 template <class A>
-void FastBackend<A>::pack_tiles(const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const {
+void FastBackend<A>::pack_tiles(Form f, const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const {
   for (int t = first_tile; t < first_tile + tiles; ++t) {
     const int row = t * k_.tile_rows;
-    pack_tile(out + t * tile_words(k), x + row * ldx, ldx, std::min(k_.tile_rows, n - row), k);
+    pack_tile(f, out + t * tile_words(f, k), x + row * ldx, ldx, std::min(k_.tile_rows, n - row), k);
   }
 }
 
@@ -124,27 +129,28 @@ template <class A>
 void FastBackend<A>::lora_down(Worker& w, const UseTiles& lora, const uint32_t* packed, int in, int first, int last,
                                const DropoutKey* dropout) {
   const LoraUse& use = *lora.use;
-  const int T = k_.tile_rows, steps = units(in), thin = thin_columns(), panels = (use.r + thin - 1) / thin;
+  const Form f = own_form();
+  const int T = k_.tile_rows, steps = units(f, in), thin = thin_columns(), panels = (use.r + thin - 1) / thin;
   const int64_t panel_words = static_cast<int64_t>(steps) * k_.width;
   uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(panel_words * panels));
   for (int p = 0; p < panels; ++p)
     pack_thin(w, panel + p * panel_words, static_cast<const float*>(use.a) + static_cast<int64_t>(p) * thin * in, in,
               std::min(thin, use.r - p * thin), in);
-  uint32_t* dropped = w.tile.template get<uint32_t>(static_cast<size_t>(tile_words(in)));
+  uint32_t* dropped = w.tile.template get<uint32_t>(static_cast<size_t>(tile_words(f, in)));
   float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * group());
   float* u = w.grads.template get<float>(static_cast<size_t>(T) * use.r);
   const bool drop = use.dropout > 0;
   const float factor = drop ? static_cast<float>(1.0 / (1.0 - static_cast<double>(use.dropout))) : 1.0f;
 
   for (int t = first; t < last; ++t) {
-    const uint32_t* tile = packed + t * tile_words(in);
+    const uint32_t* tile = packed + t * tile_words(f, in);
     const int from = std::max(t * T, use.begin), to = std::min((t + 1) * T, use.end);
     if (drop) {
       drop_tile(dropped, tile, in, {dropout->seed, dropout->step, lora.site, dropout_threshold(use.dropout)}, *dropout, t * T, from, to);
       tile = dropped;
     }
     for (int p = 0; p < panels; ++p) {
-      multiply(c, tile, 0, panel + p * panel_words, to - t * T, steps, k_.width, false);
+      multiply(f, c, tile, in, 0, panel + p * panel_words, to - t * T, steps, k_.width, false);
       for (int i = from - t * T; i < to - t * T; ++i)
         add_thin(u + i * use.r + p * thin, c + static_cast<int64_t>(i) * group(), factor, std::min(thin, use.r - p * thin));
     }
@@ -181,9 +187,9 @@ int FastBackend<A>::row_blocks(int n, int64_t groups) const {
 
 // w.c (rows, group) = rows [m0, m0 + rows) of x times columns [n0, n0 + cols) of W^T.
 template <class A>
-void FastBackend<A>::project_group(Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows) {
-  const int in = weight.in, block = reduction_block(), bytes = static_cast<int>(bytes_of(weight.type));
-  uint32_t* panels = w.panel.template get<uint32_t>(static_cast<size_t>(units(std::min(in, block))) * group());
+void FastBackend<A>::project_group(Form f, Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows) {
+  const int in = weight.in, block = reduction_block(f), bytes = static_cast<int>(bytes_of(weight.type));
+  uint32_t* panels = w.panel.template get<uint32_t>(static_cast<size_t>(units(f, std::min(in, block))) * group());
   float* c = w.c.template get<float>(static_cast<size_t>(rows) * group());
   const char* data = static_cast<const char*>(weight.data);
   const int64_t stride = static_cast<int64_t>(in) * bytes;
@@ -193,9 +199,8 @@ void FastBackend<A>::project_group(Worker& w, const Weight& weight, int n0, int 
     const int next = from + k < in ? n0 : n0 + group() * static_cast<int>(workers_.size()), at = from + k < in ? from + k : 0;
     const Ahead ahead{data + next * stride + static_cast<int64_t>(at) * bytes, stride, std::clamp(weight.out - next, 0, group()),
                       std::min(block, in - at) * bytes};
-    pack_weight(panels, weight, n0, cols, from, k);
-    multiply(c, tiles + m0 / k_.tile_rows * tile_words(in) + static_cast<int64_t>(units(from)) * k_.tile_width, tile_words(in), panels,
-             rows, units(k), cols, from > 0, ahead);
+    pack_weight(f, panels, weight, n0, cols, from, k);
+    multiply(f, c, tiles + m0 / k_.tile_rows * tile_words(f, in), in, units(f, from), panels, rows, units(f, k), cols, from > 0, ahead);
   }
 }
 
@@ -240,7 +245,8 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
   if (n == 0 || n_parts == 0) return;
   const int in = parts[0].w->in, T = k_.tile_rows, tiles = (n + T - 1) / T;
   const int block_tiles = std::clamp(tiles / (4 * pool().threads()), 1, 8);  // tiles of a phase 1 task
-  uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(in)));
+  const Form f = form_of(parts, n_parts), own = own_form();
+  uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(f, in)));
 
   std::vector<UseTiles> uses;
   std::vector<int> first_use(static_cast<size_t>(n_parts) + 1);
@@ -255,14 +261,16 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
     first_use[static_cast<size_t>(p) + 1] = static_cast<int>(uses.size());
   }
   u_tiles_.template get<float>(static_cast<size_t>(words));
+  uint32_t* own_packed = f == own || uses.empty() ? packed : x_own_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(own, in)));
 
   // Phase 1, per block of tiles: pack x, then u of every adapter that has tokens there.
   pool().run_ranges(tiles, block_tiles, [&](int64_t begin, int64_t end, int worker) {
     const int first = static_cast<int>(begin), last = static_cast<int>(end);
-    pack_tiles(acts(x), in, n, in, first, last - first, packed);
+    pack_tiles(f, acts(x), in, n, in, first, last - first, packed);
+    if (own_packed != packed) pack_tiles(own, acts(x), in, n, in, first, last - first, own_packed);
     for (const UseTiles& lora : uses)
       if (lora.first(T) < last && lora.last(T) > first)
-        lora_down(workers_[static_cast<size_t>(worker)], lora, packed, in, std::max(first, lora.first(T)), std::min(last, lora.last(T)),
+        lora_down(workers_[static_cast<size_t>(worker)], lora, own_packed, in, std::max(first, lora.first(T)), std::min(last, lora.last(T)),
                   dropout);
   });
 
@@ -278,7 +286,7 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
     while (index >= first_group[p + 1]) ++p;
     const int n0 = static_cast<int>(index - first_group[p]) * group(), cols = std::min(group(), parts[p].w->out - n0);
     Worker& w = workers_[static_cast<size_t>(worker)];
-    project_group(w, *parts[p].w, n0, cols, packed, m0, rows);
+    project_group(f, w, *parts[p].w, n0, cols, packed, m0, rows);
     finish_group(w, parts[p], n0, cols, m0, rows, acts(y), ldy, uses.data() + first_use[p], first_use[p + 1] - first_use[p]);
   });
 }
@@ -288,8 +296,9 @@ void FastBackend<A>::logits(void* logits, const void* x, const Weight& head, int
   ran("logits");
   if (n == 0) return;
   const int T = k_.tile_rows, tiles = (n + T - 1) / T;
-  uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(head.in)));
-  pool().run(tiles, [&](int64_t t, int) { pack_tiles(acts(x), head.in, n, head.in, static_cast<int>(t), 1, packed); });
+  const Form f = form_of(head);
+  uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(f, head.in)));
+  pool().run(tiles, [&](int64_t t, int) { pack_tiles(f, acts(x), head.in, n, head.in, static_cast<int>(t), 1, packed); });
   const int64_t groups = (head.out + group() - 1) / group();
   const int blocks = row_blocks(n, groups), block_rows = ((n + blocks - 1) / blocks + T - 1) / T * T;
   pool().run(groups * blocks, [&](int64_t task, int worker) {
@@ -297,7 +306,7 @@ void FastBackend<A>::logits(void* logits, const void* x, const Weight& head, int
     const int m0 = static_cast<int>(task % blocks) * block_rows, rows = std::min(block_rows, n - m0);
     if (rows <= 0) return;
     Worker& w = workers_[static_cast<size_t>(worker)];
-    project_group(w, head, n0, cols, packed, m0, rows);
+    project_group(f, w, head, n0, cols, packed, m0, rows);
     const float* c = w.c.template get<float>(0);
     for (int i = 0; i < rows; ++i)
       std::memcpy(static_cast<float*>(logits) + static_cast<int64_t>(m0 + i) * head.out + n0, c + static_cast<int64_t>(i) * group(),

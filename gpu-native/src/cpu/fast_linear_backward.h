@@ -27,12 +27,14 @@ struct FastBackend<A>::Backward {
 
   // Where the pieces of one part lie in d_tiles_ (words).
   struct Place {
-    int64_t dy;      // tiles of dy: what W and B multiply
+    int64_t dy;      // tiles of dy: what W multiplies
+    int64_t dy_own;  // tiles of dy as it is: what B multiplies; the same where the form is
     int64_t du;      // tiles of du: tile[j][tile_width], what A multiplies
     int64_t du_out;  // du as left operand of dA: [j / T][token][tile_width]
     int64_t u_out;   // scaling * u as left operand of dB, likewise
     int64_t bits;    // dropout bits of every token, in bits_
   };
+  Form f{};  // of dy against W
   std::vector<Place> places;
   uint32_t* words = nullptr;
   uint32_t* bits = nullptr;
@@ -46,11 +48,17 @@ struct FastBackend<A>::Backward {
     W = k.tile_width;
     tiles = (n + T - 1) / T;
     bit_words = in / 32 + 1;
+    f = b.form_of(parts, n_parts);
     int64_t at = 0, bit_at = 0;
     for (int p = 0; p < n_parts; ++p) {
       Place place{};
       place.dy = at;
-      at += tiles * b.tile_words(parts[p].w->out);
+      at += tiles * b.tile_words(f, parts[p].w->out);
+      place.dy_own = place.dy;
+      if (lora(p) && !(f == b.own_form())) {
+        place.dy_own = at;
+        at += tiles * b.tile_words(b.own_form(), parts[p].w->out);
+      }
       if (const LoraUse* use = lora(p)) {
         place.du = at;
         at += static_cast<int64_t>(tiles) * use->r * W;
@@ -70,22 +78,23 @@ struct FastBackend<A>::Backward {
   void prepare(Worker& w, int p, int first_tile, int count) {
     const LinearPart& part = parts[p];
     const int out = part.w->out;
-    const int64_t stride = b.tile_words(out);
-    uint32_t* packed = words + places[p].dy;
-    b.pack_tiles(dy + part.y_col, ldy, n, out, first_tile, count, packed);
+    b.pack_tiles(f, dy + part.y_col, ldy, n, out, first_tile, count, words + places[p].dy);
     const LoraUse* use = lora(p);
     if (!use) return;
+    const Form own = b.own_form();
+    uint32_t* packed = words + places[p].dy_own;
+    if (places[p].dy_own != places[p].dy) b.pack_tiles(own, dy + part.y_col, ldy, n, out, first_tile, count, packed);
 
     const int r = use->r, thin = b.thin_columns(), from = first_tile * T, to = std::min((first_tile + count) * T, n);
     float* du = w.rows.template get<float>(static_cast<size_t>(to - from) * r);
     const int G = b.group();
     float* c = w.thin_c.template get<float>(static_cast<size_t>(to - from) * G);
-    uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(b.units(out)) * k.width);
+    uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(b.units(own, out)) * k.width);
     const float factor = use->dropout > 0 ? static_cast<float>(use->scaling / (1.0 - static_cast<double>(use->dropout))) : use->scaling;
     for (int j = 0; j < r; j += thin) {
       const int columns = std::min(thin, r - j);
       b.pack_thin_rows(w, panel, static_cast<const float*>(use->b) + j, r, out, columns);
-      b.multiply(c, packed + first_tile * stride, stride, panel, to - from, b.units(out), k.width, false);
+      b.multiply(own, c, packed + first_tile * b.tile_words(own, out), out, 0, panel, to - from, b.units(own, out), k.width, false);
       for (int t = from; t < to; ++t) b.add_thin(du + (t - from) * r + j, c + static_cast<int64_t>(t - from) * G, factor, columns);
     }
     float *tile = floats(places[p].du), *du_out = floats(places[p].du_out), *u_out = floats(places[p].u_out);
@@ -107,23 +116,23 @@ struct FastBackend<A>::Backward {
 
   // dx[m0 .. m0 + rows, c0 .. c0 + cols)
   void input_group(Worker& w, int c0, int cols, int m0, int rows) {
-    const int G = b.group(), block = b.reduction_block();
+    const int G = b.group(), block = b.reduction_block(f);
     float* c = w.c.template get<float>(static_cast<size_t>(rows) * G);
     bool begun = false;
     for (int p = 0; p < n_parts; ++p) {
       const Weight& weight = *parts[p].w;
       const int out = weight.out, bytes = static_cast<int>(bytes_of(weight.type));
       const int64_t stride = static_cast<int64_t>(in) * bytes;
-      uint32_t* panels = w.panel.template get<uint32_t>(static_cast<size_t>(b.units(std::min(out, block))) * G);
+      uint32_t* panels = w.panel.template get<uint32_t>(static_cast<size_t>(b.units(f, std::min(out, block))) * G);
       for (int from = 0; from < out; from += block, begun = true) {
         const int count = std::min(block, out - from);
         // Next for this worker: further rows of these columns, or columns a round of the threads further on.
         const int next = from + count < out ? c0 : c0 + G * static_cast<int>(b.workers_.size()), row = from + count < out ? from + count : 0;
         const Ahead ahead{static_cast<const char*>(weight.data) + row * stride + static_cast<int64_t>(next) * bytes, stride,
                           next < in ? std::min(block, out - row) : 0, std::min(G, in - next) * bytes};
-        b.pack_weight_rows(panels, weight, from, count, c0, cols);
-        b.multiply(c, words + places[p].dy + m0 / T * b.tile_words(out) + static_cast<int64_t>(b.units(from)) * W, b.tile_words(out), panels,
-                   rows, b.units(count), cols, begun, ahead);
+        b.pack_weight_rows(f, panels, weight, from, count, c0, cols);
+        b.multiply(f, c, words + places[p].dy + m0 / T * b.tile_words(f, out), out, b.units(f, from), panels, rows, b.units(f, count), cols,
+                   begun, ahead);
       }
     }
     for (int p = 0; p < n_parts; ++p)
@@ -235,7 +244,7 @@ void FastBackend<A>::linear_backward(void* dx, const void* dy, int ldy, const vo
   ran("linear_backward");
   if (n == 0 || n_parts == 0) return;
   Backward call{*this, k_, acts(dx), acts(dy), ldy, acts(x), n, parts[0].w->in, parts, grads, n_parts, dropout, example_offsets,
-                examples, 0, 0, 0, 0, {}, nullptr, nullptr};
+                examples, 0, 0, 0, 0, {}, {}, nullptr, nullptr};
   call.run();
 }
 

@@ -75,6 +75,12 @@ struct Kernels {
   void (*gemm_group_pairs)(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panels,
                            int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
 
+  // f32 rows as three bf16 pieces, hi + mid + lo (8 bits of mantissa each): three pair tiles, piece_words apart. The second is
+  // gemm_group_pairs with such tiles, adding all pieces. Null without matrix registers.
+  void (*tile_pieces)(uint32_t* dst, int64_t piece_words, const float* src, int64_t lds, int rows, int k);
+  void (*gemm_group_pieces)(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, int64_t piece_words, const uint32_t* panels,
+                            int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
+
   RowKernels<float> f32;
   RowKernels<Bf16> bf16;
 

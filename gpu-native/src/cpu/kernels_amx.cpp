@@ -30,7 +30,9 @@ bool system_lends_registers() {
 Kernels amx_table() {
   Kernels table = kernel_table("amx");
   table.tile_pairs = amx_tile_pairs;
-  table.gemm_group_pairs = amx_gemm_group;
+  table.gemm_group_pairs = amx_gemm_group_pairs;
+  table.tile_pieces = amx_tile_pieces;
+  table.gemm_group_pieces = amx_gemm_group<3>;
   table.drop_tile_pairs = amx_drop_tile;
   table.peak = amx_peak;
   return table;

@@ -348,7 +348,7 @@ steerlab::RowKernels<E> row_table() {
 inline steerlab::Kernels kernel_table(const char* isa) {
   return {isa, L, 2 * L, Simd::tile_rows, kTileWidth, Simd::has_pair_dot, Simd::pair_block,
           pack_f32, pack_bf16, pack_pairs, tile_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
-          gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>,
+          gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>, nullptr, nullptr,
           row_table<float>(), row_table<Bf16>(),
           drop_tile_f32, drop_tile_pairs, dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, softmax, softmax_backward, adamw, squares, peak};
 }
