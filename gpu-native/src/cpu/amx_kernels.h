@@ -28,10 +28,27 @@ struct MatrixRegisters {
   ~MatrixRegisters() { _tile_release(); }
 };
 
+// Asks for the lines of `ahead` a few at a time: a burst of them would hold up the products.
+struct Asker {
+  const char* row;
+  int64_t stride, lines, line = 0, left;
+  int each;  // lines at a time
+  Asker(const steerlab::Ahead& ahead, int64_t times)
+      : row(ahead.base), stride(ahead.stride), lines((ahead.bytes + 63) / 64), left(ahead.rows * lines),
+        each(static_cast<int>((left + times - 1) / times)) {}
+  void some() {
+    for (int i = 0; i < each && left; ++i, --left) {
+      __builtin_prefetch(row + line * 64, 0, 2);
+      if (++line == lines) line = 0, row += stride;
+    }
+  }
+};
+
 // c (32 or 16 rows, 32 or 16 columns) (+)= sum over pieces of tile[piece] times panel. The intrinsics do not tell the compiler
 // that they read memory.
 template <int Pieces, bool Low, bool Right>
-inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, int64_t piece_words, const uint32_t* panel, int steps, bool accumulate) {
+inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, int64_t piece_words, const uint32_t* panel, int steps, bool accumulate,
+                      Asker& ahead) {
   const int64_t row = ldc * 4;
   asm volatile("" ::: "memory");
   if (accumulate) {
@@ -45,9 +62,11 @@ inline void amx_block(float* c, int64_t ldc, const uint32_t* tile, int64_t piece
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (int k = 0; k < steps; k += 16, tile += kBlockWords, panel += 16 * kPanelWidth) {
-    _tile_loadd(6, panel, kPanelWidth * 4);
-    if (Right) _tile_loadd(7, panel + 16, kPanelWidth * 4);
+  const uint32_t* right = panel + static_cast<int64_t>(steps) * 16;
+  for (int k = 0; k < steps; k += 16, tile += kBlockWords, panel += 16 * 16, right += 16 * 16) {
+    _tile_loadd(6, panel, 64);
+    if (Right) _tile_loadd(7, right, 64);
+    ahead.some();
 #pragma GCC unroll 3
     for (int piece = 0; piece < Pieces; ++piece) {
       const uint32_t* rows = tile + piece * piece_words;
@@ -71,13 +90,13 @@ template <int Pieces>
 inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, int64_t piece_words, const uint32_t* panels,
                            int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const steerlab::Ahead& ahead) {
   constexpr int T = Simd::tile_rows;
-  using Block = void (*)(float*, int64_t, const uint32_t*, int64_t, const uint32_t*, int, bool);
+  using Block = void (*)(float*, int64_t, const uint32_t*, int64_t, const uint32_t*, int, bool, Asker&);
   static constexpr Block blocks[2][2] = {{amx_block<Pieces, false, false>, amx_block<Pieces, false, true>},
                                          {amx_block<Pieces, true, false>, amx_block<Pieces, true, true>}};
   const MatrixRegisters registers;
-  const int64_t lines = ahead.rows * int64_t{(ahead.bytes + 63) / 64}, count = (rows + T - 1) / T;
+  const int64_t count = (rows + T - 1) / T;
+  Asker asker(ahead, count * ((columns + kPanelWidth - 1) / kPanelWidth) * (steps / 16));
   for (int64_t t = 0; t < count; ++t) {
-    if (lines) ask(ahead, lines * t / count, lines * (t + 1) / count);
     const int left = rows - static_cast<int>(t) * T, mine = left < T ? left : T;
     for (int from = 0; from < columns; from += kPanelWidth) {
       float* to = c + t * T * ldc + from;
@@ -85,7 +104,7 @@ inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t
       const bool right = columns - from > 16;
       const Block block = blocks[mine > 16][right];
       if (mine % 16 == 0) {
-        block(to, ldc, tile, piece_words, panel, steps, accumulate);
+        block(to, ldc, tile, piece_words, panel, steps, accumulate, asker);
         continue;
       }
       // A register is stored whole: rows that c does not have end in a copy.
@@ -93,7 +112,7 @@ inline void amx_gemm_group(float* c, int64_t ldc, const uint32_t* tiles, int64_t
       const size_t bytes = right ? 128 : 64;
       if (accumulate)
         for (int r = 0; r < mine; ++r) std::memcpy(edge + r * kPanelWidth, to + r * ldc, bytes);
-      block(edge, kPanelWidth, tile, piece_words, panel, steps, accumulate);
+      block(edge, kPanelWidth, tile, piece_words, panel, steps, accumulate, asker);
       for (int r = 0; r < mine; ++r) std::memcpy(to + r * ldc, edge + r * kPanelWidth, bytes);
     }
   }
@@ -111,6 +130,22 @@ inline void amx_tile_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int rows
     int i = 0;
     for (; i + 32 <= k; i += 32, to += kBlockWords) Simd::store_words(to, Simd::load_words(row + i));
     if (i < k) Simd::store_words(to, Simd::load_bytes(row + i, 2 * (k - i)));
+  }
+}
+
+// As copy_pairs() of panel_kernels.h, in the layout of matrix registers.
+inline void amx_copy_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int k, int columns) {
+  const int steps = (k + 31) / 32 * 16;
+  for (int v = 0; v < 2; ++v, dst += steps * 16, columns -= 16) {
+    const int n = columns < 0 ? 0 : columns < 16 ? columns : 16;
+    const uint16_t* row = raw(src) + v * 16;
+    for (int i = 0; i < steps; ++i, row += 2 * lds) {
+      const bool even = n && 2 * i < k, odd = n && 2 * i + 1 < k;
+      if (odd) __builtin_prefetch(row + 16 * lds);
+      if (odd) __builtin_prefetch(row + 17 * lds);
+      Simd::store_words(dst + i * 16, Simd::interleave(even ? Simd::load_half_words(row, n) : Simd::no_words(),
+                                                       odd ? Simd::load_half_words(row + lds, n) : Simd::no_words()));
+    }
   }
 }
 

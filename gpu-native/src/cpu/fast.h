@@ -86,11 +86,15 @@ class FastBackend : public PlainBackend<A> {
   int units(Form f, int k) const {  // steps of a reduction of length k
     return f.pairs ? ((k + 1) / 2 + k_.pair_block - 1) / k_.pair_block * k_.pair_block : k;
   }
+  bool matrix(Form f) const { return f.pairs && k_.pair_block > 1; }
+  // Where vector v of a panel of `steps` steps begins, and the words from one step of it to the next.
+  int64_t vector_at(Form f, int v, int steps) const { return static_cast<int64_t>(v) * k_.lanes * (matrix(f) ? steps : 1); }
+  int step_words(Form f) const { return matrix(f) ? k_.lanes : k_.width; }
   int64_t piece_words(Form f, int k) const { return static_cast<int64_t>(units(f, k)) * k_.tile_width; }
   int64_t tile_words(Form f, int k) const { return f.pieces * piece_words(f, k); }
   int group() const { return 2 * k_.width; }  // output columns of a task: two panels
   // Two panel blocks are 256 KiB, or 64 KiB where matrix registers need their lines sooner.
-  int reduction_block(Form f) const { return !f.pairs ? 1024 : k_.pair_block > 1 ? 512 : 2048; }
+  int reduction_block(Form f) const { return matrix(f) ? 512 : f.pairs ? 2048 : 1024; }
   void pack_tile(Form f, uint32_t* dst, const E* src, int64_t lds, int rows, int k) const;
   void pack_weight(Form f, uint32_t* panel, const Weight& w, int row, int rows, int from, int k) const;  // W^T: columns = rows of W
   void pack_weight_rows(Form f, uint32_t* panel, const Weight& w, int row, int k, int column, int columns) const;  // W

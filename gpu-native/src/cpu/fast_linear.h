@@ -38,12 +38,13 @@ void FastBackend<A>::pack_tile(Form f, uint32_t* dst, const E* src, int64_t lds,
 
 template <class A>
 void FastBackend<A>::pack_weight(Form f, uint32_t* panels, const Weight& w, int row, int rows, int from, int k) const {
-  const int64_t panel_words = static_cast<int64_t>(units(f, k)) * k_.width;
+  const int steps = units(f, k);
+  const int64_t panel_words = static_cast<int64_t>(steps) * k_.width;
   for (int v = 0; v * k_.lanes < rows; ++v) {
     const int mine = std::min(k_.lanes, rows - v * k_.lanes);
     const int64_t at = static_cast<int64_t>(row + v * k_.lanes) * w.in + from;
-    uint32_t* to = panels + v / 2 * panel_words + v % 2 * k_.lanes;
-    if (f.pairs) k_.pack_pairs(to, k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
+    uint32_t* to = panels + v / 2 * panel_words + vector_at(f, v % 2, steps);
+    if (f.pairs) k_.pack_pairs(to, step_words(f), static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
     else if (w.type == DType::BF16) k_.pack_bf16(reinterpret_cast<float*>(to), k_.width, static_cast<const Bf16*>(w.data) + at, w.in, mine, k);
     else k_.pack_f32(reinterpret_cast<float*>(to), k_.width, static_cast<const float*>(w.data) + at, w.in, mine, k);
   }
@@ -92,8 +93,9 @@ void FastBackend<A>::pack_thin(Worker& w, uint32_t* panel, const float* a, int64
   }
   Bf16 *hi = w.temp.template get<Bf16>(static_cast<size_t>(2) * rows * k), *lo = hi + static_cast<size_t>(rows) * k;
   for (int i = 0; i < rows; ++i) split_bf16(hi + static_cast<int64_t>(i) * k, lo + static_cast<int64_t>(i) * k, a + i * lda, k);
-  k_.pack_pairs(panel, k_.width, hi, k, rows, k);
-  k_.pack_pairs(panel + k_.lanes, k_.width, lo, k, rows, k);
+  const Form f = own_form();
+  k_.pack_pairs(panel, step_words(f), hi, k, rows, k);
+  k_.pack_pairs(panel + vector_at(f, 1, units(f, k)), step_words(f), lo, k, rows, k);
 }
 
 template <class A>

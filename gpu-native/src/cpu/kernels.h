@@ -5,8 +5,9 @@
 // panel[step][width]. A *tile* holds tile_rows rows of the left operand, interleaved: tile[step][tile_width]. A step is one f32
 // element, or in pair form two neighbouring bf16 in one 32-bit word (for vdpbf16ps). Every output element is one chain
 // of multiply-adds in step order, so it does not depend on which other rows or columns are computed with it.
-// Matrix registers (AMX) want blocks of 16 pairs: pair tiles are then tile[step / 16][tile_width][step % 16], and pair tiles and
-// panels are padded with zeros to whole blocks.
+// Matrix registers (AMX) want blocks of 16 pairs: pair tiles are then tile[step / 16][tile_width][step % 16], pair panels
+// panel[column / 16][step][16] (a register's lines side by side: up to twice as fast as every second line), and both are padded with
+// zeros to whole blocks.
 #pragma once
 #include <cstdint>
 

@@ -30,6 +30,7 @@ bool system_lends_registers() {
 Kernels amx_table() {
   Kernels table = kernel_table("amx");
   table.tile_pairs = amx_tile_pairs;
+  table.copy_pairs = amx_copy_pairs;
   table.gemm_group_pairs = amx_gemm_group_pairs;
   table.tile_pieces = amx_tile_pieces;
   table.gemm_group_pieces = amx_gemm_group<3>;
