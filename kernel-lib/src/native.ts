@@ -51,7 +51,7 @@ export interface NativeOptions {
  * Backends, instruction sets and devices of this machine.
  * @throws DeviceError "native-missing" with what was tried and the command that mends it
  * @example
- * nativeInfo().isas[0]; // "avx512bf16"
+ * nativeInfo().isas[0]; // best first, for instance "amx"
  */
 export function nativeInfo(): NativeInfo {
   return loadBinding().info();
