@@ -75,12 +75,17 @@ struct Shape {
   bool backward;
 };
 
-// Buffers of one backend at one shape.
+// Buffers of one backend at one shape; the weights in bf16, as checkpoints of this family hold them.
 struct Operands {
   Backend& b;
+  std::vector<Bf16> weights;
   Weight w;
   void *x, *y;
-  Operands(Backend& backend, const Shape& s) : b(backend), w(backend.random_matrix(s.n, s.k, 0.02f, 1, 1)) {
+  Operands(Backend& backend, const Shape& s) : b(backend), weights(static_cast<size_t>(s.n) * s.k) {
+    const Weight drawn = b.random_matrix(s.n, s.k, 0.02f, 1, 1);
+    for (size_t i = 0; i < weights.size(); ++i)
+      weights[i] = drawn.type == DType::BF16 ? static_cast<const Bf16*>(drawn.data)[i] : to_bf16(static_cast<const float*>(drawn.data)[i]);
+    w = b.load_matrix({weights.data(), DType::BF16, s.n, s.k});
     x = b.allocate(static_cast<size_t>(s.m) * s.k * bytes_of(b.act()));
     y = b.allocate(static_cast<size_t>(s.m) * s.n * bytes_of(b.act()));
     const Weight left = b.random_matrix(s.m, s.k, 1, 2, 2), out = b.random_matrix(s.m, s.n, 1, 3, 3);
