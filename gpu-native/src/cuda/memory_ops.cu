@@ -93,7 +93,9 @@ void CudaMemory::zero(void* dst, size_t bytes) {
 }
 
 void CudaMemory::synchronize() {
-  check_cuda(cudaStreamSynchronize(stream_), "waiting for the device");
+  const cudaError_t status = cudaStreamSynchronize(stream_);
+  if (status != cudaSuccess) staging_->forget();  // their receivers go away with the exception
+  check_cuda(status, "waiting for the device");
   staging_->deliver();
 }
 
@@ -172,6 +174,7 @@ std::string CudaMemory::counters() const {
   lines += "memory.used=" + std::to_string(pool_->used()) + "\n";
   lines += "memory.reserved=" + std::to_string(pool_->reserved()) + "\n";
   lines += "memory.peak=" + std::to_string(arena_->committed() + pool_->peak_reserved()) + "\n";
+  lines += "results.pending=" + std::to_string(staging_->pending()) + "\n";
   return lines;
 }
 

@@ -202,6 +202,36 @@ void check_training(const std::string& type, Side& cpu, Side& gpu, bool half) {
   }
 }
 
+double counted(Backend& backend, const std::string& name) {
+  const std::string counters = "\n" + backend.counters(), key = "\n" + name + "=";
+  const size_t at = counters.find(key);
+  return at == std::string::npos ? NAN : std::strtod(counters.c_str() + at + key.size(), nullptr);
+}
+
+// Stops in the backward pass, when the losses are on their way to a vector that the exception takes away.
+void check_cancel(const std::string& type, Side& gpu) {
+  const ModelConfig& c = gpu.model->config();
+  const TrainerOptions options = card_options();
+  const std::vector<double> initial(static_cast<size_t>(flat_layout(c, options.r, options.targets).count), 0.01);
+  Trainer trainer(gpu.model, options, initial), calm(gpu.model, options, initial);
+  const TrainBatch batch = train_batch(c, 4, 6, 4);
+  auto flag = std::make_shared<int32_t>(0);
+  Job job;
+  job.cancelled = [flag] { return *flag != 0; };
+  job.progress = [flag, &c](double done, double) { *flag = done > c.num_hidden_layers; };
+  std::string code;
+  try {
+    trainer.step(batch, 1, 1e-3, job);
+  } catch (const Error& e) {
+    code = e.code;
+  }
+  expect(type + "/cancel_in_backward", code == "aborted");
+  expect(type + "/cancel_leaves_no_result_pending", counted(gpu.model->backend(), "results.pending") == 0);
+  trainer.step(batch, 1, 1e-3, Job{});
+  calm.step(batch, 1, 1e-3, Job{});
+  expect(type + "/cancel_changes_nothing", trainer.state().params == calm.state().params);
+}
+
 void check_generation(const std::string& type, Side& cpu, Side& gpu, bool half) {
   const Job job;
   GenerateRequest g = decode_request(cpu.model->config(), 5, 6, 8);
@@ -227,6 +257,7 @@ void run(DType act) {
   check_forward(type, cpu, gpu, half);
   check_training(type, cpu, gpu, half);
   check_generation(type, cpu, gpu, half);
+  check_cancel(type, gpu);
   std::printf("# counters of %s:\n%s", type.c_str(), gpu_backend->counters().c_str());
 }
 
