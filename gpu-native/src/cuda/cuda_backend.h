@@ -28,6 +28,8 @@ class CudaMemory : public Backend {
   void* allocate(size_t bytes) override;
   // Also takes the data of a Weight from this backend: its memory is given back once its chunk of the arena is empty.
   void release(void* p) override;
+  bool weights_in_place() const override { return false; }
+  void release_weight(const void* data) override { release(const_cast<void*>(data)); }
   void upload(void* dst, const void* host, size_t bytes) override;
   void download(void* host, const void* src, size_t bytes) override;
   void copy(void* dst, const void* src, size_t bytes) override;

@@ -171,6 +171,7 @@ std::string CudaMemory::counters() const {
   std::string lines;
   for (const auto& c : counts_) lines += c.first + "=" + std::to_string(c.second) + "\n";
   lines += "memory.weights=" + std::to_string(arena_->committed()) + "\n";
+  lines += "memory.matrices=" + std::to_string(arena_->live() + plain_weights_.size()) + "\n";
   lines += "memory.used=" + std::to_string(pool_->used()) + "\n";
   lines += "memory.reserved=" + std::to_string(pool_->reserved()) + "\n";
   lines += "memory.peak=" + std::to_string(arena_->committed() + pool_->peak_reserved()) + "\n";

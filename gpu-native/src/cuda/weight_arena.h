@@ -33,6 +33,7 @@ class WeightArena {
   void* allocate(size_t bytes);
   bool release(void* p);  // false: not from here
   size_t committed() const { return committed_; }
+  size_t live() const { return allocations_.size(); }  // matrices
 
  private:
   std::unique_ptr<VirtualMemory> memory_;

@@ -232,6 +232,27 @@ void check_cancel(const std::string& type, Side& gpu) {
   expect(type + "/cancel_changes_nothing", trainer.state().params == calm.state().params);
 }
 
+// Two models on one backend: the first one's memory comes back while the second goes on.
+void check_dispose(const std::string& type, const std::shared_ptr<Backend>& backend, const ModelConfig& c, const Checkpoint& checkpoint) {
+  const double matrices = counted(*backend, "memory.matrices"), used = counted(*backend, "memory.used");
+  Side second = open_side(backend, c, checkpoint);
+  second.model->forward(rich_request(second, true), Job{});
+  expect(type + "/a_model_takes_memory", counted(*backend, "memory.matrices") > matrices && counted(*backend, "memory.used") > used);
+  second.model->dispose();
+  expect(type + "/dispose_releases_matrices", counted(*backend, "memory.matrices") == matrices);
+  expect(type + "/dispose_releases_the_rest", counted(*backend, "memory.used") == used);
+  std::vector<TensorLocation> damaged = checkpoint.tensors();
+  damaged.back().byte_offset += 1 << 20;
+  std::string code;
+  try {
+    Model(backend, c, &damaged, 0, Job{});
+  } catch (const Error& e) {
+    code = e.code;
+  }
+  expect(type + "/failed_load_releases_its_part", code == "tensor-range" && counted(*backend, "memory.matrices") == matrices &&
+                                                       counted(*backend, "memory.used") == used);
+}
+
 void check_generation(const std::string& type, Side& cpu, Side& gpu, bool half) {
   const Job job;
   GenerateRequest g = decode_request(cpu.model->config(), 5, 6, 8);
@@ -258,6 +279,7 @@ void run(DType act) {
   check_training(type, cpu, gpu, half);
   check_generation(type, cpu, gpu, half);
   check_cancel(type, gpu);
+  check_dispose(type, gpu_backend, c, checkpoint);
   std::printf("# counters of %s:\n%s", type.c_str(), gpu_backend->counters().c_str());
 }
 
