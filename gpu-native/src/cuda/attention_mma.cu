@@ -224,8 +224,12 @@ __global__ void __launch_bounds__(kThreads) mma_kernel(Args g) {
 
 template <int kD>
 void run(cudaStream_t s, const Args& g, const AttentionCall& call) {
-  const dim3 grid(blocks_for(static_cast<size_t>(call.max_q_len) * (g.s.H / g.s.KVH), kItems), call.n_rows, g.s.KVH);
-  launch(mma_kernel<kD>, grid, dim3(kThreads), Tiles<kD>::kShared, s, g);
+  const unsigned tiles = blocks_for(static_cast<size_t>(call.max_q_len) * (g.s.H / g.s.KVH), kItems);
+  for_grid_rows(call.n_rows, [&](int first, int count) {
+    Args part = g;
+    part.rows += first;
+    launch(mma_kernel<kD>, dim3(tiles, count, g.s.KVH), dim3(kThreads), Tiles<kD>::kShared, s, part);
+  });
 }
 
 }  // namespace

@@ -178,6 +178,16 @@ void segments() {
   expect("segments: both walks agree on who sees whom", agree && visible_keys(row, 2) == 8);
 }
 
+void grid_rows() {
+  int next = 0;
+  bool fits = true;
+  for_grid_rows(150000, [&](int first, int count) {
+    fits = fits && first == next && count > 0 && count <= 65535;
+    next = first + count;
+  });
+  expect("grid: more rows than a grid is tall go in several launches", fits && next == 150000);
+}
+
 void orders() {
   const float logits[] = {-INFINITY, -3.5f, -1e-30f, -0.0f, 0.0f, 1e-30f, 2.0f, 2.0f, INFINITY};
   bool sorted = true;
@@ -214,6 +224,7 @@ int main(int argc, char** argv) {
   arena();
   fragments();
   segments();
+  grid_rows();
   orders();
   buckets();
   return failures ? 1 : 0;
