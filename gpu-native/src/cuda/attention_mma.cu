@@ -35,13 +35,13 @@ struct Tiles {
   static_assert(kShared >= sizeof(float) * kWarps * kItems * kD, "the merge reuses the tiles");
 };
 
-// 16 bytes of a key or value row; segments whose address is not a multiple of 16 are copied by hand.
+// 16 bytes of a key or value row, zeros beyond the last one; segments whose address is not a multiple of 16 are copied by hand.
 __device__ __forceinline__ void fetch(bf16* to, const bf16* from) {
-  if (from == nullptr || reinterpret_cast<uintptr_t>(from) % 16 == 0) {
-    copy_async16(to, from ? from : to, from ? 16 : 0);
+  if (from != nullptr && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+    copy_async16(to, from, 16);
     return;
   }
-  for (int e = 0; e < 8; ++e) to[e] = from[e];
+  for (int e = 0; e < 8; ++e) to[e] = from ? from[e] : bf16{0};
 }
 
 // Keys and values of tile `tile` into one stage; two lanes share a row.
