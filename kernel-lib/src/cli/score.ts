@@ -26,7 +26,7 @@ Scores trials: the context is prefilled with its steering, the steering is dropp
                         "report": {"tokens": ids, "topK": n}}
   --out FILE            one result a line: {"id", "logprobs", "mass", "topK": [{"token", "logprob"}]}
   --backend NAME        cpu, cuda or onnx (default: cuda where usable, else cpu)
-  --dtype NAME          f32 (default) or bf16
+  --dtype NAME          f32 or bf16 (default: f32 on the cpu, bf16 on cuda)
   --threads N           default: all cores
   --batch N             trials a call (default 32); changes speed and memory, not the numbers
 `;

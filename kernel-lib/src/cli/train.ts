@@ -34,7 +34,7 @@ Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, th
   --resume              go on from the newest checkpoint in RUN
   --checkpoint-every N  steps between checkpoints (default 50; the last step is always saved)
   --backend NAME        cpu or cuda (default: cuda where usable, else cpu)
-  --dtype NAME          f32 (default) or bf16
+  --dtype NAME          f32 or bf16 (default: f32 on the cpu, bf16 on cuda)
   --threads N           default: all cores
   --micro-batch N       examples a pass (default: whole batch); memory and speed, not the numbers
 `;
