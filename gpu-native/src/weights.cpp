@@ -135,7 +135,8 @@ void release_weights(Backend& backend, ModelWeights& weights) noexcept {
   weights = ModelWeights{};
 }
 
-void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, const std::vector<TensorLocation>& tensors, const Job& job) {
+void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, const std::vector<TensorLocation>& tensors,
+                  const Job& job) {
   Checkpoint checkpoint(tensors, w.files);
   const double total = static_cast<double>(matrix_parameters(c));
   double done = 0;

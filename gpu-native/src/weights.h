@@ -55,7 +55,8 @@ struct ModelWeights {
 void release_weights(Backend& backend, ModelWeights& weights) noexcept;
 
 // Throws "missing-tensor", "tensor-shape", "tensor-range" or "unreadable-file", naming tensor or file.
-void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& config, const std::vector<TensorLocation>& tensors, const Job& job);
+void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& config, const std::vector<TensorLocation>& tensors,
+                  const Job& job);
 
 // Matrices Normal(0, 0.02), norms 1 + Normal(0, 0.02), biases Normal(0, 0.02); every tensor its own stream of `seed`.
 void random_weights(ModelWeights& w, Backend& backend, const ModelConfig& config, uint64_t seed, const Job& job);

@@ -173,6 +173,7 @@ std::string CudaMemory::counters() const {
   lines += "memory.weights=" + std::to_string(arena_->committed()) + "\n";
   lines += "memory.matrices=" + std::to_string(arena_->live() + plain_weights_.size()) + "\n";
   lines += "memory.used=" + std::to_string(pool_->used()) + "\n";
+  lines += "memory.peak_used=" + std::to_string(pool_->peak_used()) + "\n";
   lines += "memory.reserved=" + std::to_string(pool_->reserved()) + "\n";
   lines += "memory.peak=" + std::to_string(arena_->committed() + pool_->peak_reserved()) + "\n";
   lines += "results.pending=" + std::to_string(staging_->pending()) + "\n";

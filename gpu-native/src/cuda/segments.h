@@ -1,7 +1,8 @@
 // Where a key of a sequence lies: the walk over its KV segments, and the order of a block's query items.
 //
 // Tiles are cut by key index 0 .. kv_len - 1, never at a segment's end, so an attention result does not depend on how a
-// prefix is split into segments. Rows are the blocks' y. Items are (query, head) pairs of one KV head, query-major: item = query * G + head % G.
+// prefix is split into segments. Rows are the grid's y; items are (query, head) pairs of one KV head, query-major:
+// item = query * G + head % G.
 #pragma once
 #include "../backend.h"
 #include "../rng.h"

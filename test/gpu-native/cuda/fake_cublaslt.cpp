@@ -1,8 +1,8 @@
 // A stand-in for libcublasLt in the emulated tests: the thirteen calls that src/cuda/cublaslt.cu makes, computed in plain loops on
 // host memory, with every argument checked as the real library would. Written from the library's public documentation.
 //
-// FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm; =matmul: the product does not support its rows. A copy in a folder "newer"
-// does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
+// FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm; =matmul: the product does not support its rows. A copy in a folder
+// "newer" does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
 #include <dlfcn.h>
 
 #include <cstdint>
@@ -78,7 +78,8 @@ int make(void** out, T value) {
 EXPORT size_t cublasLtGetVersion() { return 130002; }
 EXPORT int cublasLtCreate(void** h) {
   Dl_info here{};
-  if (dladdr(reinterpret_cast<const void*>(&cublasLtGetVersion), &here) != 0 && std::strstr(here.dli_fname, "/newer/")) return kNotInitialized;
+  const void* self = reinterpret_cast<const void*>(&cublasLtGetVersion);
+  if (dladdr(self, &here) != 0 && std::strstr(here.dli_fname, "/newer/")) return kNotInitialized;
   return make(h, 1);
 }
 EXPORT int cublasLtDestroy(void* h) {
