@@ -40,7 +40,8 @@ class CudaMemory : public Backend {
   const float* load_vector(const HostTensor& t) override;
   Weight random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) override;
 
-  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...) and memory in bytes ("memory.peak", ...).
+  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...) and memory in bytes ("memory.peak", ...;
+  // "memory.device" is all that the driver counts, other processes included).
   std::string counters() const override;
 
  protected:

@@ -176,6 +176,8 @@ std::string CudaMemory::counters() const {
   lines += "memory.peak_used=" + std::to_string(pool_->peak_used()) + "\n";
   lines += "memory.reserved=" + std::to_string(pool_->reserved()) + "\n";
   lines += "memory.peak=" + std::to_string(arena_->committed() + pool_->peak_reserved()) + "\n";
+  size_t free_bytes = 0, total = 0;
+  if (cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) lines += "memory.device=" + std::to_string(total - free_bytes) + "\n";
   lines += "results.pending=" + std::to_string(staging_->pending()) + "\n";
   return lines;
 }
