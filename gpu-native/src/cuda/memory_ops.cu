@@ -105,13 +105,10 @@ DType CudaMemory::kept_type(DType stored) const {
 }
 
 void* CudaMemory::weight_memory(size_t bytes) {
-  if (void* p = arena_->allocate(bytes)) return p;
-  void* p = nullptr;
-  if (cudaMalloc(&p, bytes) != cudaSuccess) {
-    cudaGetLastError();
-    pool_->trim();
-    check_cuda(cudaMalloc(&p, bytes), "weights");
-  }
+  void* p = arena_->allocate(bytes);
+  if (!p && pool_->trim() > 0) p = arena_->allocate(bytes);  // what earlier work left in the pool made the room short
+  if (p) return p;
+  check_cuda(cudaMalloc(&p, bytes), "weights");
   plain_weights_[p] = bytes;
   return p;
 }

@@ -112,6 +112,7 @@ void arena() {
     expect("arena: matrices lie end to end", b == a + m && c == b + m);
     expect("arena: chunks cover them, no more", chunks.size() == 3);
     expect("arena: out of memory gives null", arena.allocate(size_t(300) << 20) == nullptr);
+    expect("arena: a refused matrix leaves no chunk behind", chunks.size() == 3 && arena.committed() == size_t(192) << 20);
     expect("arena: foreign pointers are refused", !arena.release(a + 256) && !arena.release(nullptr));
     arena.release(b);
     expect("arena: a chunk shared with a live matrix stays", chunks.size() >= 2);
