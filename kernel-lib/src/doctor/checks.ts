@@ -68,7 +68,7 @@ export function cudaFinding(cuda: NativeInfo["cuda"]): Finding {
   const seen = [
     cuda.device === null ? "" : `device ${cuda.device}${memory}`,
     cuda.library === null ? "" : `library ${cuda.library}${cuda.runtime === null ? "" : ` (CUDA ${cuda.runtime})`}`,
-    cuda.library === null ? "" : cuda.driver === null ? "no driver" : `driver for CUDA ${cuda.driver}`,
+    cuda.runtime === null ? "" : cuda.driver === null ? "no driver" : `driver for CUDA ${cuda.driver}`,
     cuda.gemm === null ? "" : `matrix products: ${cuda.gemm}`,
   ].filter((part) => part !== "");
   if (cuda.available) return finding("cuda", "good", seen.join("; "));
