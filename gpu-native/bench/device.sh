@@ -33,7 +33,7 @@ limited() {
   now=$(left)
   [ "$now" -lt 10 ] && { skip "$(basename "$1"): no time left"; return 4; }
   [ "$most" -gt "$now" ] && most=$now
-  timeout "$most" "$@" > "$log" 2>&1
+  timeout -k 5 "$most" "$@" > "$log" 2>&1  # -k: a process that hangs on the device may not heed the first signal
 }
 
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null)
