@@ -64,6 +64,17 @@ void pool() {
   expect("pool: large requests get their own segment", big && segments.size() == 2);
   expect("pool: over the limit gives null", pool.allocate(size_t(190) << 20) == nullptr);
   pool.release(big);
+  limit = size_t(400) << 20;
+  std::vector<void*> kept;
+  for (int i = 0; i < 6; ++i) kept.push_back(pool.allocate(size_t(7) << 20));
+  expect("pool: small blocks do not part a large hole", pool.allocate(size_t(150) << 20) == big);
+  pool.release(big);
+  kept.push_back(pool.allocate(size_t(100) << 20));  // leaves 50 MB of the hole
+  limit = held;
+  for (int i = 0; i < 6; ++i) kept.push_back(pool.allocate(size_t(7) << 20));
+  expect("pool: unless there is no other room", kept.back() != nullptr && held <= limit);
+  for (void* p : kept) pool.release(p);
+  limit = size_t(200) << 20;
   void* other = pool.allocate(size_t(190) << 20);
   expect("pool: free segments are given back to make room", other != nullptr && held <= limit);
   // random traffic against a model of live blocks
