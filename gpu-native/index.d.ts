@@ -43,11 +43,43 @@ export interface NativeInfo {
   cores: number;
   cuda: {
     available: boolean;
+    /** why not; "" when available */
     reason: string;
     library: string | null;
     device: string | null;
+    /** newest CUDA version that the driver serves, "12.4"; null: no driver */
+    driver: string | null;
+    /** CUDA version of the runtime inside the library */
+    runtime: string | null;
+    /** where matrix products come from: cuBLASLt with version and file, or our own kernels and what was tried */
+    gemm: string | null;
     memoryBytes: number | null;
+    /** free at this moment */
+    memoryFreeBytes: number | null;
   };
+}
+
+/** The largest piece of work that will be asked for at once. */
+export interface NativeWorkShape {
+  rows: number; // of one pass; training: examples of a micro-batch
+  contextTokens: number; // per row
+  questionTokens: number; // per row
+  sharedContext: boolean; // rows continue one context instead of each having its own
+  keptTokens: number; // positions of caches held at the same time, over all caches
+  loraRank: number; // 0 = no adapter
+  loraTargets: NativeProjection[];
+  training: boolean;
+}
+
+/** Bytes; `context` is what the driver takes. An estimate: reads and allocates nothing. */
+export interface NativeMemoryEstimate {
+  weights: number;
+  adapters: number;
+  keysAndValues: number;
+  activations: number;
+  workspace: number;
+  context: number;
+  total: number;
 }
 
 export interface NativeEngineOptions {
@@ -206,6 +238,12 @@ export interface NativeBatchResult {
 export interface NativeBinding {
   apiVersion: number;
   info(): NativeInfo;
+  /** what a model whose weights are stored as `stored` takes on a backend, before anything is loaded */
+  estimateMemory(
+    options: { backend: "cpu" | "cuda"; dtype: "f64" | "f32" | "bf16"; stored: NativeDType },
+    config: NativeModelConfig,
+    work: NativeWorkShape,
+  ): NativeMemoryEstimate;
   createEngine(options: NativeEngineOptions): EngineHandle;
   engineDescription(engine: EngineHandle): string;
   counters(engine: EngineHandle): Record<string, number>;

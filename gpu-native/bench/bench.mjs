@@ -61,8 +61,11 @@ function kernelTable(isa) {
       const lines = measureKernels(tool, dtype, isa, workers);
       const peak = lines.find((l) => l.kind === "peak").gflops;
       const memory = lines.find((l) => l.kind === "memory").gbytes;
-      const pieces = dtype === "f32" && isa === "amx" ? " (of f32 multiply-adds; bf16 weights take the matrix registers)" : "";
-      console.log(`${dtype}, ${workers} thread(s), ${isa}: peak ${peak} GFLOP/s measured${pieces}, memory read ${memory} GB/s`);
+      const pieces =
+        dtype === "f32" && isa === "amx" ? " (of f32 multiply-adds; bf16 weights take the matrix registers)" : "";
+      console.log(
+        `${dtype}, ${workers} thread(s), ${isa}: peak ${peak} GFLOP/s measured${pieces}, memory read ${memory} GB/s`,
+      );
       for (const l of lines.filter((each) => each.kind === "gemm"))
         rows.push([
           dtype,

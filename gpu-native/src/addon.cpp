@@ -50,8 +50,36 @@ Napi::Value info(const Napi::CallbackInfo& call) {
     cuda.Set("reason", Napi::String::New(env, status.reason));
     cuda.Set("library", or_null(status.library));
     cuda.Set("device", or_null(status.device));
-    cuda.Set("memoryBytes", status.memory_bytes == 0 ? env.Null() : Napi::Value(Napi::Number::New(env, static_cast<double>(status.memory_bytes))));
+    cuda.Set("driver", or_null(status.driver));
+    cuda.Set("runtime", or_null(status.runtime));
+    cuda.Set("gemm", or_null(status.gemm));
+    const auto known = [&](uint64_t bytes) -> Napi::Value {
+      return status.memory_bytes == 0 ? env.Null() : Napi::Value(Napi::Number::New(env, static_cast<double>(bytes)));
+    };
+    cuda.Set("memoryBytes", known(status.memory_bytes));
+    cuda.Set("memoryFreeBytes", known(status.memory_free_bytes));
     out.Set("cuda", cuda);
+    return out;
+  });
+}
+
+Napi::Value estimate(const Napi::CallbackInfo& call) {
+  const Napi::Env env = call.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const Napi::Object options = call[0].As<Napi::Object>();
+    const DType act = read_dtype(options, "dtype"), stored = read_dtype(options, "stored");
+    const bool device = options.Get("backend").ToString().Utf8Value() == "cuda";
+    const MemoryEstimate e = estimate_memory(read_config(call[1].As<Napi::Object>()), read_work(call[2].As<Napi::Object>()), act,
+                                             kept_weight_type(act, stored), device);
+    Napi::Object out = Napi::Object::New(env);
+    const auto set = [&](const char* name, size_t bytes) { out.Set(name, Napi::Number::New(env, static_cast<double>(bytes))); };
+    set("weights", e.weights);
+    set("adapters", e.adapters);
+    set("keysAndValues", e.kv);
+    set("activations", e.activations);
+    set("workspace", e.workspace);
+    set("context", e.context);
+    set("total", e.total());
     return out;
   });
 }
@@ -265,6 +293,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   };
   exports.Set("apiVersion", Napi::Number::New(env, kApiVersion));
   add("info", info);
+  add("estimateMemory", estimate);
   add("createEngine", create_engine);
   add("engineDescription", engine_description);
   add("counters", counters);

@@ -122,6 +122,27 @@ ModelConfig read_config(const Napi::Object& o) {
   return c;
 }
 
+DType read_dtype(const Napi::Object& o, const char* name) { return dtype_of(text(o, name)); }
+
+WorkShape read_work(const Napi::Object& o) {
+  const auto natural = [&](const char* name) {
+    const int value = integer(o, name);
+    if (value < 0) wrong_type("a number >= 0", name);
+    return value;
+  };
+  WorkShape w;
+  w.rows = natural("rows");
+  w.context_tokens = natural("contextTokens");
+  w.question_tokens = natural("questionTokens");
+  w.shared_context = boolean(o, "sharedContext");
+  w.kept_tokens = natural("keptTokens");
+  w.lora_rank = natural("loraRank");
+  w.training = boolean(o, "training");
+  for (int& target : w.lora_targets) target = 0;
+  for (const int p : read_targets(o.Get("loraTargets"))) w.lora_targets[p] = 1;
+  return w;
+}
+
 std::vector<TensorLocation> read_tensors(const Napi::Array& list) {
   std::vector<TensorLocation> out;
   for (uint32_t i = 0; i < list.Length(); ++i) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "addon_handles.h"
+#include "memory_estimate.h"
 #include "request.h"
 #include "weights.h"
 
@@ -12,6 +13,8 @@ namespace steerlab {
 
 EngineOptions read_engine_options(const Napi::Object& o);
 ModelConfig read_config(const Napi::Object& o);
+DType read_dtype(const Napi::Object& o, const char* name);
+WorkShape read_work(const Napi::Object& o);
 std::vector<TensorLocation> read_tensors(const Napi::Array& list);
 std::vector<AdapterPart> read_parts(const Napi::Array& list);
 TrainerOptions read_trainer_options(const Napi::Object& o);

@@ -58,6 +58,8 @@ const CudaLibrary& library() {
   return lib;
 }
 
+std::string version_text(int v) { return v == 0 ? "" : std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); }
+
 }  // namespace
 
 CudaStatus probe_cuda() {
@@ -71,8 +73,11 @@ CudaStatus probe_cuda() {
   status.available = lib.probe(probe.get()) != 0;
   status.reason = probe->reason;
   status.device = probe->device;
+  status.driver = version_text(probe->driver_version);
+  status.runtime = version_text(probe->runtime_version);
   status.gemm = probe->gemm;
   status.memory_bytes = probe->memory_bytes;
+  status.memory_free_bytes = probe->memory_free_bytes;
   return status;
 }
 

@@ -13,8 +13,10 @@ struct CudaStatus {
   std::string reason;   // why not; "" when available
   std::string library;  // path, "" when none was opened
   std::string device;   // "" unknown
-  std::string gemm;
-  uint64_t memory_bytes = 0;
+  std::string driver;   // "12.4", "" none
+  std::string runtime;
+  std::string gemm;     // "" unknown
+  uint64_t memory_bytes = 0, memory_free_bytes = 0;
 };
 
 CudaStatus probe_cuda();

@@ -33,6 +33,11 @@ size_t arena_elements(const ModelConfig& c) {
 
 }  // namespace
 
+DType kept_weight_type(DType act, DType stored) {
+  if (act == DType::BF16 || stored == DType::BF16) return DType::BF16;
+  return act == DType::F64 && stored == DType::F64 ? DType::F64 : DType::F32;
+}
+
 MemoryEstimate estimate_memory(const ModelConfig& c, const WorkShape& w, DType act, DType stored, bool device) {
   MemoryEstimate e;
   const size_t a = bytes_of(act), m = act == DType::F64 ? 8 : 4, L = static_cast<size_t>(c.num_hidden_layers);
@@ -58,11 +63,12 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const WorkShape& w, DType a
   size_t work = w.training ? positions * V * m : std::min(positions * V * m, std::max(kLogitBytes, V * m));
   if (w.training)  // dh, dx, datt, dswi, dgu, dqkv of backward.cpp
     work += tail * (2 * C + static_cast<size_t>(c.query_width() + c.qkv_width()) + 3 * F) * a;
+  work += 2 * static_cast<size_t>(c.max_position_embeddings) * static_cast<size_t>(c.head_dim / 2) * 4;  // rotary tables
   if (device) {
     work += N * static_cast<size_t>(std::max(c.qkv_width(), c.hidden_size)) * 4;       // F32 sums before bias and adapters
     if (w.training) work += tail * std::max(C, F) * 4;                                 // F32 input gradients
-    work += kMatrixWorkspace;
     work += static_cast<size_t>(kPoolSlack * static_cast<double>(e.adapters + e.kv + e.activations + work));
+    work += kMatrixWorkspace;  // not from the pool
     e.context = kDriverContext;
   }
   e.workspace = work;

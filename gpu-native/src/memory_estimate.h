@@ -28,10 +28,13 @@ struct MemoryEstimate {
   size_t adapters = 0;     // parameters; in training also gradients and two moments
   size_t kv = 0;           // keys and values of the pass and of kept caches
   size_t activations = 0;  // of the pass; in training what backward needs of the question tokens
-  size_t workspace = 0;    // gradients in flight, logits, F32 sums, library workspaces, pinned and pool slack
+  size_t workspace = 0;    // gradients in flight, logits, rotary tables, F32 sums, library workspaces, pinned and pool slack
   size_t context = 0;      // driver context and loaded kernels (measured values differ by driver)
   size_t total() const { return weights + adapters + kv + activations + workspace + context; }
 };
+
+// The type in which a backend keeps a matrix stored as `stored`; as both backends' load_matrix.
+DType kept_weight_type(DType act, DType stored);
 
 // act: type of activations; weights are counted in `stored` (BF16 for BF16 activations). device: whether the device's own
 // costs are added.

@@ -33,7 +33,13 @@ Model::Model(std::shared_ptr<Backend> backend, const ModelConfig& config, const 
              const Job& job)
     : config_(config), memory_(std::make_shared<Memory>(std::move(backend))), scratch_(std::make_unique<Scratch>(memory_)) {
   check_config(config_);
-  weights_ = tensors ? bind_weights(memory_->backend(), config_, *tensors, job) : random_weights(memory_->backend(), config_, seed, job);
+  try {
+    if (tensors) bind_weights(weights_, memory_->backend(), config_, *tensors, job);
+    else random_weights(weights_, memory_->backend(), config_, seed, job);
+  } catch (...) {
+    release_weights(memory_->backend(), weights_);
+    throw;
+  }
   std::vector<float> cosines, sines;
   rotary_tables(config_, cosines, sines);
   const size_t bytes = cosines.size() * sizeof(float);
@@ -45,8 +51,8 @@ Model::Model(std::shared_ptr<Backend> backend, const ModelConfig& config, const 
 
 void Model::dispose() {
   if (!memory_->open()) return;
+  release_weights(memory_->backend(), weights_);
   memory_->close();
-  weights_ = ModelWeights{};
 }
 
 void Model::for_logits(const void* x, const std::vector<int32_t>& index,

@@ -52,6 +52,24 @@ ForwardRequest micro_request(const TrainBatch& batch, int first, int count, std:
   return q;
 }
 
+// A batch stopped half-way (cancelled, out of memory) must not leave the device with results that are still to be written to host
+// memory which is going away: whoever leaves waits for them first.
+class Settled {
+ public:
+  explicit Settled(Backend& backend) : backend_(backend) {}
+  ~Settled() {
+    try {
+      backend_.synchronize();
+    } catch (...) {  // a broken device; the failure that brought us here says more
+    }
+  }
+  Settled(const Settled&) = delete;
+  Settled& operator=(const Settled&) = delete;
+
+ private:
+  Backend& backend_;
+};
+
 }  // namespace
 
 void check_batch(const TrainBatch& b, const ModelConfig& c) {
@@ -199,6 +217,7 @@ void Trainer::micro_pass(const TrainBatch& batch, int first, int count, bool wit
   const int32_t* labels = scratch.upload("train.labels", batch.labels.data() + 2 * first, static_cast<size_t>(2 * count));
   const int32_t* targets = scratch.upload("train.targets", batch.targets.data() + first, static_cast<size_t>(count));
   std::vector<LabelResult> labelled(static_cast<size_t>(count));
+  const Settled settled(be);  // destroyed before `labelled`
   be.label_loss(labelled.data(), with_gradient ? logits : nullptr, logits, labels, targets, options_.mass_weight, 1.0 / batch.examples(), count,
                 c.vocab_size);
   if (with_gradient) {

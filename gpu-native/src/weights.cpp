@@ -124,21 +124,35 @@ std::vector<float> normal_vector(int count, float mean, uint64_t seed, uint32_t 
 
 }  // namespace
 
-ModelWeights bind_weights(Backend& backend, const ModelConfig& c, const std::vector<TensorLocation>& tensors, const Job& job) {
-  ModelWeights w;
+void release_weights(Backend& backend, ModelWeights& weights) noexcept {
+  for (const void* data : weights.loaded) {
+    try {
+      backend.release_weight(data);
+    } catch (...) {
+      // A device that fails while freeing has already reported through the call that broke it.
+    }
+  }
+  weights = ModelWeights{};
+}
+
+void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, const std::vector<TensorLocation>& tensors,
+                  const Job& job) {
   Checkpoint checkpoint(tensors, w.files);
   const double total = static_cast<double>(matrix_parameters(c));
   double done = 0;
   const auto matrix = [&](const std::string& name, int64_t rows, int64_t cols) {
     job.checkpoint();
     const Weight made = backend.load_matrix(checkpoint.find(name, {rows, cols}));
+    w.loaded.push_back(made.data);
     w.parameters += rows * cols;
     job.report(done += static_cast<double>(rows * cols), total);
     return made;
   };
   const auto vector = [&](const std::string& name, int64_t count) {
     w.parameters += count;
-    return backend.load_vector(checkpoint.find(name, {count}));
+    const float* made = backend.load_vector(checkpoint.find(name, {count}));
+    w.loaded.push_back(made);
+    return made;
   };
 
   w.embed = matrix("model.embed_tokens.weight", c.vocab_size, c.hidden_size);
@@ -156,11 +170,11 @@ ModelWeights bind_weights(Backend& backend, const ModelConfig& c, const std::vec
   w.final_norm = vector("model.norm.weight", c.hidden_size);
   w.head = c.tie_word_embeddings ? w.embed : matrix("lm_head.weight", c.vocab_size, c.hidden_size);
   backend.synchronize();
-  return w;
+  // a device has copies of its own: the mapping would only keep the checkpoint's pages in memory
+  if (!backend.weights_in_place()) w.files.clear();
 }
 
-ModelWeights random_weights(Backend& backend, const ModelConfig& c, uint64_t seed, const Job& job) {
-  ModelWeights w;
+void random_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, uint64_t seed, const Job& job) {
   uint32_t stream = 0;
   const double total = static_cast<double>(matrix_parameters(c));
   double done = 0;
@@ -168,13 +182,16 @@ ModelWeights random_weights(Backend& backend, const ModelConfig& c, uint64_t see
     job.checkpoint();
     w.parameters += static_cast<int64_t>(rows) * cols;
     const Weight made = backend.random_matrix(rows, cols, kRandomStd, seed, stream++);
+    w.loaded.push_back(made.data);
     job.report(done += static_cast<double>(rows) * cols, total);
     return made;
   };
   const auto vector = [&](int count, float mean) {
     w.parameters += count;
     w.made.push_back(normal_vector(count, mean, seed, stream++));
-    return backend.load_vector(HostTensor{w.made.back().data(), DType::F32, 1, count});
+    const float* made = backend.load_vector(HostTensor{w.made.back().data(), DType::F32, 1, count});
+    w.loaded.push_back(made);
+    return made;
   };
 
   w.embed = matrix(c.vocab_size, c.hidden_size);
@@ -191,7 +208,6 @@ ModelWeights random_weights(Backend& backend, const ModelConfig& c, uint64_t see
   w.final_norm = vector(c.hidden_size, 1);
   w.head = c.tie_word_embeddings ? w.embed : matrix(c.vocab_size, c.hidden_size);
   backend.synchronize();
-  return w;
 }
 
 }  // namespace steerlab

@@ -47,13 +47,18 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   std::vector<std::unique_ptr<MappedFile>> files;  // kept mapped: weights may lie in them
   std::vector<std::vector<float>> made;            // host vectors of random_weights, adopted in place on the CPU
+  std::vector<const void*> loaded;                 // everything the backend gave, for release_weights
   int64_t parameters = 0;
 };
 
+// Gives the backend's memory back and forgets everything; also for weights of which only a part was loaded.
+void release_weights(Backend& backend, ModelWeights& weights) noexcept;
+
 // Throws "missing-tensor", "tensor-shape", "tensor-range" or "unreadable-file", naming tensor or file.
-ModelWeights bind_weights(Backend& backend, const ModelConfig& config, const std::vector<TensorLocation>& tensors, const Job& job);
+void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& config, const std::vector<TensorLocation>& tensors,
+                  const Job& job);
 
 // Matrices Normal(0, 0.02), norms 1 + Normal(0, 0.02), biases Normal(0, 0.02); every tensor its own stream of `seed`.
-ModelWeights random_weights(Backend& backend, const ModelConfig& config, uint64_t seed, const Job& job);
+void random_weights(ModelWeights& w, Backend& backend, const ModelConfig& config, uint64_t seed, const Job& job);
 
 }  // namespace steerlab

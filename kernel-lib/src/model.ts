@@ -13,10 +13,10 @@ import { type ChatTemplate, type ChatTurn, loadChatTemplate, renderChat } from "
 import { type Checkpoint, checkpointHash, readCheckpoint } from "./checkpoint";
 import { SteerlabError } from "./errors";
 import { resolveAdapter, resolveModel } from "./hub";
-import { nativeInfo, openNative } from "./native";
+import { describeEstimate, type MemoryEstimate, nativeInfo, openNative } from "./native";
 import { openOnnx } from "./onnx";
 import { type EncodedChat, loadTokenizer, type Tokenizer } from "./tokenizer";
-import type { Adapter, BackendName, Cache, DTypeName, Engine, ModelConfig, Steering } from "./types";
+import type { Adapter, BackendName, Cache, DTypeName, Engine, ModelConfig, Steering, WorkShape } from "./types";
 
 /** The small Qwen2 that ships with the project. */
 export const LAB_MODEL: string = path.resolve(__dirname, "..", "..", "data", "lab-model");
@@ -31,6 +31,8 @@ export interface EngineOptions {
   dtype?: DTypeName | "auto";
   /** default 0: all cores */
   threads?: number;
+  /** the largest work that will be asked for: what does not fit is refused before loading; default: one text of 256 tokens */
+  work?: WorkShape;
   /** bytes of weights read so far and in all */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
@@ -83,9 +85,18 @@ async function startEngine(checkpoint: Checkpoint, options: EngineOptions, model
     threads: options.threads ?? 0,
     config: checkpoint.config,
     tensors: checkpoint.tensors,
+    work: options.work,
+    onEstimate: printEstimate,
     onProgress: options.onProgress,
     signal: options.signal,
   });
+}
+
+/** Models below this take no time to open, and their memory nobody's attention. */
+const LARGE_BYTES = 2e9;
+
+function printEstimate(estimate: MemoryEstimate): void {
+  if (estimate.total >= LARGE_BYTES) process.stderr.write(`steerlab: memory estimate ${describeEstimate(estimate)}\n`);
 }
 
 /** cuda where a usable device is, else cpu; onnx, with a line on stderr, where the addon is missing. */

@@ -8,9 +8,11 @@ import { abortable } from "./native/job";
 import { loadBinding, translated } from "./native/binding";
 import { NativeEngine } from "./native/engine";
 import { checkRawConfig } from "./native/checks";
-import type { DTypeName, ModelConfig, TensorLocation } from "./types";
+import { type EstimateSubject, estimateOf, freeMemory, type MemoryEstimate, requireMemory } from "./native/memory";
+import type { DTypeName, ModelConfig, TensorLocation, WorkShape } from "./types";
 
 export { NativeEngine } from "./native/engine";
+export { describeEstimate, type EstimateSubject, type MemoryEstimate } from "./native/memory";
 export type { NativeWork } from "./native/engine";
 
 /** What the addon found on this machine. */
@@ -25,7 +27,14 @@ export interface NativeInfo {
     reason: string;
     library: string | null;
     device: string | null;
+    /** newest CUDA version that the driver serves; null: no driver */
+    driver: string | null;
+    /** CUDA version of the runtime inside the library */
+    runtime: string | null;
+    /** where matrix products come from */
+    gemm: string | null;
     memoryBytes: number | null;
+    memoryFreeBytes: number | null;
   };
 }
 
@@ -42,6 +51,10 @@ export interface NativeOptions {
   tensors: readonly TensorLocation[] | null;
   /** default 0 */
   randomSeed?: number;
+  /** the largest work that will be asked for, for the memory estimate; default: one text of 256 tokens */
+  work?: WorkShape;
+  /** told what the model and its work will take, before anything is loaded or refused */
+  onEstimate?: (estimate: MemoryEstimate) => void;
   /** matrix elements loaded so far and in all */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
@@ -58,7 +71,18 @@ export function nativeInfo(): NativeInfo {
 }
 
 /**
- * Opens a Qwen2 model on the native engine.
+ * What a model and a piece of work take on a backend, in bytes; nothing is loaded.
+ * @throws DeviceError "native-missing"; InputError "bad-config"
+ * @example
+ * estimateMemory({ backend: "cuda", dtype: "bf16", config: qwen2Shape("32B"), tensors: null }).total; // 67.2e9
+ */
+export function estimateMemory(subject: EstimateSubject, work?: WorkShape): MemoryEstimate {
+  checkRawConfig(subject.config);
+  return estimateOf(loadBinding(), subject, work);
+}
+
+/**
+ * Opens a Qwen2 model on the native engine; what does not fit is refused before a weight is read.
  * @throws DeviceError "native-missing", "cuda-missing", "out-of-memory"; DataError "missing-tensor", "tensor-shape",
  *   "tensor-range", "unreadable-file"; InputError "bad-config", "bad-isa", "bad-dtype"; AbortedError
  * @example
@@ -68,6 +92,9 @@ export async function openNative(options: NativeOptions): Promise<NativeEngine> 
   checkRawConfig(options.config);
   const binding = loadBinding();
   const { backend, dtype, threads = 0, isa = "", config, tensors, randomSeed = 0 } = options;
+  const estimate = estimateOf(binding, { backend, dtype, config, tensors }, options.work);
+  options.onEstimate?.(estimate);
+  requireMemory(estimate, freeMemory(binding, backend));
   const handle = translated(() => binding.createEngine({ backend, dtype, threads, isa }));
   const model = await abortable(options, (job) =>
     binding.openModel(handle, config, tensors === null ? null : [...tensors], randomSeed, job),

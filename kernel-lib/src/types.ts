@@ -212,6 +212,22 @@ export interface Trainer {
   dispose(): void;
 }
 
+/** The largest piece of work that will be asked of an engine at once: what a memory estimate needs to know. */
+export interface WorkShape {
+  /** rows of one pass; training: examples */
+  rows: number;
+  /** of the longest row; context tokens get no gradient */
+  contextTokens: number;
+  questionTokens: number;
+  /** rows continue one context instead of each having its own; default false */
+  sharedContext?: boolean;
+  /** positions of caches held at the same time, over all caches; default 0 */
+  keptTokens?: number;
+  lora?: { r: number; targets: readonly Projection[] } | null;
+  /** default false */
+  training?: boolean;
+}
+
 export interface TrainRun {
   /** examples per pass; changes memory and speed, never the numbers */
   microBatch?: number;

@@ -129,10 +129,29 @@ describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compile
       expect(served.text).not.toContain("fake cuBLASLt:");
       expect(served.text).toContain("cuBLASLt 13.0.2");
       expect(counter(served.text, "gemm.cublaslt")).toBeGreaterThan(20);
-      const refused = run(ops, [library, "bf16", "linear"], { STEERLAB_CUBLASLT: fake, FAKE_CUBLASLT_REFUSE: "1" });
-      expect(refused.failed, refused.text).toEqual([]);
-      expect(counter(refused.text, "gemm.cublaslt")).toBe(0);
-      expect(counter(refused.text, "gemm.mma")).toBeGreaterThan(0);
+      for (const refusal of ["1", "matmul"]) {
+        const refused = run(ops, [library, "bf16", "linear"], {
+          STEERLAB_CUBLASLT: fake,
+          FAKE_CUBLASLT_REFUSE: refusal,
+        });
+        expect(refused.failed, refused.text).toEqual([]);
+        expect(counter(refused.text, "gemm.cublaslt")).toBe(0);
+        expect(counter(refused.text, "gemm.mma")).toBeGreaterThan(0);
+      }
+    });
+
+    it("a cuBLASLt that does not start on the device gives way to the next one", { timeout: RUN_MS }, async () => {
+      const copies = ["newer/libcublasLt.so.13", "older/lib64/libcublasLt.so.12"].map((path) => join(folder, path));
+      for (const copy of copies) {
+        mkdirSync(dirname(copy), { recursive: true });
+        copyFileSync(await fakeCublasLt(), copy);
+      }
+      const { text, failed } = run(ops, [library, "bf16", "logits"], {
+        STEERLAB_CUBLASLT: copies[0],
+        CUDA_HOME: join(folder, "older"),
+      });
+      expect(failed, text).toEqual([]);
+      expect(text).toContain(`from ${copies[1]} (CUDA_HOME)`);
     });
 
     it("the real library, where it is built: on its device, or refused with a reason", {

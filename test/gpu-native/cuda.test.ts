@@ -7,6 +7,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { cudaFinding } from "../../kernel-lib/src/doctor/checks";
+import type { NativeInfo } from "../../kernel-lib/src/native";
 import { compilerFound, deviceBench, emulatedLibrary, endToEnd, native } from "./cuda/build";
 
 const BUILD_MS = 900_000; // some 40 files on one busy core; seconds when the objects are there
@@ -40,10 +42,7 @@ function architectures(file: string): { machine: Set<number>; ptx: Set<number> }
 }
 
 /** What a fresh process finds: info().cuda, and what creating an engine answers. */
-function meet(
-  env: Record<string, string>,
-  dtype = "bf16",
-): { cuda: { available: boolean; reason: string; device: string | null }; made: string; code: string } {
+function meet(env: Record<string, string>, dtype = "bf16"): { cuda: NativeInfo["cuda"]; made: string; code: string } {
   const script = `
     const binding = require(${JSON.stringify(join(native, "index.cjs"))}).loadNative();
     let made = "", code = "";
@@ -99,11 +98,32 @@ describe("the CUDA library", () => {
     expect(meet({ STEERLAB_CUDA_LIBRARY: library }, "f64").code).not.toBe("");
   });
 
+  it.skipIf(!existsSync(addon))(
+    "is described by doctor: library, driver, source of matrix products, reason",
+    (context) => {
+      if (!existsSync(library)) context.skip("libsteerlab_cuda.so is not built here");
+      const { cuda } = meet({ STEERLAB_CUDA_LIBRARY: library, STEERLAB_CUBLASLT: "own" });
+      const { level, fact } = cudaFinding(cuda);
+      expect(fact).toContain(`library ${library} (CUDA `);
+      expect(fact).toMatch(
+        /; (no driver|driver for CUDA \d+\.\d+); matrix products: own mma\.sync kernels \(STEERLAB_CUBLASLT=own\)/,
+      );
+      expect(level).toBe(cuda.available ? "good" : "note");
+      if (cuda.available) return;
+      expect(fact.startsWith(`not used: ${cuda.reason}; library`)).toBe(true);
+      const searched = cudaFinding(meet({ STEERLAB_CUDA_LIBRARY: library, STEERLAB_CUBLASLT: "" }).cuda).fact;
+      expect(searched).toMatch(
+        /matrix products: (cuBLASLt \d+\.\d+\.\d+ from .+ \(.+\)|own mma\.sync kernels \(no cuBLASLt; tried .+\))$/,
+      );
+    },
+  );
+
   it.skipIf(!existsSync(addon))("is named with what to do when its file is missing", () => {
     const { cuda, code } = meet({ STEERLAB_CUDA_LIBRARY: join(native, "build", "no-such-library.so") });
     expect(cuda.available).toBe(false);
     expect(cuda.reason).toMatch(/could not be opened .*npm run build/);
     expect(code).toBe("cuda-missing");
+    expect(cudaFinding(cuda)).toMatchObject({ level: "note", fact: `not used: ${cuda.reason}` });
   });
 
   it("runs a toy model like the CPU on its device", { timeout: BUILD_MS + RUN_MS }, async (context) => {
@@ -170,5 +190,36 @@ describe.skipIf(!compilerFound)("the emulated library (needs a C++20 compiler)",
     expect(cuda).toMatchObject({ available: true, device: "emulated device" });
     expect(made).toBe("cuda emulated device sm_80, bf16, own mma.sync kernels (STEERLAB_CUBLASLT=own)");
     expect(meet(env(), "f32").made).toContain("own F32 matrix products");
+    expect(cudaFinding(cuda)).toMatchObject({
+      level: "good",
+      fact: expect.stringMatching(/^device emulated device, 8 GiB \(8 free\); library .+; matrix products: own mma/),
+    });
+  });
+
+  it.skipIf(!existsSync(addon))("gives all device memory back when its models are disposed", () => {
+    const script = `
+      const binding = require(${JSON.stringify(join(native, "index.cjs"))}).loadNative();
+      const free = () => binding.info().cuda.memoryFreeBytes;
+      const config = { hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, head_dim: 16,
+        intermediate_size: 96, vocab_size: 320, max_position_embeddings: 512, rope_theta: 1e4, rms_norm_eps: 1e-6,
+        tie_word_embeddings: false };
+      (async () => {
+        const engine = binding.createEngine({ backend: "cuda", dtype: "bf16", threads: 1, isa: "" });
+        const model = await binding.openModel(engine, config, null, 1, {});
+        const other = await binding.openModel(engine, config, null, 2, {});
+        const open = free();
+        binding.disposeModel(model);
+        const counters = binding.counters(engine);
+        binding.disposeModel(other);
+        for (let i = 0; i < 100 && free() < ${2 ** 33}; i++) // freed on the engine's thread
+          await new Promise((done) => setTimeout(done, 20));
+        console.log(JSON.stringify({ open, left: counters["memory.matrices"], end: free() }));
+      })();`;
+    const result = spawnSync(process.execPath, ["-e", script], { encoding: "utf8", env: { ...process.env, ...env() } });
+    expect(result.status, result.stderr).toBe(0);
+    const { open, left, end } = JSON.parse(result.stdout);
+    expect(open).toBeLessThan(8 * 2 ** 30 - 64 * 2 ** 20);
+    expect(left).toBe(16); // of the model that is still open: 2 x 7 projections, embedding, head
+    expect(end).toBe(8 * 2 ** 30);
   });
 });

@@ -18,7 +18,7 @@ inline ModelConfig shape_of(const std::string& name) {
     c.intermediate_size = F;
     c.vocab_size = V;
     c.tie_word_embeddings = tied;
-    c.max_position_embeddings = 4096;
+    c.max_position_embeddings = 4096;  // what the work needs; the checkpoints allow 32768
     c.rope_theta = 1e6;
   };
   if (name == "32B") set(5120, 64, 40, 8, 128, 27648, 152064, false);

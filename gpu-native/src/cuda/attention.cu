@@ -104,8 +104,12 @@ bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, con
   with_head_width(shape.D, [&](auto width) {
     constexpr int kD = decltype(width)::value;
     const size_t shared = sizeof(float) * ((kRowTile + 2 * kColTile) * VectorTile<kD>::kStride + kRowTile * kScoreStride);
-    const dim3 grid(blocks_for(static_cast<size_t>(call.max_q_len) * (shape.H / shape.KVH), kRowTile), call.n_rows, shape.KVH);
-    launch(attention_kernel<T, kD>, grid, dim3(kAttentionThreads), shared, s, args);
+    const unsigned tiles = blocks_for(static_cast<size_t>(call.max_q_len) * (shape.H / shape.KVH), kRowTile);
+    for_grid_rows(call.n_rows, [&](int first, int count) {
+      Args<T> part = args;
+      part.rows += first;
+      launch(attention_kernel<T, kD>, dim3(tiles, count, shape.KVH), dim3(kAttentionThreads), shared, s, part);
+    });
   });
   return false;
 }

@@ -177,10 +177,15 @@ void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_
     const size_t vectors_shared = sizeof(float) * 2 * (kRowTile + kColTile) * VectorTile<kD>::kStride;
     const size_t scores = sizeof(float) * kRowTile * kScoreStride;
     const unsigned query_tiles = blocks_for(static_cast<size_t>(call.max_q_len) * (shape.H / shape.KVH), kRowTile);
-    launch(query_kernel<T, kD>, dim3(query_tiles, call.n_rows, shape.KVH), dim3(kAttentionThreads), vectors_shared + scores, s, args);
     // own tokens of a row: at most the tail, at most the keys
     const unsigned key_tiles = blocks_for(std::min(n_tail, call.max_kv_len), kRowTile);
-    launch(key_kernel<T, kD>, dim3(key_tiles, call.n_rows, shape.KVH), dim3(kAttentionThreads), vectors_shared + 2 * scores, s, args);
+    for_grid_rows(call.n_rows, [&](int first, int count) {
+      Args<T> part = args;
+      part.rows += first;
+      part.own_begin += first;
+      launch(query_kernel<T, kD>, dim3(query_tiles, count, shape.KVH), dim3(kAttentionThreads), vectors_shared + scores, s, part);
+      launch(key_kernel<T, kD>, dim3(key_tiles, count, shape.KVH), dim3(kAttentionThreads), vectors_shared + 2 * scores, s, part);
+    });
   });
 }
 

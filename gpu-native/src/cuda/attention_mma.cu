@@ -35,13 +35,13 @@ struct Tiles {
   static_assert(kShared >= sizeof(float) * kWarps * kItems * kD, "the merge reuses the tiles");
 };
 
-// 16 bytes of a key or value row; segments whose address is not a multiple of 16 are copied by hand.
+// 16 bytes of a key or value row, zeros beyond the last one; segments whose address is not a multiple of 16 are copied by hand.
 __device__ __forceinline__ void fetch(bf16* to, const bf16* from) {
-  if (from == nullptr || reinterpret_cast<uintptr_t>(from) % 16 == 0) {
-    copy_async16(to, from ? from : to, from ? 16 : 0);
+  if (from != nullptr && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+    copy_async16(to, from, 16);
     return;
   }
-  for (int e = 0; e < 8; ++e) to[e] = from[e];
+  for (int e = 0; e < 8; ++e) to[e] = from ? from[e] : bf16{0};
 }
 
 // Keys and values of tile `tile` into one stage; two lanes share a row.
@@ -224,8 +224,12 @@ __global__ void __launch_bounds__(kThreads) mma_kernel(Args g) {
 
 template <int kD>
 void run(cudaStream_t s, const Args& g, const AttentionCall& call) {
-  const dim3 grid(blocks_for(static_cast<size_t>(call.max_q_len) * (g.s.H / g.s.KVH), kItems), call.n_rows, g.s.KVH);
-  launch(mma_kernel<kD>, grid, dim3(kThreads), Tiles<kD>::kShared, s, g);
+  const unsigned tiles = blocks_for(static_cast<size_t>(call.max_q_len) * (g.s.H / g.s.KVH), kItems);
+  for_grid_rows(call.n_rows, [&](int first, int count) {
+    Args part = g;
+    part.rows += first;
+    launch(mma_kernel<kD>, dim3(tiles, count, g.s.KVH), dim3(kThreads), Tiles<kD>::kShared, s, part);
+  });
 }
 
 }  // namespace

@@ -24,34 +24,39 @@ BlockPool::~BlockPool() {
 
 void* BlockPool::allocate(size_t bytes) {
   const size_t size = round_up(std::max<size_t>(bytes, 1), kUnit);
-  auto fit = free_.lower_bound({size, nullptr});
-  if (fit != free_.end()) return take(blocks_.find(fit->second), size);
-  const size_t segment = size <= kSmall ? kSmallSegment : round_up(size, kPage);
-  if (!add_segment(segment)) {
+  const bool small = size <= kSmall;
+  const auto& free = small ? free_small_ : free_large_;
+  auto fit = free.lower_bound({size, nullptr});
+  if (fit != free.end()) return take(blocks_.find(fit->second), size);
+  const size_t segment = small ? kSmallSegment : round_up(size, kPage);
+  if (!add_segment(segment, small)) {
     trim();
-    if (!add_segment(segment) && (segment == size || !add_segment(round_up(size, kUnit)))) return nullptr;
+    if (!add_segment(segment, small) && (segment == size || !add_segment(size, small))) {
+      const auto any = free_large_.lower_bound({size, nullptr});  // better a hole parted than none
+      return any == free_large_.end() ? nullptr : take(blocks_.find(any->second), size);
+    }
   }
-  fit = free_.lower_bound({size, nullptr});
+  fit = free.lower_bound({size, nullptr});
   return take(blocks_.find(fit->second), size);
 }
 
-void* BlockPool::add_segment(size_t bytes) {
+bool BlockPool::add_segment(size_t bytes, bool small) {
   char* start = static_cast<char*>(acquire_(bytes));
-  if (!start) return nullptr;
-  blocks_[start] = {start, bytes, true, true};
-  free_.insert({bytes, start});
+  if (!start) return false;
+  const Block& block = blocks_[start] = {start, bytes, true, true, small};
+  free_of(block).insert({bytes, start});
   reserved_ += bytes;
   peak_reserved_ = std::max(peak_reserved_, reserved_);
-  return start;
+  return true;
 }
 
 void* BlockPool::take(Blocks::iterator entry, size_t size) {
   Block& block = entry->second;
-  free_.erase({block.size, block.start});
+  free_of(block).erase({block.size, block.start});
   if (block.size > size) {
-    const Block rest{block.start + size, block.size - size, true, false};
+    const Block rest{block.start + size, block.size - size, true, false, block.small};
     blocks_[rest.start] = rest;
-    free_.insert({rest.size, rest.start});
+    free_of(rest).insert({rest.size, rest.start});
     block.size = size;
   }
   block.free = false;
@@ -67,20 +72,20 @@ bool BlockPool::release(void* p) {
   entry->second.free = true;
   const auto next = std::next(entry);
   if (next != blocks_.end() && next->second.free && !next->second.segment_start) {
-    free_.erase({next->second.size, next->second.start});
+    free_of(next->second).erase({next->second.size, next->second.start});
     entry->second.size += next->second.size;
     blocks_.erase(next);
   }
   if (!entry->second.segment_start && entry != blocks_.begin()) {
     const auto before = std::prev(entry);
     if (before->second.free) {
-      free_.erase({before->second.size, before->second.start});
+      free_of(before->second).erase({before->second.size, before->second.start});
       before->second.size += entry->second.size;
       blocks_.erase(entry);
       entry = before;
     }
   }
-  free_.insert({entry->second.size, entry->second.start});
+  free_of(entry->second).insert({entry->second.size, entry->second.start});
   return true;
 }
 
@@ -90,7 +95,7 @@ size_t BlockPool::trim() {
     const auto next = std::next(entry);
     const bool whole = entry->second.free && entry->second.segment_start && (next == blocks_.end() || next->second.segment_start);
     if (whole) {
-      free_.erase({entry->second.size, entry->second.start});
+      free_of(entry->second).erase({entry->second.size, entry->second.start});
       give_back_(entry->second.start);
       freed += entry->second.size;
       reserved_ -= entry->second.size;

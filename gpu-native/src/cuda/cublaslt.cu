@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <functional>
+
 namespace steerlab {
 namespace {
 
@@ -13,6 +15,7 @@ constexpr uint32_t kNoSplit = 0;
 constexpr size_t kWorkspace = size_t(32) << 20;
 constexpr uint32_t kAlignment = 16;
 constexpr size_t kMaxLayouts = 4096;
+constexpr int kInvalidValue = 7, kNotSupported = 15;  // statuses that come before anything runs
 
 struct HeuristicResult {
   uint64_t algorithm[8];
@@ -64,25 +67,29 @@ bool find_calls(void* library, CublasLtCalls& c) {
          find(library, "cublasLtMatmulAlgoGetHeuristic", c.heuristic) && find(library, "cublasLtMatmul", c.matmul);
 }
 
-// Opens the first candidate that has every call. The library is never closed: it keeps state on the device.
-void* open_first(const std::vector<GemmCandidate>& candidates, CublasLtCalls& calls, std::string& report) {
+// Opens the first candidate that has every call and that `starts` on the device: a library newer than the driver opens but does
+// not start, and an older one may lie further down the list. A started library is never closed: it keeps state on the device.
+bool open_first(const std::vector<GemmCandidate>& candidates, CublasLtCalls& calls, std::string& report,
+                const std::function<bool()>& starts) {
   std::string tried;
   for (const GemmCandidate& c : candidates) {
     void* library = dlopen(c.file.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library && find_calls(library, calls)) {
+    const bool complete = library && find_calls(library, calls);
+    if (complete && starts()) {
       const size_t v = calls.version();
       report = "cuBLASLt " + std::to_string(v / 10000) + "." + std::to_string(v / 100 % 100) + "." + std::to_string(v % 100) + " from " +
                c.file + " (" + c.place + ")";
-      return library;
+      return true;
     }
     tried += (tried.empty() ? "" : ", ") + c.file;
-    if (library) {
+    if (complete) tried += " (refuses the device)";
+    else if (library) {
       tried += " (a call is missing)";
       dlclose(library);
     }
   }
   report = tried.empty() ? "own mma.sync kernels (STEERLAB_CUBLASLT=own)" : "own mma.sync kernels (no cuBLASLt; tried " + tried + ")";
-  return nullptr;
+  return false;
 }
 
 bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % kAlignment == 0; }
@@ -92,20 +99,20 @@ bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % kAlignment
 std::string describe_gemm_source(const std::vector<GemmCandidate>& candidates) {
   CublasLtCalls calls{};
   std::string report;
-  open_first(candidates, calls, report);
+  open_first(candidates, calls, report, [] { return true; });
   return report;
 }
 
 std::unique_ptr<CublasLt> CublasLt::open(const std::vector<GemmCandidate>& candidates, std::string& report) {
   std::unique_ptr<CublasLt> lt(new CublasLt());
   lt->calls_ = std::make_unique<CublasLtCalls>();
-  if (!open_first(candidates, *lt->calls_, report)) return nullptr;
-  const CublasLtCalls& c = *lt->calls_;
-  if (c.create(&lt->handle_) != 0) {
+  const auto starts = [&] {
+    if (lt->calls_->create(&lt->handle_) == 0) return true;
     lt->handle_ = nullptr;
-    report = "own mma.sync kernels (" + report + " refused the device)";
-    return nullptr;
-  }
+    return false;
+  };
+  if (!open_first(candidates, *lt->calls_, report, starts)) return nullptr;
+  const CublasLtCalls& c = *lt->calls_;
   for (void*& desc : lt->operation_)
     if (c.desc_create(&desc, kCompute32F, kReal32F) != 0) {
       report = "own mma.sync kernels (" + report + " gave no operation)";
@@ -186,6 +193,11 @@ bool CublasLt::run(cudaStream_t stream, const gpu::Gemm& g, bool float_output) {
   const float alpha = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
   const int status = calls_->matmul(handle_, operation_[g.input_gradient], &alpha, g.w, l.w, g.x, l.x, &beta, g.y, l.y, g.y, l.y,
                                     best.data, workspace_, kWorkspace, stream);
+  if (status == kInvalidValue || status == kNotSupported) {
+    // The answer for the bucket's row count does not hold for this one: our own kernels serve the bucket from here on.
+    algorithms_[{shape, gemm_bucket(g.n)}].usable = false;
+    return false;
+  }
   if (status != 0)
     throw Error("cublaslt", "Expected a matrix product from cuBLASLt but received status " + std::to_string(status) +
                                 ". Set STEERLAB_CUBLASLT=own to do without it.");

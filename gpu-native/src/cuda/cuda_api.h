@@ -10,7 +10,7 @@
 namespace steerlab {
 
 // Raised whenever this header, backend.h or error.h changes in a way that an older library could not serve.
-constexpr int kCudaAbi = 1;
+constexpr int kCudaAbi = 2;
 
 struct CudaProbe {
   int32_t abi;              // kCudaAbi of the library

@@ -28,6 +28,8 @@ class CudaMemory : public Backend {
   void* allocate(size_t bytes) override;
   // Also takes the data of a Weight from this backend: its memory is given back once its chunk of the arena is empty.
   void release(void* p) override;
+  bool weights_in_place() const override { return false; }
+  void release_weight(const void* data) override { release(const_cast<void*>(data)); }
   void upload(void* dst, const void* host, size_t bytes) override;
   void download(void* host, const void* src, size_t bytes) override;
   void copy(void* dst, const void* src, size_t bytes) override;
@@ -38,7 +40,8 @@ class CudaMemory : public Backend {
   const float* load_vector(const HostTensor& t) override;
   Weight random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) override;
 
-  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...) and memory in bytes ("memory.peak", ...).
+  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...) and memory in bytes ("memory.peak", ...;
+  // "memory.device" is all that the driver counts, other processes included).
   std::string counters() const override;
 
  protected:

@@ -57,9 +57,9 @@ constexpr int kThreads = 128;
 
 template <class T, class W>
 __global__ void labels_kernel(T* dx, const float* dlogits, const W* head, const int32_t* labels, int V, int C) {
-  const int i = blockIdx.y, a = labels[2 * i], b = labels[2 * i + 1];
+  const int i = blockIdx.x, a = labels[2 * i], b = labels[2 * i + 1];
   const float da = dlogits[static_cast<int64_t>(i) * V + a], db = dlogits[static_cast<int64_t>(i) * V + b];
-  for (int c = blockIdx.x * kThreads + threadIdx.x; c < C; c += gridDim.x * kThreads)
+  for (int c = blockIdx.y * kThreads + threadIdx.x; c < C; c += gridDim.y * kThreads)
     dx[static_cast<int64_t>(i) * C + c] =
         narrow<T>(da * widen(head[static_cast<int64_t>(a) * C + c]) + db * widen(head[static_cast<int64_t>(b) * C + c]));
 }
@@ -113,7 +113,7 @@ void label_loss(cudaStream_t s, LabelResult* out, float* dlogits, const float* l
 template <class T, class W>
 void logits_backward_labels(cudaStream_t s, T* dx, const float* dlogits, const W* head, const int32_t* labels, int n, int V,
                             int C) {
-  launch(labels_kernel<T, W>, dim3(blocks_for(C, kThreads), n), dim3(kThreads), 0, s, dx, dlogits, head, labels, V, C);
+  launch(labels_kernel<T, W>, dim3(n, blocks_for(C, kThreads)), dim3(kThreads), 0, s, dx, dlogits, head, labels, V, C);
 }
 
 int logits_backward_chunks(int V) { return (V + kChunk - 1) / kChunk; }

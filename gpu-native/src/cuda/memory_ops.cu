@@ -93,7 +93,9 @@ void CudaMemory::zero(void* dst, size_t bytes) {
 }
 
 void CudaMemory::synchronize() {
-  check_cuda(cudaStreamSynchronize(stream_), "waiting for the device");
+  const cudaError_t status = cudaStreamSynchronize(stream_);
+  if (status != cudaSuccess) staging_->forget();  // their receivers go away with the exception
+  check_cuda(status, "waiting for the device");
   staging_->deliver();
 }
 
@@ -103,13 +105,10 @@ DType CudaMemory::kept_type(DType stored) const {
 }
 
 void* CudaMemory::weight_memory(size_t bytes) {
-  if (void* p = arena_->allocate(bytes)) return p;
-  void* p = nullptr;
-  if (cudaMalloc(&p, bytes) != cudaSuccess) {
-    cudaGetLastError();
-    pool_->trim();
-    check_cuda(cudaMalloc(&p, bytes), "weights");
-  }
+  void* p = arena_->allocate(bytes);
+  if (!p && pool_->trim() > 0) p = arena_->allocate(bytes);  // what earlier work left in the pool made the room short
+  if (p) return p;
+  check_cuda(cudaMalloc(&p, bytes), "weights");
   plain_weights_[p] = bytes;
   return p;
 }
@@ -169,9 +168,14 @@ std::string CudaMemory::counters() const {
   std::string lines;
   for (const auto& c : counts_) lines += c.first + "=" + std::to_string(c.second) + "\n";
   lines += "memory.weights=" + std::to_string(arena_->committed()) + "\n";
+  lines += "memory.matrices=" + std::to_string(arena_->live() + plain_weights_.size()) + "\n";
   lines += "memory.used=" + std::to_string(pool_->used()) + "\n";
+  lines += "memory.peak_used=" + std::to_string(pool_->peak_used()) + "\n";
   lines += "memory.reserved=" + std::to_string(pool_->reserved()) + "\n";
   lines += "memory.peak=" + std::to_string(arena_->committed() + pool_->peak_reserved()) + "\n";
+  size_t free_bytes = 0, total = 0;
+  if (cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) lines += "memory.device=" + std::to_string(total - free_bytes) + "\n";
+  lines += "results.pending=" + std::to_string(staging_->pending()) + "\n";
   return lines;
 }
 

@@ -1,12 +1,20 @@
 // Where a key of a sequence lies: the walk over its KV segments, and the order of a block's query items.
 //
 // Tiles are cut by key index 0 .. kv_len - 1, never at a segment's end, so an attention result does not depend on how a
-// prefix is split into segments. Items are (query, head) pairs of one KV head, query-major: item = query * G + head % G.
+// prefix is split into segments. Rows are the grid's y; items are (query, head) pairs of one KV head, query-major:
+// item = query * G + head % G.
 #pragma once
 #include "../backend.h"
 #include "../rng.h"
 
 namespace steerlab {
+
+// A grid has at most 65535 blocks in y: f(first, count) for as many launches as `rows` need.
+constexpr int kMaxGridRows = 65535;
+template <class F>
+void for_grid_rows(int rows, F f) {
+  for (int first = 0; first < rows; first += kMaxGridRows) f(first, rows - first < kMaxGridRows ? rows - first : kMaxGridRows);
+}
 
 struct KeyPlace {
   int segment;  // index from the row's first segment

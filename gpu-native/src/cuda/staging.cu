@@ -123,6 +123,10 @@ void Staging::expect(void* to, const void* device, size_t bytes) {
 
 void Staging::deliver() {
   for (const Result& r : pending_) std::memcpy(r.to, results_ + r.offset, r.bytes);
+  forget();
+}
+
+void Staging::forget() {
   pending_.clear();
   results_used_ = 0;
 }

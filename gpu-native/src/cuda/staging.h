@@ -25,6 +25,8 @@ class Staging {
   // device -> host memory `to`, there after the next deliver(). The stream must be synchronised before deliver().
   void expect(void* to, const void* device, size_t bytes);
   void deliver();
+  void forget();                                        // results that will never be delivered
+  size_t pending() const { return pending_.size(); }
 
  private:
   struct Slot {

@@ -32,9 +32,13 @@ void* WeightArena::allocate(size_t bytes) {
   const size_t first = at / chunk_, last = (at + size - 1) / chunk_;
   for (size_t i = first; i <= last; ++i) {
     if (users_[i] >= 0) continue;
-    if (!memory_->commit(base_ + i * chunk_, chunk_)) return nullptr;  // chunks already added stay for the next try
-    users_[i] = 0;
-    committed_ += chunk_;
+    if (memory_->commit(base_ + i * chunk_, chunk_)) {
+      users_[i] = 0;
+      committed_ += chunk_;
+      continue;
+    }
+    for (size_t added = first; added < i; ++added) drop_unused(added);
+    return nullptr;
   }
   for (size_t i = first; i <= last; ++i) ++users_[i];
   allocations_[at] = size;
@@ -49,14 +53,18 @@ bool WeightArena::release(void* p) {
   const size_t first = found->first / chunk_, last = (found->first + found->second - 1) / chunk_;
   allocations_.erase(found);
   for (size_t i = first; i <= last; ++i) {
-    if (--users_[i] > 0) continue;
-    // the chunk that the next matrix will start in is kept: its addresses are still to be used
-    if (i == next_ / chunk_) continue;
-    memory_->decommit(base_ + i * chunk_, chunk_);
-    users_[i] = -1;
-    committed_ -= chunk_;
+    --users_[i];
+    drop_unused(i);
   }
   return true;
+}
+
+// The chunk that the next matrix will start in is kept: its addresses are still to be used.
+void WeightArena::drop_unused(size_t i) {
+  if (users_[i] != 0 || i == next_ / chunk_) return;
+  memory_->decommit(base_ + i * chunk_, chunk_);
+  users_[i] = -1;
+  committed_ -= chunk_;
 }
 
 }  // namespace steerlab

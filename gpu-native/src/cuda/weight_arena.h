@@ -29,12 +29,15 @@ class WeightArena {
   WeightArena& operator=(const WeightArena&) = delete;
 
   bool usable() const { return base_ != nullptr; }
-  // 256-byte aligned; directly behind the last allocation when that one's size is a multiple of 256. Null: out of memory.
+  // 256-byte aligned; directly behind the last allocation when that one's size is a multiple of 256. Null: out of memory, nothing taken.
   void* allocate(size_t bytes);
   bool release(void* p);  // false: not from here
   size_t committed() const { return committed_; }
+  size_t live() const { return allocations_.size(); }  // matrices
 
  private:
+  void drop_unused(size_t chunk);
+
   std::unique_ptr<VirtualMemory> memory_;
   char* base_ = nullptr;
   size_t address_bytes_ = 0, chunk_ = 0, next_ = 0, committed_ = 0;

@@ -72,7 +72,7 @@ export function wholeNumber(flags: Flags, name: string, otherwise: number, least
 export function backendOptions(flags: Flags): EngineOptions {
   return {
     backend: oneOf(flags, "backend", ["auto", "cpu", "cuda", "onnx"] as const, "auto"),
-    dtype: oneOf(flags, "dtype", ["f32", "bf16", "f64"] as const, "f32"),
+    dtype: flags.dtype === undefined ? undefined : oneOf(flags, "dtype", ["f32", "bf16", "f64"] as const, "f32"),
     threads: wholeNumber(flags, "threads", 0, 1),
   };
 }

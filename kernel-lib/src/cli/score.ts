@@ -9,7 +9,7 @@ import { totalProbability } from "../answers";
 import { commitPartial, JsonlWriter, partialPath } from "../files";
 import { openEngine, readModelConfig } from "../model";
 import { startProgress } from "../progress";
-import type { Adapter, Engine, Row, RowResult } from "../types";
+import type { Adapter, Engine, Row, RowResult, WorkShape } from "../types";
 import { backendOptions, flagsOf, otherBase, refuseToOverwriteInput, required, wholeNumber } from "./flags";
 import { readLines } from "./lines";
 import { readTrial, type ScoreTrial } from "./trial-lines";
@@ -26,7 +26,7 @@ Scores trials: the context is prefilled with its steering, the steering is dropp
                         "report": {"tokens": ids, "topK": n}}
   --out FILE            one result a line: {"id", "logprobs", "mass", "topK": [{"token", "logprob"}]}
   --backend NAME        cpu, cuda or onnx (default: cuda where usable, else cpu)
-  --dtype NAME          f32 (default) or bf16
+  --dtype NAME          f32 or bf16 (default: f32 on the cpu, bf16 on cuda)
   --threads N           default: all cores
   --batch N             trials a call (default 32); changes speed and memory, not the numbers
 `;
@@ -45,7 +45,7 @@ export async function score(args: readonly string[]): Promise<void> {
   const { config } = await readModelConfig(modelName);
   const trials = readLines(trialsFile, (value, at) => readTrial(value, at, config));
 
-  const { engine, attach } = await openEngine(modelName, options);
+  const { engine, attach } = await openEngine(modelName, { ...options, work: workOf(trials, batch) });
   const partial = partialPath(out);
   try {
     const adapter = flags.adapter === undefined ? null : await attach(flags.adapter, { otherBase: otherBase(flags) });
@@ -63,6 +63,16 @@ export async function score(args: readonly string[]): Promise<void> {
     fs.rmSync(partial, { force: true });
     engine.dispose();
   }
+}
+
+/** The largest call of a run, for the memory estimate. */
+function workOf(trials: readonly ScoreTrial[], batch: number): WorkShape {
+  const longest = (of: (trial: ScoreTrial) => number): number => trials.reduce((most, t) => Math.max(most, of(t)), 0);
+  return {
+    rows: Math.min(batch, trials.length),
+    contextTokens: longest((trial) => trial.context.length),
+    questionTokens: longest((trial) => trial.question.length),
+  };
 }
 
 /** One output record per trial. */

@@ -10,9 +10,9 @@ import { openEngine, readModelConfig } from "../model";
 import { startProgress } from "../progress";
 import { readSafetensorsHeader, readTensor } from "../safetensors";
 import { parseTrainConfig, type TrainConfig } from "../train/config";
-import { readTrainExample } from "../train/example-lines";
+import { readTrainExample, type TrainExample } from "../train/example-lines";
 import { runTraining } from "../train/run";
-import type { AdapterPart, ModelConfig } from "../types";
+import type { AdapterPart, ModelConfig, WorkShape } from "../types";
 import { checkpointHash } from "../checkpoint";
 import { backendOptions, flagsOf, otherBase, required, wholeNumber } from "./flags";
 import { readLines } from "./lines";
@@ -34,7 +34,7 @@ Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, th
   --resume              go on from the newest checkpoint in RUN
   --checkpoint-every N  steps between checkpoints (default 50; the last step is always saved)
   --backend NAME        cpu or cuda (default: cuda where usable, else cpu)
-  --dtype NAME          f32 (default) or bf16
+  --dtype NAME          f32 or bf16 (default: f32 on the cpu, bf16 on cuda)
   --threads N           default: all cores
   --micro-batch N       examples a pass (default: whole batch); memory and speed, not the numbers
 `;
@@ -79,7 +79,7 @@ export async function train(args: readonly string[]): Promise<void> {
       : await initialParts(flags["init-adapter"], modelName, model, config, otherBase(flags));
   const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
 
-  const { engine } = await openEngine(modelName, options);
+  const { engine } = await openEngine(modelName, { ...options, work: workOf(config, examples, microBatch) });
   const stop = new AbortController();
   const onInterrupt = (): void => stop.abort();
   process.once("SIGINT", onInterrupt);
@@ -108,6 +108,18 @@ export async function train(args: readonly string[]): Promise<void> {
     process.removeListener("SIGINT", onInterrupt);
     engine.dispose();
   }
+}
+
+/** One optimizer step of a run, for the memory estimate. */
+function workOf(config: TrainConfig, examples: readonly TrainExample[], microBatch: number | undefined): WorkShape {
+  const longest = (of: (e: TrainExample) => number): number => examples.reduce((most, e) => Math.max(most, of(e)), 0);
+  return {
+    rows: Math.min(microBatch ?? config.batch, config.batch, examples.length),
+    contextTokens: longest((example) => example.context.length),
+    questionTokens: longest((example) => example.question.length),
+    lora: { r: config.lora.r, targets: config.lora.targetModules },
+    training: true,
+  };
 }
 
 function readText(file: string): string {

@@ -9,7 +9,7 @@ import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { cpus, freemem, totalmem } from "node:os";
 import { join } from "node:path";
 import { projectRoot, venvEnvironment, venvFolder, venvProgram } from "../kernel";
-import { nativeInfo } from "../native";
+import { type NativeInfo, nativeInfo } from "../native";
 import { fontFiles } from "../png/fonts";
 
 /** "good"; "note": works, but worth knowing; "bad": something will not work. */
@@ -59,14 +59,25 @@ export function checkEngine(): Finding {
   }
 }
 
+/** Library, driver, device and source of matrix products, and why the device is not used if it is not. */
+export function cudaFinding(cuda: NativeInfo["cuda"]): Finding {
+  const memory =
+    cuda.memoryBytes === null
+      ? ""
+      : `, ${(cuda.memoryBytes / GIB).toFixed(0)} GiB (${((cuda.memoryFreeBytes ?? 0) / GIB).toFixed(0)} free)`;
+  const seen = [
+    cuda.device === null ? "" : `device ${cuda.device}${memory}`,
+    cuda.library === null ? "" : `library ${cuda.library}${cuda.runtime === null ? "" : ` (CUDA ${cuda.runtime})`}`,
+    cuda.runtime === null ? "" : cuda.driver === null ? "no driver" : `driver for CUDA ${cuda.driver}`,
+    cuda.gemm === null ? "" : `matrix products: ${cuda.gemm}`,
+  ].filter((part) => part !== "");
+  if (cuda.available) return finding("cuda", "good", seen.join("; "));
+  return finding("cuda", "note", [`not used: ${cuda.reason}`, ...seen].join("; "));
+}
+
 export function checkCuda(): Finding {
   try {
-    const { cuda } = nativeInfo();
-    if (cuda.available) {
-      const memory = cuda.memoryBytes === null ? "" : `, ${(cuda.memoryBytes / GIB).toFixed(0)} GiB`;
-      return finding("cuda", "good", `${cuda.device ?? "a device"}${memory}`);
-    }
-    return finding("cuda", "note", `not used: ${cuda.reason}`);
+    return cudaFinding(nativeInfo().cuda);
   } catch {
     return finding("cuda", "note", "unknown, because the engine is not loaded");
   }

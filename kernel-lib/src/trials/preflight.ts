@@ -8,6 +8,7 @@ import * as fs from "node:fs";
 import { inspect } from "node:util";
 import { totalProbability } from "../answers";
 import { DeviceError, expected, InputError } from "../errors";
+import { estimateMemory } from "../native";
 import type { BoundStudy } from "../protocol/bind";
 import type { StudyQuestion } from "../protocol/types";
 import type { Adapter, Row } from "../types";
@@ -32,8 +33,8 @@ export class Preflight {
     /** tokens to compute, shared prefixes counted once */
     readonly tokens: number,
     readonly diskBytes: number,
-    /** keys and values of one batch */
-    readonly memoryBytes: number,
+    /** what one batch takes beside the weights; null: not known without the native engine */
+    readonly memoryBytes: number | null,
     /** null when the linter's pass was too short to time */
     readonly seconds: number | null,
   ) {}
@@ -41,7 +42,8 @@ export class Preflight {
   [inspect.custom](): string {
     const worst = this.lints.reduce((least, lint) => Math.min(least, lint.mass), 1);
     const time = this.seconds === null ? "time unknown" : `about ${Math.ceil(this.seconds)} s`;
-    return `Preflight(${this.trials} trials, ${this.tokens} tokens, ${time}, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, ${Math.ceil(this.memoryBytes / 1e6)} MB of cache; least answer mass ${worst.toFixed(3)})`;
+    const memory = this.memoryBytes === null ? "unknown" : `${Math.ceil(this.memoryBytes / 1e6)} MB`;
+    return `Preflight(${this.trials} trials, ${this.tokens} tokens, ${time}, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, memory of a batch ${memory}; least answer mass ${worst.toFixed(3)})`;
   }
 }
 
@@ -144,9 +146,8 @@ export async function preflight(
   const tokens = tokensOf(study, trials);
   const disk = trials.length * BYTES_PER_RECORD;
   checkDisk(folder, disk);
-  const { num_hidden_layers: L, num_key_value_heads: KVH, head_dim: D } = study.model.engine.config;
-  const perRow = trials.length === 0 ? 0 : tokens / trials.length;
-  const memory = Math.ceil((options.batch ?? DEFAULT_BATCH) * perRow * L * 2 * KVH * D * 4);
+  const rows = Math.min(options.batch ?? DEFAULT_BATCH, trials.length);
+  const memory = memoryOfBatch(study, rows, trials.length === 0 ? 0 : tokens / trials.length);
   return new Preflight(
     lints,
     trials.length,
@@ -155,6 +156,22 @@ export async function preflight(
     memory,
     elapsed > 0.05 ? (elapsed * tokens) / lintTokens : null,
   );
+}
+
+/** Bytes beside the weights; the prefixes' keys and values are kept while their questions are asked. */
+function memoryOfBatch(study: BoundStudy, rows: number, tokensPerRow: number): number | null {
+  const { backend, dtype, config } = study.model.engine;
+  const length = Math.ceil(tokensPerRow);
+  try {
+    const estimate = estimateMemory(
+      { backend: backend === "cuda" ? "cuda" : "cpu", dtype, config, tensors: null },
+      { rows, contextTokens: length, questionTokens: 1, keptTokens: rows * length },
+    );
+    return estimate.total - estimate.weights;
+  } catch (error) {
+    if (error instanceof DeviceError && error.code === "native-missing") return null; // the ONNX engine runs without the addon
+    throw error;
+  }
 }
 
 /** Trials of one engine pass unless the caller says otherwise. */

@@ -16,6 +16,7 @@
 #include "../../../gpu-native/bench/device/work.h"
 #include "cpu/plain.h"
 #include "loader.h"
+#include "memory_estimate.h"
 
 namespace {
 
@@ -202,6 +203,83 @@ void check_training(const std::string& type, Side& cpu, Side& gpu, bool half) {
   }
 }
 
+double counted(Backend& backend, const std::string& name) {
+  const std::string counters = "\n" + backend.counters(), key = "\n" + name + "=";
+  const size_t at = counters.find(key);
+  return at == std::string::npos ? NAN : std::strtod(counters.c_str() + at + key.size(), nullptr);
+}
+
+// Stops in the backward pass, when the losses are on their way to a vector that the exception takes away.
+void check_cancel(const std::string& type, Side& gpu) {
+  const ModelConfig& c = gpu.model->config();
+  const TrainerOptions options = card_options();
+  const std::vector<double> initial(static_cast<size_t>(flat_layout(c, options.r, options.targets).count), 0.01);
+  Trainer trainer(gpu.model, options, initial), calm(gpu.model, options, initial);
+  const TrainBatch batch = train_batch(c, 4, 6, 4);
+  auto flag = std::make_shared<int32_t>(0);
+  Job job;
+  job.cancelled = [flag] { return *flag != 0; };
+  job.progress = [flag, &c](double done, double) { *flag = done > c.num_hidden_layers; };
+  std::string code;
+  try {
+    trainer.step(batch, 1, 1e-3, job);
+  } catch (const Error& e) {
+    code = e.code;
+  }
+  expect(type + "/cancel_in_backward", code == "aborted");
+  expect(type + "/cancel_leaves_no_result_pending", counted(gpu.model->backend(), "results.pending") == 0);
+  trainer.step(batch, 1, 1e-3, Job{});
+  calm.step(batch, 1, 1e-3, Job{});
+  expect(type + "/cancel_changes_nothing", trainer.state().params == calm.state().params);
+}
+
+// Two models on one backend: the first one's memory comes back while the second goes on.
+void check_dispose(const std::string& type, const std::shared_ptr<Backend>& backend, const ModelConfig& c,
+                   const Checkpoint& checkpoint) {
+  const double matrices = counted(*backend, "memory.matrices"), used = counted(*backend, "memory.used");
+  Side second = open_side(backend, c, checkpoint);
+  second.model->forward(rich_request(second, true), Job{});
+  expect(type + "/a_model_takes_matrices", counted(*backend, "memory.matrices") > matrices);
+  expect(type + "/a_model_takes_memory", counted(*backend, "memory.used") > used);
+  second.model->dispose();
+  expect(type + "/dispose_releases_matrices", counted(*backend, "memory.matrices") == matrices);
+  expect(type + "/dispose_releases_the_rest", counted(*backend, "memory.used") == used);
+  std::vector<TensorLocation> damaged = checkpoint.tensors();
+  damaged.back().byte_offset += 1 << 20;
+  std::string code;
+  try {
+    Model(backend, c, &damaged, 0, Job{});
+  } catch (const Error& e) {
+    code = e.code;
+  }
+  expect(type + "/failed_load_releases_its_part", code == "tensor-range" && counted(*backend, "memory.matrices") == matrices &&
+                                                       counted(*backend, "memory.used") == used);
+}
+
+// What the pool really held at its fullest during a training step, against the estimate made before loading.
+void check_estimate(const std::string& type, DType act) {
+  std::shared_ptr<Backend> backend = make_cuda_backend(act);
+  ModelConfig c = shape_of("toy");
+  c.max_position_embeddings = 128;
+  const auto model = std::make_shared<Model>(backend, c, nullptr, 1, Job{});
+  WorkShape work;
+  work.rows = 8;
+  work.context_tokens = 42;
+  work.question_tokens = 25;
+  work.lora_rank = card_options().r;
+  work.training = true;
+  const MemoryEstimate e = estimate_memory(c, work, act, act, true);
+  const TrainerOptions options = card_options();
+  const int64_t parameters = flat_layout(c, options.r, options.targets).count;
+  Trainer trainer(model, options, std::vector<double>(static_cast<size_t>(parameters), 0.01));
+  trainer.step(train_batch(c, work.rows, work.context_tokens, work.question_tokens), 1, 1e-3, Job{});
+  const double held = counted(*backend, "memory.peak_used"), library = 32 << 20;  // cuBLASLt's workspace is not in the pool
+  const double expected = static_cast<double>(e.adapters + e.kv + e.activations + e.workspace) - library;
+  std::printf("# %s: pool held %.0f bytes, estimated %.0f\n", type.c_str(), held, expected);
+  expect(type + "/estimate_is_enough", held <= expected * 1.02);
+  expect(type + "/estimate_is_not_idle", held >= expected * 0.75);
+}
+
 void check_generation(const std::string& type, Side& cpu, Side& gpu, bool half) {
   const Job job;
   GenerateRequest g = decode_request(cpu.model->config(), 5, 6, 8);
@@ -227,6 +305,9 @@ void run(DType act) {
   check_forward(type, cpu, gpu, half);
   check_training(type, cpu, gpu, half);
   check_generation(type, cpu, gpu, half);
+  check_cancel(type, gpu);
+  check_estimate(type, act);
+  check_dispose(type, gpu_backend, c, checkpoint);
   std::printf("# counters of %s:\n%s", type.c_str(), gpu_backend->counters().c_str());
 }
 

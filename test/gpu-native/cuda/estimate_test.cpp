@@ -1,6 +1,7 @@
 // Memory estimates against numbers worked out by hand, and against the laws they must obey. One line per check.
 #include <cstdio>
 
+#include "../../../gpu-native/bench/device/shapes.h"
 #include "memory_estimate.h"
 
 using namespace steerlab;
@@ -13,26 +14,12 @@ void expect(const char* what, bool ok) {
   failures += !ok;
 }
 
-ModelConfig coder(int C, int L, int H, int KVH, int D, int F, int V, bool tied) {
-  ModelConfig c;
-  c.hidden_size = C;
-  c.num_hidden_layers = L;
-  c.num_attention_heads = H;
-  c.num_key_value_heads = KVH;
-  c.head_dim = D;
-  c.intermediate_size = F;
-  c.vocab_size = V;
-  c.max_position_embeddings = 32768;
-  c.tie_word_embeddings = tied;
-  return c;
-}
-
 bool near(double got, double want, double share) { return got > want * (1 - share) && got < want * (1 + share); }
 
 }  // namespace
 
 int main() {
-  const ModelConfig big = coder(5120, 64, 40, 8, 128, 27648, 152064, false), small = coder(896, 24, 14, 2, 64, 4864, 151936, true);
+  const ModelConfig big = bench::shape_of("32B"), small = bench::shape_of("0.5B");
   WorkShape card;
   card.rows = 8;
   card.context_tokens = 42;

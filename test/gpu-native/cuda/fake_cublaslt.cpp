@@ -1,7 +1,10 @@
 // A stand-in for libcublasLt in the emulated tests: the thirteen calls that src/cuda/cublaslt.cu makes, computed in plain loops on
 // host memory, with every argument checked as the real library would. Written from the library's public documentation.
 //
-// FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm. Anything out of order prints a line and returns a failure status.
+// FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm; =matmul: the product does not support its rows. A copy in a folder
+// "newer" does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
+#include <dlfcn.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -12,7 +15,7 @@
 
 namespace {
 
-constexpr int kOk = 0, kInvalid = 7, kNotSupported = 15;
+constexpr int kOk = 0, kNotInitialized = 1, kInvalid = 7, kNotSupported = 15;
 constexpr int kReal32F = 0, kReal16BF = 14;
 constexpr uint64_t kMagic = 0x5eed;
 
@@ -59,6 +62,11 @@ void write(void* p, int type, int64_t i, float v) {
   static_cast<uint16_t*>(p)[i] = static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 
+bool refuses(const char* what) {
+  const char* told = std::getenv("FAKE_CUBLASLT_REFUSE");
+  return told && std::strcmp(told, what) == 0;
+}
+
 template <class T>
 int make(void** out, T value) {
   *out = new T(value);
@@ -68,7 +76,12 @@ int make(void** out, T value) {
 }  // namespace
 
 EXPORT size_t cublasLtGetVersion() { return 130002; }
-EXPORT int cublasLtCreate(void** h) { return make(h, 1); }
+EXPORT int cublasLtCreate(void** h) {
+  Dl_info here{};
+  const void* self = reinterpret_cast<const void*>(&cublasLtGetVersion);
+  if (dladdr(self, &here) != 0 && std::strstr(here.dli_fname, "/newer/")) return kNotInitialized;
+  return make(h, 1);
+}
 EXPORT int cublasLtDestroy(void* h) {
   delete static_cast<int*>(h);
   return kOk;
@@ -111,7 +124,7 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void*, void* a, void*, void*, v
   const Preference& pref = *static_cast<Preference*>(p);
   if (wanted < 1 || pref.reduction != 0 || pref.alignment[0] != 16 || pref.workspace == 0) return complain("preferences");
   *found = 0;
-  if (std::getenv("FAKE_CUBLASLT_REFUSE")) return kNotSupported;
+  if (refuses("1")) return kNotSupported;
   std::memset(out, 0, sizeof *out);
   out->algorithm[0] = kMagic;
   out->algorithm[1] = static_cast<Layout*>(a)->rows * 1000003u + static_cast<Layout*>(d)->rows;  // belongs to this shape
@@ -126,6 +139,7 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
   if (A.type != kReal16BF || B.type != kReal16BF || lc != ld || c != d) return complain("types or output");
   if (algo[0] != kMagic || algo[1] != A.rows * 1000003u + D.rows) return complain("an algorithm of another shape");
   if (!workspace) return complain("no workspace");
+  if (refuses("matmul")) return kNotSupported;
   for (const void* p : {a, b, static_cast<const void*>(d)})
     if (reinterpret_cast<uintptr_t>(p) % 16) return complain("alignment below what was promised");
   const uint64_t m = op.trans_a ? A.cols : A.rows, k = op.trans_a ? A.rows : A.cols;

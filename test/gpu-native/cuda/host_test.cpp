@@ -64,6 +64,17 @@ void pool() {
   expect("pool: large requests get their own segment", big && segments.size() == 2);
   expect("pool: over the limit gives null", pool.allocate(size_t(190) << 20) == nullptr);
   pool.release(big);
+  limit = size_t(400) << 20;
+  std::vector<void*> kept;
+  for (int i = 0; i < 6; ++i) kept.push_back(pool.allocate(size_t(7) << 20));
+  expect("pool: small blocks do not part a large hole", pool.allocate(size_t(150) << 20) == big);
+  pool.release(big);
+  kept.push_back(pool.allocate(size_t(100) << 20));  // leaves 50 MB of the hole
+  limit = held;
+  for (int i = 0; i < 6; ++i) kept.push_back(pool.allocate(size_t(7) << 20));
+  expect("pool: unless there is no other room", kept.back() != nullptr && held <= limit);
+  for (void* p : kept) pool.release(p);
+  limit = size_t(200) << 20;
   void* other = pool.allocate(size_t(190) << 20);
   expect("pool: free segments are given back to make room", other != nullptr && held <= limit);
   // random traffic against a model of live blocks
@@ -112,6 +123,7 @@ void arena() {
     expect("arena: matrices lie end to end", b == a + m && c == b + m);
     expect("arena: chunks cover them, no more", chunks.size() == 3);
     expect("arena: out of memory gives null", arena.allocate(size_t(300) << 20) == nullptr);
+    expect("arena: a refused matrix leaves no chunk behind", chunks.size() == 3 && arena.committed() == size_t(192) << 20);
     expect("arena: foreign pointers are refused", !arena.release(a + 256) && !arena.release(nullptr));
     arena.release(b);
     expect("arena: a chunk shared with a live matrix stays", chunks.size() >= 2);
@@ -178,6 +190,16 @@ void segments() {
   expect("segments: both walks agree on who sees whom", agree && visible_keys(row, 2) == 8);
 }
 
+void grid_rows() {
+  int next = 0;
+  bool fits = true;
+  for_grid_rows(150000, [&](int first, int count) {
+    fits = fits && first == next && count > 0 && count <= 65535;
+    next = first + count;
+  });
+  expect("grid: more rows than a grid is tall go in several launches", fits && next == 150000);
+}
+
 void orders() {
   const float logits[] = {-INFINITY, -3.5f, -1e-30f, -0.0f, 0.0f, 1e-30f, 2.0f, 2.0f, INFINITY};
   bool sorted = true;
@@ -214,6 +236,7 @@ int main(int argc, char** argv) {
   arena();
   fragments();
   segments();
+  grid_rows();
   orders();
   buckets();
   return failures ? 1 : 0;

@@ -10,7 +10,7 @@
 
 namespace steerlab {
 std::string device_name(size_t& memory_bytes) {
-  memory_bytes = size_t(8) << 30;
+  memory_bytes = steerlab::emulation::kDeviceBytes;
   return "emulated device sm_80";
 }
 }  // namespace steerlab
@@ -23,7 +23,10 @@ int steerlab_cuda_probe(steerlab::CudaProbe* out) {
   out->available = 1;
   out->device_count = 1;
   out->sm = 80;
-  out->memory_bytes = out->memory_free_bytes = size_t(8) << 30;
+  size_t free_bytes = 0, total = 0;
+  cudaMemGetInfo(&free_bytes, &total);
+  out->memory_bytes = total;
+  out->memory_free_bytes = free_bytes;
   std::snprintf(out->device, sizeof out->device, "emulated device");
   std::snprintf(out->gemm, sizeof out->gemm, "%s",
                 steerlab::describe_gemm_source(steerlab::gemm_candidates(steerlab::process_environment)).c_str());

@@ -1,9 +1,12 @@
 // The fiber scheduler and the warp instructions behind emulation.h.
 #include "emulation.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <stdexcept>
@@ -175,14 +178,29 @@ using namespace steerlab::emulation;
 void __syncthreads() { pause(State::AtBlock); }
 void __syncwarp() { pause(State::AtWarp); }
 
+namespace steerlab::emulation {
+namespace {
+std::atomic<long long> live{0};
+}
+void account(long long bytes) { live += bytes; }
+size_t live_bytes() { return static_cast<size_t>(std::max(0ll, live.load())); }
+}  // namespace steerlab::emulation
+
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (!*p) return cudaErrorMemoryAllocation;
   std::memset(*p, 0xff, bytes);
+  steerlab::emulation::account(static_cast<long long>(malloc_usable_size(*p)));
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* p) {
+  if (p) steerlab::emulation::account(-static_cast<long long>(malloc_usable_size(p)));
   std::free(p);
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
+  *total = steerlab::emulation::kDeviceBytes;
+  *free_bytes = *total - std::min(*total, steerlab::emulation::live_bytes());
   return cudaSuccess;
 }
 cudaError_t cudaMallocHost(void** p, size_t bytes) { return cudaMalloc(p, bytes); }

@@ -46,10 +46,7 @@ cudaError_t cudaMallocHost(void** p, size_t bytes);
 cudaError_t cudaFreeHost(void* p);
 cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* dst, int value, size_t bytes, cudaStream_t stream);
-inline cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
-  *free_bytes = *total = size_t(8) << 30;
-  return cudaSuccess;
-}
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total);
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { *s = nullptr; return cudaSuccess; }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
@@ -83,6 +80,9 @@ namespace steerlab {
 namespace emulation {
 unsigned char* dynamic_shared();
 void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>& body);
+constexpr size_t kDeviceBytes = size_t(8) << 30;
+void account(long long bytes);  // device or pinned memory taken (> 0) or given back (< 0)
+size_t live_bytes();
 void set_schedule_seed(uint64_t seed);  // order in which ready fibers run; 0: by thread index
 uint64_t exchange(uint64_t value, int from_lane);  // value of another lane of the warp
 }  // namespace emulation

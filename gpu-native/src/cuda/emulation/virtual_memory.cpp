@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "../platform.h"
 #include "../weight_arena.h"
 
 namespace steerlab {
@@ -15,8 +16,13 @@ class HostVirtualMemory : public VirtualMemory {
     void* p = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
   }
-  bool commit(char* at, size_t bytes) override { return mprotect(at, bytes, PROT_READ | PROT_WRITE) == 0; }
+  bool commit(char* at, size_t bytes) override {
+    if (mprotect(at, bytes, PROT_READ | PROT_WRITE) != 0) return false;
+    emulation::account(static_cast<long long>(bytes));
+    return true;
+  }
   void decommit(char* at, size_t bytes) override {
+    emulation::account(-static_cast<long long>(bytes));
     madvise(at, bytes, MADV_DONTNEED);
     mprotect(at, bytes, PROT_NONE);
   }
