@@ -158,9 +158,9 @@ class Backend {
   // Normal(0, std) weights of the backend's storage type, element i from the stream (seed, stream): for measuring shapes.
   virtual Weight random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) = 0;
 
-  // Gives back the data of a Weight or a vector of load_vector, after all ops enqueued so far. Backends whose weights lie in the
-  // checkpoint's mapping keep what they made until they end.
-  virtual void release_weight(const void* data) { (void)data; }
+  // Gives back the data of a Weight or a vector of load_vector, after all ops enqueued so far; data that lies in the checkpoint's
+  // mapping is left alone.
+  virtual void release_weight(const void* data) = 0;
   // True where load_matrix may adopt the mapping itself, which must then outlive the model.
   virtual bool weights_in_place() const { return true; }
 

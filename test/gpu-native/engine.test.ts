@@ -202,6 +202,22 @@ describe("requests that cannot be", () => {
     native.disposeModel(model);
   });
 
+  it("a disposed model's weights go back while its engine lives on", () => {
+    // 32 MB of random weights each: eight models kept would be 250 MB.
+    const grown = inNode(`${PRELUDE}
+      const large = { ...config, vocab_size: 250000 };
+      const e = engine();
+      const open = async () => native.disposeModel(await native.openModel(e, large, null, 1, {}));
+      (async () => {
+        await open();
+        const before = process.memoryUsage.rss();
+        for (let n = 0; n < 8; ++n) await open();
+        console.log((process.memoryUsage.rss() - before) / 1e6);
+      })();
+    `);
+    expect(Number(grown)).toBeLessThan(100);
+  });
+
   it("refuses adapters of another shape and training examples that do not fit", async () => {
     const [part] = adapterParts(1);
     const bind = (change: object) => (): unknown =>

@@ -110,8 +110,16 @@ void CpuBackend::copy(void* dst, const void* src, size_t bytes) { if (bytes) std
 void CpuBackend::zero(void* dst, size_t bytes) { if (bytes) std::memset(dst, 0, bytes); }
 
 void* CpuBackend::keep(size_t bytes) {
-  kept_.push_back(nullptr);
-  return kept_.back() = aligned_memory(bytes);
+  void* p = aligned_memory(bytes);
+  kept_.insert(p);
+  return p;
+}
+
+void CpuBackend::release_weight(const void* data) {
+  const auto found = kept_.find(const_cast<void*>(data));
+  if (found == kept_.end()) return;
+  std::free(*found);
+  kept_.erase(found);
 }
 
 Weight CpuBackend::load_matrix(const HostTensor& t) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "../backend.h"
@@ -51,6 +52,7 @@ class CpuBackend : public Backend {
   Weight load_matrix(const HostTensor& t) override;
   const float* load_vector(const HostTensor& t) override;
   Weight random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) override;
+  void release_weight(const void* data) override;
 
   std::string counters() const override;
 
@@ -59,13 +61,13 @@ class CpuBackend : public Backend {
   Pool& pool() { return pool_; }
 
  private:
-  void* keep(size_t bytes);  // memory that lives as long as the backend
+  void* keep(size_t bytes);  // memory of a weight; one that lies in the checkpoint's mapping has none
 
   DType act_;
   std::string isa_;
   Pool pool_;
   std::unordered_map<void*, size_t> blocks_;  // size of every live allocation
-  std::vector<void*> kept_;
+  std::unordered_set<void*> kept_;
   std::map<std::string, uint64_t> counts_;
 };
 
