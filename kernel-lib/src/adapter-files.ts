@@ -251,8 +251,7 @@ function fileIn(root: string, name: string): string {
   if (!fs.existsSync(path.join(root, name))) {
     throw new DataError("adapter-missing", `Expected ${name} in adapter folder ${root} but there is none.`);
   }
-  const isSnapshot = path.basename(path.dirname(root)) === "snapshots";
-  return confinePath(root, name, name, { linksMayLeaveTo: isSnapshot ? [path.join(root, "..", "..", "blobs")] : [] });
+  return confinePath(root, name, name, { linksMayLeaveTo: [path.parse(root).root] }); // links: as in a checkpoint
 }
 
 function requiredText(root: string, name: string): string {
