@@ -147,7 +147,7 @@ export function newestCheckpoint(run: string, identity: RunIdentity): Checkpoint
     });
     throw new DataError(
       "resume-mismatch",
-      `Expected what the run of ${folder} was started with but received another ${shown.join(", another ")}. Resume it with the same, or start a new run folder.`,
+      `Expected what the run of ${folder} was started with, but these differ: ${shown.join(", ")}. Resume it with the same, or start a new run folder.`,
     );
   }
   return { folder, position };
