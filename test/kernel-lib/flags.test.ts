@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { describe, expect, it } from "vitest";
+import { stopOnSignals } from "../../kernel-lib/src/cli/signals";
 import {
   backendOptions,
   flagsOf,
@@ -74,5 +75,20 @@ describe("refuseToOverwriteInput", () => {
     refuseToOverwriteInput(path.join(folder, "real", "out.jsonl"), [input]);
     refuseToOverwriteInput(path.join(folder, "absent", "out.jsonl"), [input]);
     fs.rmSync(folder, { recursive: true });
+  });
+});
+
+describe("stopOnSignals", () => {
+  it.each(["SIGINT", "SIGTERM"] as const)("turns %s into an abort, once, and listens no more when released", (name) => {
+    const before = process.listenerCount(name);
+    const stop = stopOnSignals();
+    expect(stop.signal.aborted).toBe(false);
+    process.emit(name);
+    expect(stop.signal.aborted).toBe(true);
+    expect(process.listenerCount(name)).toBe(before); // a second one ends the process
+    const other = stopOnSignals();
+    other.release();
+    expect(process.listenerCount(name)).toBe(before);
+    stop.release();
   });
 });

@@ -14,6 +14,7 @@ import { startProgress } from "../progress";
 import type { Adapter, Engine, Row, RowResult } from "../types";
 import { backendOptions, flagsOf, otherBase, refuseToOverwriteInput, required, wholeNumber } from "./flags";
 import { readLines } from "./lines";
+import { stopOnSignals } from "./signals";
 import { readTrial, type ScoreTrial } from "./trial-lines";
 
 export const SCORE_HELP = `steerlab score --model DIR --trials in.jsonl --out out.jsonl [options]
@@ -59,20 +60,22 @@ export async function score(args: readonly string[]): Promise<void> {
     throw new InputError("out-folder", expected("a file", "--out", out, "A folder of this name is there."));
   const partial = partialPath(out);
   let engine: Engine | null = null;
+  const stop = stopOnSignals();
   try {
     const writer = openWriter(partial, out);
-    engine = (await openEngine(modelName, options)).engine;
+    engine = (await openEngine(modelName, { ...options, signal: stop.signal })).engine;
     const adapter = files === null ? null : engine.bindAdapter(files.parts, { name: files.name, hash: files.hash });
     const progress = startProgress("score", trials.length);
     for (let start = 0; start < trials.length; start += batch) {
       const slice = trials.slice(start, start + batch);
-      writer.appendAll(await scoreTrials(engine, slice, adapter));
+      writer.appendAll(await scoreTrials(engine, slice, adapter, stop.signal));
       progress.update(start + slice.length);
     }
     progress.done();
     writer.close();
     commitPartial(partial, out);
   } finally {
+    stop.release();
     fs.rmSync(partial, { force: true });
     removeIfEmpty(made);
     engine?.dispose();
@@ -101,6 +104,7 @@ export async function scoreTrials(
   engine: Engine,
   trials: readonly ScoreTrial[],
   adapter: Adapter | null,
+  signal?: AbortSignal,
 ): Promise<ScoreRecord[]> {
   const rows: Row[] = [];
   const questionRow: number[] = [];
@@ -112,7 +116,7 @@ export async function scoreTrials(
     questionRow.push(rows.push({ tokens: trial.question, parent, adapter, wanted: trial.wanted }) - 1);
   }
   const topK = trials.reduce((most, trial) => Math.max(most, trial.topK), 0);
-  const results = await engine.forward(rows, { report: "last", topK });
+  const results = await engine.forward(rows, { report: "last", topK, signal });
   return trials.map((trial, i) => recordOf(trial, results[questionRow[i]]));
 }
 

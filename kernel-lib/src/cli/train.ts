@@ -1,7 +1,7 @@
 /**
  * `steerlab train`: a file of examples and a file of vectors -> a PEFT LoRA adapter.
  *
- * Everything is checked before the weights are touched. Ctrl-C finishes the step under way, saves, and says how to resume.
+ * Everything is checked before the weights are touched. Ctrl-C (or SIGTERM) finishes the step under way, saves, and says how to resume.
  */
 import * as fs from "node:fs";
 import type { AdapterFiles } from "../adapter-files";
@@ -17,6 +17,7 @@ import type { AdapterPart, Engine, ModelConfig } from "../types";
 import { checkpointHash } from "../checkpoint";
 import { backendOptions, flagsOf, otherBase, required, wholeNumber } from "./flags";
 import { readLines } from "./lines";
+import { stopOnSignals } from "./signals";
 
 export const TRAIN_HELP = `steerlab train --model DIR --examples ex.jsonl --vectors v.safetensors --config train.yaml --out RUN [options]
 
@@ -102,11 +103,9 @@ export async function train(args: readonly string[]): Promise<void> {
   }
 }
 
-/** Trains with a progress line; Ctrl-C lets the step under way end. @returns the adapter's folder */
+/** Trains with a progress line; Ctrl-C or SIGTERM lets the step under way end. @returns the adapter's folder */
 async function trained(engine: Engine, inputs: Omit<TrainingRun, "engine">): Promise<string> {
-  const stop = new AbortController();
-  const onInterrupt = (): void => stop.abort();
-  process.once("SIGINT", onInterrupt);
+  const stop = stopOnSignals();
   const progress = { line: null as ReturnType<typeof startProgress> | null };
   try {
     const result = await runTraining({
@@ -121,7 +120,7 @@ async function trained(engine: Engine, inputs: Omit<TrainingRun, "engine">): Pro
     progress.line?.done();
     return result.adapterFolder;
   } finally {
-    process.removeListener("SIGINT", onInterrupt);
+    stop.release();
   }
 }
 

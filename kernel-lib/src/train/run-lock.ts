@@ -8,7 +8,7 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { expected, InputError } from "../errors";
-import { cannotWrite, makeFolder, removeIfEmpty } from "../files";
+import { cannotWrite, makeFolder, partialPath, removeIfEmpty } from "../files";
 
 /** A claimed run folder. */
 export interface RunLock {
@@ -46,7 +46,7 @@ export function claimRun(out: string, resume: boolean): RunLock {
     removeIfEmpty(made);
   };
   try {
-    fs.writeFileSync(lock, JSON.stringify(self()), { flag: "wx" });
+    putClaim(lock);
   } catch (error) {
     removeIfEmpty(made);
     if ((error as NodeJS.ErrnoException).code === "EEXIST") throw busy(out, "another process");
@@ -61,6 +61,17 @@ export function claimRun(out: string, resume: boolean): RunLock {
   }
   if (resume) clearPartials(out);
   return { resumed, release };
+}
+
+/** Puts the claim there whole, if there is none: one that is read while it is written would look like a killed process's. */
+function putClaim(lock: string): void {
+  const partial = partialPath(lock);
+  try {
+    fs.writeFileSync(partial, JSON.stringify(self()));
+    fs.linkSync(partial, lock);
+  } finally {
+    fs.rmSync(partial, { force: true });
+  }
 }
 
 /** Checkpoints, recorded steps or an adapter: what a new run would spoil. */
