@@ -69,6 +69,10 @@ function putClaim(lock: string): void {
   try {
     fs.writeFileSync(partial, JSON.stringify(self()));
     fs.linkSync(partial, lock);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (!["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"].includes(code)) throw error;
+    fs.writeFileSync(lock, JSON.stringify(self()), { flag: "wx" }); // a file system without hard links
   } finally {
     fs.rmSync(partial, { force: true });
   }
