@@ -234,7 +234,7 @@ function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root
   if (config.tie_word_embeddings && head !== undefined && !sameBytes(head, embedding)) {
     throw new DataError(
       "checkpoint-tensor",
-      `Expected lm_head.weight equal to model.embed_tokens.weight in ${root}, whose config.json says tie_word_embeddings: true, but they differ. Set it to false if the head is meant.`,
+      `Expected lm_head.weight equal to model.embed_tokens.weight in ${root}, as tie_word_embeddings says, but they differ. Set it to false in config.json if the head is meant.`,
     );
   }
   return wanted.map(({ name, shape }) => {

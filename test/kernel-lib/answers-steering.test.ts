@@ -63,7 +63,7 @@ describe("steering plans", () => {
 });
 
 describe("residual norms", () => {
-  /** Captures (token, layer, width): every number of token id t in layer l is t (l + 1), the first token's a thousand times more. */
+  /** Captures (token, layer, width): token id t in layer l is t (l + 1) throughout; a thousand times that at the start. */
   function engine(): FakeEngine {
     const fake = new FakeEngine();
     const { num_hidden_layers: L, hidden_size: C } = fake.config;

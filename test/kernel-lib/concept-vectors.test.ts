@@ -14,7 +14,7 @@ const contrast: ConceptContrast = {
 const place = (name: string): number => name.charCodeAt(name.length - 1) % 8; // "h" is at place 0
 
 describe("conceptVectors", () => {
-  it("point from the fillers' state to the concept's, with the length of the difference and the block it was read after", async () => {
+  it("point from the fillers' state to the concept's, and tell the difference's length and block", async () => {
     const names = ["a", "xb", "c"];
     const set = await conceptVectors(fakeModel(), { concepts: names.map(concept), contrast });
     expect(set).toMatchObject({ names, method: "contrast", seed: null, layer: 2, modelHash: "fake-hash" });

@@ -1,7 +1,8 @@
 /**
  * `steerlab train`: a file of examples and a file of vectors -> a PEFT LoRA adapter.
  *
- * Everything is checked before the weights are touched. Ctrl-C (or SIGTERM) finishes the step under way, saves, and says how to resume.
+ * Everything is checked before the weights are touched. Ctrl-C (or SIGTERM) finishes the step under way, saves, and says
+ * how to resume.
  */
 import * as fs from "node:fs";
 import type { AdapterFiles } from "../adapter-files";

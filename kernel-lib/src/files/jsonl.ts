@@ -31,10 +31,12 @@ export interface JsonlOptions {
 }
 
 /**
- * Calls `onRecord` for each finished line, holding one piece of 1 MiB at a time. A byte-order mark before the first is passed over.
+ * Calls `onRecord` for each finished line, holding one piece of 1 MiB at a time. A byte-order mark before the
+ * first is passed over.
  *
  * @returns the unfinished last line, or null
- * @throws DataError "jsonl-line" naming file and line number if a finished line is not UTF-8 or not JSON; "file-missing" if absent
+ * @throws DataError "jsonl-line" naming file and line number if a finished line is not UTF-8 or not JSON;
+ *   "file-missing" if absent or a folder
  */
 export function scanJsonl(
   file: string,
