@@ -5,6 +5,9 @@
 namespace steerlab {
 namespace {
 
+// More than any machine has cores: a slip, and more than the system would start.
+constexpr int kMaxThreads = 1024;
+
 [[noreturn]] void wrong_type(const std::string& what, const char* name) {
   throw Error("bad-request", "Expected " + what + " for " + name + ".");
 }
@@ -100,7 +103,10 @@ EngineOptions read_engine_options(const Napi::Object& o) {
   if (e.dtype == DType::F16 || (e.cuda && e.dtype == DType::F64))
     throw Error("bad-dtype", std::string("Expected f32 or bf16 ") + (e.cuda ? "" : "or f64 ") + "for dtype but received \"" + text(o, "dtype") + "\".");
   e.threads = integer(o, "threads");
-  if (e.threads < 0) throw Error("bad-request", "Expected threads >= 0 but received " + std::to_string(e.threads) + ". 0 means all cores.");
+  if (e.threads < 0 || e.threads > kMaxThreads) {
+    throw Error("bad-request", "Expected threads 0.." + std::to_string(kMaxThreads) + " but received " + std::to_string(e.threads) +
+                                   ". 0 means all cores.");
+  }
   e.isa = text(o, "isa");
   return e;
 }

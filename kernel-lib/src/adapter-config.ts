@@ -78,20 +78,68 @@ function refuseVariants(fields: Fields, name: string): void {
   }
 }
 
+/** What target_modules is held against. */
+export interface AdaptedModules {
+  layers: number;
+  /** projections that have a tensor in the adapter's file */
+  present(): Projection[];
+}
+
+/** PEFT's name of a linear map within the base model. */
+export function moduleName(layer: number, projection: Projection): string {
+  const block = ["gate_proj", "up_proj", "down_proj"].includes(projection) ? "mlp" : "self_attn";
+  return `model.layers.${layer}.${block}.${projection}`;
+}
+
+/**
+ * target_modules as projections, or what was expected. Entries of a list are ends of module names, as in PEFT. A pattern is
+ * not run (it comes from outside and Python's differ): the tensors say what it matched, in every layer or the file is refused.
+ */
+function targetsOf(value: unknown, base: AdaptedModules): Projection[] | string {
+  const what = `a list of ${PROJECTIONS.join(", ")}`;
+  if (value === "all-linear") return [...PROJECTIONS];
+  if (typeof value === "string") {
+    const present = value === "" ? [] : base.present();
+    return present.length > 0 ? present : `${what}, or a pattern with tensors beside it`;
+  }
+  if (!Array.isArray(value) || value.length === 0) return what;
+  const layers = Array.from({ length: base.layers }, (_, layer) => layer);
+  const meant = new Map(PROJECTIONS.map((projection) => [projection, new Set<number>()]));
+  for (const entry of value as unknown[]) {
+    let known = false;
+    for (const layer of layers) {
+      for (const projection of PROJECTIONS) {
+        if (!`.${moduleName(layer, projection)}`.endsWith(`.${String(entry)}`)) continue;
+        meant.get(projection)?.add(layer);
+        known = true;
+      }
+    }
+    if (!known || typeof entry !== "string" || entry === "") return what;
+  }
+  const targets = PROJECTIONS.filter((projection) => (meant.get(projection)?.size ?? 0) > 0);
+  const whole = targets.every((projection) => meant.get(projection)?.size === base.layers);
+  return whole ? targets : `the same modules in all ${base.layers} layers`;
+}
+
 /**
  * Reads the text of an adapter_config.json.
  *
  * @param name path, for error sentences
+ * @param base the model's layers, and what the adapter's tensors belong to: only a pattern in target_modules asks
  * @throws DataError "adapter-unsupported" naming the field; "adapter-field" for a missing or impossible value;
  *   "json-syntax", "json-duplicate-key"
  */
-export function parseLoraConfig(text: string, name = "adapter_config.json"): LoraConfig {
+export function parseLoraConfig(
+  text: string,
+  name = "adapter_config.json",
+  base: AdaptedModules = { layers: 1, present: () => [] },
+): LoraConfig {
   const fields = parseJsonStrict(text, name) as Fields;
   if (typeof fields !== "object" || fields === null || Array.isArray(fields)) {
     throw new DataError("adapter-field", expected("a JSON object", name, text.slice(0, 40)));
   }
   refuseVariants(fields, name);
-  const { r, lora_alpha: alpha, target_modules: targets, base_model_name_or_path: base } = fields;
+  const { r, lora_alpha: alpha, target_modules: targets, base_model_name_or_path: baseModel } = fields;
   const dropout = fields.lora_dropout ?? 0;
   const fail = (what: string, field: string, value: unknown): never => {
     throw new DataError("adapter-field", expected(what, `${field} in ${name}`, JSON.stringify(value) ?? "nothing"));
@@ -101,19 +149,14 @@ export function parseLoraConfig(text: string, name = "adapter_config.json"): Lor
   if (typeof alpha !== "number" || !Number.isFinite(alpha)) return fail("a number", "lora_alpha", alpha);
   if (typeof dropout !== "number" || !(dropout >= 0 && dropout < 1))
     return fail("0 <= lora_dropout < 1", "lora_dropout", dropout);
-  const known =
-    Array.isArray(targets) &&
-    targets.length > 0 &&
-    targets.every((target) => PROJECTIONS.includes(target as Projection));
-  if (!known || new Set(targets).size !== targets.length) {
-    return fail(`a list of ${PROJECTIONS.join(", ")}`, "target_modules", targets);
-  }
+  const modules = targetsOf(targets, base);
+  if (typeof modules === "string") return fail(modules, "target_modules", targets);
   return {
     r,
     alpha,
     dropout,
-    targets: PROJECTIONS.filter((projection) => targets.includes(projection)),
-    baseModel: typeof base === "string" && base !== "" ? base : null,
+    targets: modules,
+    baseModel: typeof baseModel === "string" && baseModel !== "" ? baseModel : null,
   };
 }
 

@@ -7,7 +7,7 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { type LoraConfig, loraConfigJson, parseLoraConfig, PROJECTIONS } from "./adapter-config";
+import { type LoraConfig, loraConfigJson, moduleName, parseLoraConfig, PROJECTIONS } from "./adapter-config";
 import { type AdapterManifest, MANIFEST_NAME, parseManifest } from "./adapter-manifest";
 import { DataError, expected, InputError } from "./errors";
 import { confinePath, sha256, writeJsonAtomic } from "./files";
@@ -31,6 +31,8 @@ export interface AdapterFiles {
   parts: AdapterPart[];
   /** null for an adapter not made here */
   manifest: AdapterManifest | null;
+  /** one sentence if it names another base model than the open one, else null */
+  note: string | null;
   /** sha256 over r, alpha and every tensor's name, shape and 32-bit values */
   hash: string;
 }
@@ -70,8 +72,7 @@ export function projectionShape(config: ModelConfig, projection: Projection): [o
 
 /** PEFT's tensor name without "base_model.model.", as in `TrainerTensor.name`. */
 export function loraTensorName(layer: number, projection: Projection, which: "A" | "B"): string {
-  const block = ["gate_proj", "up_proj", "down_proj"].includes(projection) ? "mlp" : "self_attn";
-  return `model.layers.${layer}.${block}.${projection}.lora_${which}.weight`;
+  return `${moduleName(layer, projection)}.lora_${which}.weight`;
 }
 
 /**
@@ -99,9 +100,10 @@ export function sameBaseName(one: string, other: string): boolean {
  *
  * @param folder holds adapter_config.json and adapter_model.safetensors; steerlab.json is read if present
  * @param base the open model; an adapter that names no base is taken on its shapes alone
- * @param options.otherBase "accept" lets an adapter made for another base name through; default "refuse"
+ * @param options.otherBase "accept" lets an adapter made on other weights through; default "refuse". A name proves less than
+ *   a hash (folders are copied and renamed), so where only the names differ the adapter is taken, with a `note`
  * @throws DataError "adapter-missing", "adapter-unsupported", "adapter-field", "adapter-tensor" (pairs, shapes, types, values),
- *   "adapter-base" (made for another model), "manifest-field", and the codes of the header reader
+ *   "adapter-base" (made on other weights), "manifest-field", and the codes of the header reader
  *
  * @example
  * const adapter = await readAdapter("runs/x/adapter", { config, name: "Qwen/Qwen2.5-0.5B-Instruct" });
@@ -112,10 +114,13 @@ export async function readAdapter(
   options: { otherBase?: "refuse" | "accept" } = {},
 ): Promise<AdapterFiles> {
   const root = path.resolve(folder);
-  const lora = parseLoraConfig(requiredText(root, CONFIG), path.join(root, CONFIG));
+  const lora = parseLoraConfig(requiredText(root, CONFIG), path.join(root, CONFIG), {
+    layers: base.config.num_hidden_layers,
+    present: () => projectionsIn(readSafetensorsHeader(fileIn(root, WEIGHTS))),
+  });
   const manifestFile = path.join(root, MANIFEST_NAME);
   const manifest = fs.existsSync(manifestFile) ? parseManifest(requiredText(root, MANIFEST_NAME), manifestFile) : null;
-  if (options.otherBase !== "accept") checkBase(lora, manifest, base, root);
+  const note = options.otherBase === "accept" ? null : checkBase(lora, manifest, base, root);
   const table = readSafetensorsHeader(fileIn(root, WEIGHTS));
   checkTensors(table, lora, base.config);
   const parts: AdapterPart[] = [];
@@ -126,7 +131,7 @@ export async function readAdapter(
       parts.push({ layer, module, r: lora.r, scaling: lora.alpha / lora.r, a, b });
     }
   }
-  return { name: path.basename(root), folder: root, lora, parts, manifest, hash: adapterHash(parts, lora) };
+  return { name: path.basename(root), folder: root, lora, parts, manifest, note, hash: adapterHash(parts, lora) };
 }
 
 /**
@@ -246,34 +251,26 @@ function fileIn(root: string, name: string): string {
   if (!fs.existsSync(path.join(root, name))) {
     throw new DataError("adapter-missing", `Expected ${name} in adapter folder ${root} but there is none.`);
   }
-  const isSnapshot = path.basename(path.dirname(root)) === "snapshots";
-  return confinePath(root, name, name, { linksMayLeaveTo: isSnapshot ? [path.join(root, "..", "..", "blobs")] : [] });
+  return confinePath(root, name, name, { linksMayLeaveTo: [path.parse(root).root] }); // links: as in a checkpoint
 }
 
 function requiredText(root: string, name: string): string {
   return fs.readFileSync(fileIn(root, name), "utf8");
 }
 
-function checkBase(lora: LoraConfig, manifest: AdapterManifest | null, base: AdapterBase, root: string): void {
+/** Refuses other weights where both hashes are known; otherwise a sentence if the names differ. */
+function checkBase(lora: LoraConfig, manifest: AdapterManifest | null, base: AdapterBase, root: string): string | null {
   const recordedHash = manifest?.baseModelHash ?? null;
   const openHash = base.hash ?? null;
   if (recordedHash !== null && openHash !== null) {
-    if (recordedHash === openHash) return;
+    if (recordedHash === openHash) return null;
     throw new DataError(
       "adapter-base",
       `Expected the base model that ${root} was trained on (hash ${recordedHash.slice(0, 12)}) but the open model has ${openHash.slice(0, 12)}. Pass otherBase: "accept" (--other-base accept) to bind it all the same.`,
     );
   }
-  if (lora.baseModel === null || base.name === null || sameBaseName(lora.baseModel, base.name)) return;
-  throw new DataError(
-    "adapter-base",
-    expected(
-      `base model ${lora.baseModel} (named by its adapter_config.json)`,
-      root,
-      base.name,
-      'Pass otherBase: "accept" (--other-base accept) to bind it all the same.',
-    ),
-  );
+  if (lora.baseModel === null || base.name === null || sameBaseName(lora.baseModel, base.name)) return null;
+  return `note: ${root} names base model ${lora.baseModel} and is bound to ${base.name}; only their shapes were compared.`;
 }
 
 function checkTensors(table: SafetensorsTable, lora: LoraConfig, config: ModelConfig): void {
@@ -304,6 +301,11 @@ function checkTensors(table: SafetensorsTable, lora: LoraConfig, config: ModelCo
       fail(`Expected shape [${shape}] (r and the base model's config) for ${name} but received [${got}].`);
     if (!FLOATS.has(entry?.dtype ?? "")) fail(`Expected a float type for ${name} but received ${entry?.dtype}.`);
   }
+}
+
+function projectionsIn(table: SafetensorsTable): Projection[] {
+  const names = [...table.tensors.keys()];
+  return PROJECTIONS.filter((projection) => names.some((name) => name.includes(`.${projection}.lora_`)));
 }
 
 async function finiteTensor(table: SafetensorsTable, name: string): Promise<Float32Array> {

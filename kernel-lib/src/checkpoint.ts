@@ -29,6 +29,7 @@ export interface Checkpoint {
 }
 
 const FLOAT_TYPES: Record<string, TensorLocation["dtype"]> = { F64: "f64", F32: "f32", BF16: "bf16", F16: "f16" };
+const PIECE_BYTES = 4 << 20;
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 
@@ -128,11 +129,12 @@ interface FoundTensor {
   file: string;
 }
 
-/** Links in a hub-cache snapshot lead to the blobs folder two levels up; no other link may leave the folder. */
+/**
+ * A file that config or index names: its text never leaves the folder, but a link on disk may, as in a hub cache or a folder
+ * of links to shared weights. Whoever made the link could as well have put the file there.
+ */
 function inFolder(root: string, relative: string, what: string): string {
-  const blobs = path.join(root, "..", "..", "blobs");
-  const isSnapshot = path.basename(path.dirname(root)) === "snapshots";
-  return confinePath(root, relative, what, { linksMayLeaveTo: isSnapshot ? [blobs] : [] });
+  return confinePath(root, relative, what, { linksMayLeaveTo: [path.parse(root).root] });
 }
 
 function readIfPresent(root: string, name: string): string | null {
@@ -204,7 +206,7 @@ function readShards(root: string, indexText: string): Map<string, FoundTensor> {
   return found;
 }
 
-/** Extra tensors that do not change the model's numbers: buffers of old exports, and the head a tied model shares. */
+/** Extra tensors that do not change the model's numbers: buffers of old exports, and a copy of the head a tied model shares. */
 function isHarmless(name: string, config: ModelConfig): boolean {
   return (
     /^model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/.test(name) ||
@@ -227,6 +229,14 @@ function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root
       "checkpoint-tensor",
       `Expected only tensors of a Qwen2 model in ${root} but received ${someOf(extra)}.`,
     );
+  const head = found.get("lm_head.weight");
+  const embedding = found.get("model.embed_tokens.weight") as FoundTensor;
+  if (config.tie_word_embeddings && head !== undefined && !sameBytes(head, embedding)) {
+    throw new DataError(
+      "checkpoint-tensor",
+      `Expected lm_head.weight equal to model.embed_tokens.weight in ${root}, as tie_word_embeddings says, but they differ. Set it to false in config.json if the head is meant.`,
+    );
+  }
   return wanted.map(({ name, shape }) => {
     const { entry, file } = found.get(name) as FoundTensor;
     if (entry.shape.join() !== shape.join()) {
@@ -246,6 +256,30 @@ function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root
   });
 }
 
+/** Whether two tensors hold the same values in the same type; readers differ on a tied head that does not. */
+function sameBytes(one: FoundTensor, other: FoundTensor): boolean {
+  const like = one.entry.dtype === other.entry.dtype && one.entry.byteLength === other.entry.byteLength;
+  if (!like) return false;
+  const tensors = [one, other].map(({ file, entry }) => ({ handle: fs.openSync(file, "r"), at: entry.byteOffset }));
+  try {
+    const pieces = tensors.map(() => Buffer.alloc(PIECE_BYTES));
+    for (let done = 0; done < one.entry.byteLength; done += PIECE_BYTES) {
+      const length = Math.min(PIECE_BYTES, one.entry.byteLength - done);
+      for (const [i, { handle, at }] of tensors.entries()) {
+        for (let got = 0; got < length; ) {
+          const count = fs.readSync(handle, pieces[i], got, length - got, at + done + got);
+          if (count === 0) return false;
+          got += count;
+        }
+      }
+      if (pieces[0].compare(pieces[1], 0, length, 0, length) !== 0) return false;
+    }
+    return true;
+  } finally {
+    for (const { handle } of tensors) fs.closeSync(handle);
+  }
+}
+
 function someOf(names: string[]): string {
   return names.length <= 3 ? names.join(", ") : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
 }
@@ -253,9 +287,14 @@ function someOf(names: string[]): string {
 /** generation_config.json wins over config.json, as in transformers; a number or a list of numbers. */
 function eosTokenIds(root: string, configText: string): number[] {
   const generationText = readIfPresent(root, "generation_config.json");
-  for (const text of [generationText, configText]) {
+  const generation = path.join(root, "generation_config.json");
+  for (const [text, name] of [
+    [generationText, generation],
+    [configText, path.join(root, "config.json")],
+  ] as const) {
     if (text === null) continue;
-    const value = (JSON.parse(text) as { eos_token_id?: unknown }).eos_token_id ?? null;
+    const fields = parseJsonStrict(text, name) as { eos_token_id?: unknown } | null;
+    const value = fields?.eos_token_id ?? null;
     const list = Array.isArray(value) ? value : value === null ? [] : [value];
     if (list.length > 0 && list.every((id) => Number.isInteger(id) && (id as number) >= 0)) return list as number[];
   }

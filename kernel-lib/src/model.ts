@@ -7,7 +7,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { inspect } from "node:util";
-import { readAdapter } from "./adapter-files";
+import { type AdapterFiles, readAdapter } from "./adapter-files";
 import { type Answer, answer } from "./answers";
 import { type ChatTemplate, type ChatTurn, loadChatTemplate, renderChat } from "./chat";
 import { type Checkpoint, checkpointHash, readCheckpoint } from "./checkpoint";
@@ -39,7 +39,7 @@ export interface EngineOptions {
 }
 
 export interface AttachOptions {
-  /** "accept" lets an adapter made for another base through; default "refuse" */
+  /** "accept" takes an adapter whose manifest or configuration tells of another base, without a word; default "refuse" */
   otherBase?: "refuse" | "accept";
 }
 
@@ -66,11 +66,32 @@ export async function readModelConfig(name: string): Promise<{ config: ModelConf
 export async function openEngine(name: string, options: EngineOptions = {}): Promise<OpenedEngine> {
   const { checkpoint } = await readModelConfig(name);
   const engine = await startEngine(checkpoint, options);
-  const attach = async (folder: string, attachOptions?: AttachOptions): Promise<Adapter> => {
-    const hash = checkpoint.weightBytes <= QUICK_HASH_BYTES ? await checkpointHash(checkpoint) : null;
-    return attachTo(engine, checkpoint, { name, hash }, folder, attachOptions);
-  };
+  const attach = async (folder: string, attachOptions?: AttachOptions): Promise<Adapter> =>
+    bound(engine, await adapterFor(checkpoint, { name }, folder, attachOptions));
   return { engine, checkpoint, attach };
+}
+
+/**
+ * Reads and checks an adapter for a checkpoint whose weights need not be loaded yet; what it notes goes to stderr.
+ * @param base name of the model as the caller gave it; its `checkpointHash`, computed here if it is quick and not given
+ * @throws as `readAdapter`
+ */
+export async function adapterFor(
+  checkpoint: Checkpoint,
+  base: { name: string; hash?: string | null },
+  folderOrName: string,
+  options: AttachOptions = {},
+): Promise<AdapterFiles> {
+  const quick = checkpoint.weightBytes <= QUICK_HASH_BYTES;
+  const hash = base.hash ?? (quick ? await checkpointHash(checkpoint) : null);
+  const { config } = checkpoint;
+  const files = await readAdapter(await resolveAdapter(folderOrName), { config, name: base.name, hash }, options);
+  if (files.note !== null) process.stderr.write(`steerlab: ${files.note}\n`);
+  return files;
+}
+
+function bound(engine: Engine, { parts, name, hash }: AdapterFiles): Adapter {
+  return engine.bindAdapter(parts, { name, hash });
 }
 
 /** Starts the chosen backend on a checked checkpoint. @param modelHash `checkpointHash`, if it is known already */
@@ -117,18 +138,6 @@ function chooseType(backend: "cpu" | "cuda", wanted: EngineOptions["dtype"]): DT
   if (wanted !== undefined && wanted !== "auto") return wanted;
   if (backend === "cuda") return "bf16";
   return wanted === "auto" && nativeInfo().isas.includes("avx512bf16") ? "bf16" : "f32";
-}
-
-async function attachTo(
-  engine: Engine,
-  checkpoint: Checkpoint,
-  base: { name: string; hash: string | null },
-  folderOrName: string,
-  options: AttachOptions = {},
-): Promise<Adapter> {
-  const folder = await resolveAdapter(folderOrName);
-  const files = await readAdapter(folder, { config: checkpoint.config, ...base }, options);
-  return engine.bindAdapter(files.parts, { name: files.name, hash: files.hash });
 }
 
 /** A model as notebooks hold it: engine, tokenizer and chat template of one checkpoint. */
@@ -225,8 +234,8 @@ export class Model {
   }
 
   /** Binds an adapter folder or hub name to this model, for use per request. @throws as `readAdapter` */
-  attach(folderOrName: string, options: AttachOptions = {}): Promise<Adapter> {
-    return attachTo(this.engine, this.checkpoint, this, folderOrName, options);
+  async attach(folderOrName: string, options: AttachOptions = {}): Promise<Adapter> {
+    return bound(this.engine, await adapterFor(this.checkpoint, this, folderOrName, options));
   }
 
   /** Releases weights and device memory now; later use throws "disposed". */

@@ -158,10 +158,8 @@ describe("readAdapter", () => {
     ["r", 2.5],
     ["lora_alpha", null],
     ["lora_dropout", 1],
-    ["target_modules", "all-linear"],
     ["target_modules", []],
     ["target_modules", ["q_proj", "lm_head"]],
-    ["target_modules", ["q_proj", "q_proj"]],
   ])("refuses an impossible %s: %j", async (field, value) => {
     writeConfig({ [field]: value });
     await refusal("adapter-field", new RegExp(`for ${field}`));
@@ -207,12 +205,39 @@ describe("readAdapter", () => {
     );
   });
 
-  it("refuses another base unless told to accept it; a hash decides where both are known", async () => {
-    const other = { config, name: "example-org/other" };
-    await expect(readAdapter(copy, other)).rejects.toThrowError(
-      /base model example-org\/tiny-qwen2.*received "example-org\/other"/,
+  it("reads target_modules in every form that PEFT takes", async () => {
+    const targets = async (value: unknown): Promise<string[]> => {
+      writeConfig({ target_modules: value });
+      return (await readAdapter(copy, base)).lora.targets;
+    };
+    writeConfig({});
+    const plain = (await readAdapter(copy, base)).lora.targets;
+    const paths = plain.map((target) =>
+      target.endsWith("_proj") && /gate|up|down/.test(target) ? "mlp" : "self_attn",
     );
-    await expect(readAdapter(copy, other, { otherBase: "accept" })).resolves.toBeTruthy();
+    expect(await targets(plain.map((target, i) => `${paths[i]}.${target}`))).toEqual(plain);
+    const full = [0, 1].flatMap((layer) => plain.map((target, i) => `model.layers.${layer}.${paths[i]}.${target}`));
+    expect(await targets(full)).toEqual(plain);
+    expect(await targets([...plain, plain[0]])).toEqual(plain);
+    expect(await targets(`.*\\.(${plain.join("|")})`)).toEqual(plain);
+    for (const [value, message] of [
+      [full.slice(1), /same modules in all 2 layers/],
+      [[...plain, "lm_head"], /target_modules/],
+      [[...plain, ""], /target_modules/],
+      ["", /target_modules/],
+      ["all-linear", /is missing/],
+    ] as const)
+      await expect(targets(value)).rejects.toThrowError(message);
+  });
+
+  it("takes another base name with a note, refuses other weights unless told to accept them", async () => {
+    writeConfig({});
+    const other = { config, name: "example-org/other" };
+    expect((await readAdapter(copy, other)).note).toMatch(
+      /names base model example-org\/tiny-qwen2.*example-org\/other/,
+    );
+    expect((await readAdapter(copy, base)).note).toBeNull();
+    expect((await readAdapter(copy, other, { otherBase: "accept" })).note).toBeNull();
     await expect(readAdapter(copy, { config, name: null })).resolves.toBeTruthy();
     writeConfig({ base_model_name_or_path: null });
     await expect(readAdapter(copy, other)).resolves.toBeTruthy();
@@ -229,6 +254,7 @@ describe("readAdapter", () => {
     };
     fs.writeFileSync(path.join(copy, "steerlab.json"), JSON.stringify(manifest));
     await expect(readAdapter(copy, { ...base, hash: "bb" })).rejects.toThrowError(/hash aa/);
+    await expect(readAdapter(copy, { ...base, hash: "bb" }, { otherBase: "accept" })).resolves.toBeTruthy();
     await expect(readAdapter(copy, { ...other, hash: "aa" })).resolves.toBeTruthy();
   });
 });

@@ -1,7 +1,9 @@
 /** Answers carry their mass; steering plans stay inside the model and scale with the residual norm. */
 import { describe, expect, it } from "vitest";
 import { answer, totalProbability } from "../../kernel-lib/src/answers";
-import { absoluteSteering, layerThirds, relativeSteering } from "../../kernel-lib/src/steering";
+import { absoluteSteering, layerThirds, relativeSteering, residualNorms } from "../../kernel-lib/src/steering";
+import type { RowResult } from "../../kernel-lib/src/types";
+import { FakeEngine } from "../helpers/fake-engine";
 
 describe("answer", () => {
   it("gives probability over the labels, their mass and log-odds", () => {
@@ -57,5 +59,36 @@ describe("steering plans", () => {
       { layers: [0, 2], magnitude: 20 },
     ]);
     expect(() => absoluteSteering(direction, { name: "r", start: 0, end: 3 }, 20, 2)).toThrow(/0 <= start < end <= 2/);
+  });
+});
+
+describe("residual norms", () => {
+  /** Captures (token, layer, width): token id t in layer l is t (l + 1) throughout; a thousand times that at the start. */
+  function engine(): FakeEngine {
+    const fake = new FakeEngine();
+    const { num_hidden_layers: L, hidden_size: C } = fake.config;
+    fake.forward = async ([{ tokens }], options) => {
+      expect(options?.capture).toEqual({ layers: [0, 1, 2, 3, 4, 5], positions: "all" });
+      const ids = Array.from(tokens);
+      const captures = Float32Array.from(
+        ids.flatMap((id, t) =>
+          Array.from({ length: L * C }, (_, i) => (t === 0 ? 1000 : 1) * id * (Math.floor(i / C) + 1)),
+        ),
+      );
+      return [{ cache: null, positions: [], captures } as RowResult];
+    };
+    return fake;
+  }
+
+  it("are means over tokens, layer by layer, without the first token of a sequence, whose norm is an outlier", async () => {
+    const { norms, tokens } = await residualNorms(engine(), [[9, 1, 2], Int32Array.from([9, 6])]);
+    expect(tokens).toBe(3);
+    for (const [layer, norm] of norms.entries())
+      expect(norm).toBeCloseTo(((1 + 2 + 6) / 3) * (layer + 1) * Math.sqrt(8), 9);
+    expect(norms).toHaveLength(6);
+  });
+
+  it("need a second token", async () => {
+    await expect(residualNorms(engine(), [[1, 2], [3]])).rejects.toThrow(/at least 2 tokens/);
   });
 });

@@ -180,12 +180,28 @@ describe("readCheckpoint", () => {
     ]);
     fs.writeFileSync(path.join(model, "config.json"), JSON.stringify({ ...tiny, tie_word_embeddings: true }));
     const tied = tensorsOf({}, "F32"); // has lm_head although the config ties it
+    tied["lm_head.weight"] = tied["model.embed_tokens.weight"];
     tied["model.norm.weight"] = { ...tied["model.norm.weight"], dtype: "F16" };
     tied["model.layers.0.self_attn.rotary_emb.inv_freq"] = { dtype: "F32", shape: [3], data: [1, 2, 3] };
     write("model.safetensors", tied); // a single file wins over an index
     const checkpoint = readCheckpoint(model);
     expect(checkpoint.tensors.some((tensor) => tensor.name === "lm_head.weight")).toBe(false);
     expect(new Set(checkpoint.tensors.map((tensor) => tensor.dtype))).toEqual(new Set(["f32", "f16"]));
+  });
+
+  it("refuses a tied head that is not the embedding: readers differ on which one counts", () => {
+    fs.writeFileSync(path.join(model, "config.json"), JSON.stringify({ ...tiny, tie_word_embeddings: true }));
+    const tensors = tensorsOf({}, "F32");
+    const { shape } = tensors["model.embed_tokens.weight"];
+    const head = new Float32Array(shape[0] * shape[1]);
+    head[head.length - 1] = 1;
+    tensors["model.embed_tokens.weight"] = { dtype: "F32", shape, data: new Float32Array(head.length) };
+    tensors["lm_head.weight"] = { dtype: "F32", shape, data: head };
+    write("model.safetensors", tensors);
+    refusal("checkpoint-tensor", /lm_head\.weight equal to model\.embed_tokens\.weight.*tie_word_embeddings/);
+    tensors["lm_head.weight"] = { dtype: "BF16", shape, data: new Float32Array(head.length) };
+    write("model.safetensors", tensors);
+    refusal("checkpoint-tensor", /lm_head\.weight equal/);
   });
 
   it("prefers the end tokens of generation_config.json", () => {
@@ -255,7 +271,7 @@ describe("readCheckpoint", () => {
     refusal("checkpoint-shard", /weight_map/);
   });
 
-  it("lets no index or link lead out of the folder, except a hub cache's blobs", () => {
+  it("lets no index lead out of the folder, and follows links on disk, as in a hub cache", () => {
     writeSharded((map) => {
       map["model.norm.weight"] = "../secret.safetensors";
     });
@@ -263,7 +279,7 @@ describe("readCheckpoint", () => {
     fs.rmSync(path.join(model, "model.safetensors.index.json"));
     write("../outside.safetensors", tensorsOf());
     fs.symlinkSync(path.join(folder, "outside.safetensors"), path.join(model, "model.safetensors"));
-    refusal("path-escape", /link/);
+    expect(readCheckpoint(model).tensors.length).toBe(27);
 
     const repo = path.join(folder, "models--org--tiny");
     const snapshot = path.join(repo, "snapshots", "abc");
@@ -275,6 +291,17 @@ describe("readCheckpoint", () => {
     fs.symlinkSync("../../blobs/config-blob", path.join(snapshot, "config.json"));
     fs.symlinkSync(`../../blobs/${digest}`, path.join(snapshot, "model.safetensors"));
     expect(readCheckpoint(snapshot).tensors.length).toBe(27);
+  });
+});
+
+describe("generation_config.json", () => {
+  it("is refused by name when it is not JSON", () => {
+    write("model.safetensors", tensorsOf());
+    fs.writeFileSync(path.join(model, "generation_config.json"), "{");
+    refusal("json-syntax", /generation_config\.json/);
+    fs.writeFileSync(path.join(model, "generation_config.json"), "null");
+    expect(readCheckpoint(model).eosTokenIds).toEqual([7]);
+    fs.rmSync(path.join(model, "generation_config.json"));
   });
 });
 

@@ -96,6 +96,32 @@ describe("settings", () => {
       /for optimizer\.lr but received -1 \(t\.yaml\)/,
     );
   });
+
+  it.each([
+    ["batch: 4", "batch: 0", "Expected a number >= 1 for batch but received 0 (t.yaml)."],
+    ["batch: 4", "batch: 1.5", "Expected a whole number for batch but received 1.5 (t.yaml)."],
+    ["batch: 4", "batch: many", 'Expected a number for batch but received "many" (t.yaml).'],
+    ["batch: 4", "", "Expected a number for batch but received nothing (t.yaml)."],
+    ["lr: 0.01", "lr: .nan", "Expected a number for optimizer.lr but received NaN (t.yaml)."],
+    ["lr: 0.01", "lr: 1, rate: 2", "Expected only known fields for optimizer but received rate (t.yaml)."],
+    ["[q_proj, v_proj]", "[]", "Expected a list with length >= 1 for lora.target_modules but received [] (t.yaml)."],
+    ["q_proj, v_proj", "q_proj, q_proj", /^Expected every module once for lora\.target_modules/],
+    ["order: shuffled", "order: any", 'Expected one of given, shuffled for order but received "any" (t.yaml).'],
+    [
+      "seed: 3",
+      "seed: 3\nseed: 4",
+      /^Expected one valid YAML document in t\.yaml but received: Map keys must be unique/,
+    ],
+    ["seed: 3", "seed: !secret 3", /Unresolved tag/],
+    ["seed: 3", "seed: 3\n---\nseed: 4", /multiple documents/],
+  ])("say in one sentence why %j cannot be %j", (right, wrong, message) => {
+    expect(() => parseTrainConfig(YAML.replace(right, wrong), "t.yaml")).toThrow(message);
+    expect(() => parseTrainConfig(YAML.replace(right, wrong), "t.yaml")).not.toThrow(/\n/);
+  });
+
+  it("pass over a byte-order mark", () => {
+    expect(parseTrainConfig(`\ufeff${YAML}`)).toEqual(config);
+  });
 });
 
 describe("example lines", () => {

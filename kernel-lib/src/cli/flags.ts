@@ -1,8 +1,12 @@
 /** Command-line flags: strict parsing, so that a misspelt or missing flag is one sentence and nothing starts. */
+import * as fs from "node:fs";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
 import { InputError } from "../errors";
 import type { EngineOptions } from "../model";
+
+/** More threads than any machine has cores: a slip, and more than the system would start. */
+const MAX_THREADS = 1024;
 
 /** Flag values by name; boolean flags are "true". */
 export type Flags = Record<string, string | undefined>;
@@ -26,7 +30,13 @@ export function flagsOf(
   try {
     values = parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values;
   } catch (error) {
-    const reason = (error as Error).message.split(". To specify")[0];
+    const { code, message } = error as NodeJS.ErrnoException;
+    const dashed =
+      code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE" ? /'(--[\w-]+)' argument is ambiguous/.exec(message) : null;
+    const reason =
+      dashed === null
+        ? message.split(". To specify")[0]
+        : `Expected a value for ${dashed[1]} but received one that starts with a dash, or none; write ${dashed[1]}=VALUE`;
     throw new InputError(
       "bad-flag",
       `${reason.replace(/\.$/, "")}. Run "steerlab ${command} --help" for the flags of this command.`,
@@ -54,15 +64,22 @@ export function required(command: string, flags: Flags, name: string): string {
   return value;
 }
 
-/** A whole number >= least, or the default. @throws InputError "bad-flag" */
-export function wholeNumber(flags: Flags, name: string, otherwise: number, least: number): number {
+/** A whole number >= least (and <= most), or the default. @throws InputError "bad-flag" */
+export function wholeNumber(
+  flags: Flags,
+  name: string,
+  otherwise: number,
+  least: number,
+  most: number = Number.MAX_SAFE_INTEGER,
+): number {
   const text = flags[name];
   if (text === undefined) return otherwise;
   const value = Number(text);
-  if (text.trim() === "" || !Number.isSafeInteger(value) || value < least) {
+  if (text.trim() === "" || !Number.isSafeInteger(value) || value < least || value > most) {
+    const range = most === Number.MAX_SAFE_INTEGER ? `>= ${least}` : `${least}..${most}`;
     throw new InputError(
       "bad-flag",
-      `Expected a whole number >= ${least} for --${name} but received ${JSON.stringify(text)}.`,
+      `Expected a whole number ${range} for --${name} but received ${JSON.stringify(text)}.`,
     );
   }
   return value;
@@ -73,7 +90,7 @@ export function backendOptions(flags: Flags): EngineOptions {
   return {
     backend: oneOf(flags, "backend", ["auto", "cpu", "cuda", "onnx"] as const, "auto"),
     dtype: flags.dtype === undefined ? undefined : oneOf(flags, "dtype", ["f32", "bf16", "f64"] as const, "f32"),
-    threads: wholeNumber(flags, "threads", 0, 1),
+    threads: wholeNumber(flags, "threads", 0, 1, MAX_THREADS),
   };
 }
 
@@ -97,11 +114,17 @@ function oneOf<T extends string>(flags: Flags, name: string, allowed: readonly T
 /** @throws InputError "overwrite" when the output is one of the inputs */
 export function refuseToOverwriteInput(out: string, inputs: readonly string[]): void {
   for (const input of inputs) {
-    if (path.resolve(out) === path.resolve(input)) {
+    if (placeOf(out) === placeOf(input)) {
       throw new InputError(
         "overwrite",
         `Expected an output file other than the input but --out is ${JSON.stringify(out)}. Choose another name.`,
       );
     }
   }
+}
+
+/** Where a path leads through linked folders; a link at its very end is not followed, as writing replaces the link. */
+function placeOf(file: string): string {
+  const folder = path.dirname(path.resolve(file));
+  return path.join(fs.existsSync(folder) ? fs.realpathSync(folder) : folder, path.basename(file));
 }

@@ -1,21 +1,24 @@
 /**
  * `steerlab train`: a file of examples and a file of vectors -> a PEFT LoRA adapter.
  *
- * Everything is checked before the weights are touched. Ctrl-C finishes the step under way, saves, and says how to resume.
+ * Everything is checked before the weights are touched. Ctrl-C (or SIGTERM) finishes the step under way, saves, and says
+ * how to resume.
  */
 import * as fs from "node:fs";
-import { readAdapter } from "../adapter-files";
+import type { AdapterFiles } from "../adapter-files";
 import { DataError, expected, InputError } from "../errors";
-import { openEngine, readModelConfig } from "../model";
+import { adapterFor, openEngine, readModelConfig } from "../model";
 import { startProgress } from "../progress";
 import { readSafetensorsHeader, readTensor } from "../safetensors";
 import { parseTrainConfig, type TrainConfig } from "../train/config";
 import { readTrainExample, type TrainExample } from "../train/example-lines";
-import { runTraining } from "../train/run";
-import type { AdapterPart, ModelConfig, WorkShape } from "../types";
+import { checkInitial, runTraining, type TrainingRun } from "../train/run";
+import { claimRun } from "../train/run-lock";
+import type { AdapterPart, Engine, ModelConfig, WorkShape } from "../types";
 import { checkpointHash } from "../checkpoint";
 import { backendOptions, flagsOf, otherBase, required, wholeNumber } from "./flags";
 import { readLines } from "./lines";
+import { stopOnSignals } from "./signals";
 
 export const TRAIN_HELP = `steerlab train --model DIR --examples ex.jsonl --vectors v.safetensors --config train.yaml --out RUN [options]
 
@@ -28,10 +31,12 @@ Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, th
   --config FILE         lora: {r, alpha, dropout, target_modules}, optimizer: {lr, betas, eps, weight_decay, max_grad_norm},
                         schedule: {warmup_steps, total_steps}, batch, epochs, order: given|shuffled,
                         loss: pair|full|pair+mass, mass_weight (pair+mass only), seed
-  --out RUN             run folder: adapter/ (PEFT files), events.jsonl, checkpoints/
+                        max_grad_norm 0 or null clips nothing; weight_decay is 0.01 unless given; training ends with the
+                        epochs or with total_steps, whichever is first
+  --out RUN             run folder: adapter/ (PEFT files), events.jsonl, checkpoints/; one that holds a run is refused
   --init-adapter DIR    start from this adapter instead of a fresh one
-  --other-base accept   take an initial adapter that names another base model (its shapes must still fit)
-  --resume              go on from the newest checkpoint in RUN
+  --other-base accept   take an initial adapter that was trained here on other weights (its shapes must still fit)
+  --resume              go on from the newest checkpoint of the run in RUN, with the same inputs, backend and dtype
   --checkpoint-every N  steps between checkpoints (default 50; the last step is always saved)
   --backend NAME        cpu or cuda (default: cuda where usable, else cpu)
   --dtype NAME          f32 or bf16 (default: f32 on the cpu, bf16 on cuda)
@@ -67,35 +72,46 @@ export async function train(args: readonly string[]): Promise<void> {
       "onnx-training",
       "Expected --backend cpu or cuda for training but received onnx. The ONNX engine does inference only.",
     );
+  const resume = flags.resume === "true";
+  const accepted = { otherBase: otherBase(flags) };
   const checkpointEvery = wholeNumber(flags, "checkpoint-every", 50, 1);
   const microBatch = flags["micro-batch"] === undefined ? undefined : wholeNumber(flags, "micro-batch", 0, 1);
-  const config = parseTrainConfig(readText(configFile), configFile);
-  const { config: model, checkpoint } = await readModelConfig(modelName);
-  const vectors = await readVectors(vectorsFile, model);
-  const examples = readLines(examplesFile, (value, at) => readTrainExample(value, at, model, vectors.length));
-  const initial =
-    flags["init-adapter"] === undefined
-      ? null
-      : await initialParts(flags["init-adapter"], modelName, model, config, otherBase(flags));
-  const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
+  const lock = claimRun(out, resume);
+  try {
+    if (resume && !lock.resumed)
+      throw new InputError(
+        "no-run",
+        expected("a folder with a run", "--out beside --resume", out, "Leave --resume out to start one there."),
+      );
+    const config = parseTrainConfig(readText(configFile), configFile);
+    const { config: model, checkpoint } = await readModelConfig(modelName);
+    const vectors = await readVectors(vectorsFile, model);
+    const examples = readLines(examplesFile, (value, at) => readTrainExample(value, at, model, vectors.length));
+    const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
+    const initial =
+      flags["init-adapter"] === undefined
+        ? null
+        : initialParts(await adapterFor(checkpoint, baseModel, flags["init-adapter"], accepted), config);
+    const inputs = { baseModel, examples, vectors, config, initial, out, resume, lock, checkpointEvery, microBatch };
+    const { engine } = await openEngine(modelName, { ...options, work: workOf(config, examples, microBatch) });
+    try {
+      process.stdout.write(`${await trained(engine, inputs)}\n`);
+    } finally {
+      engine.dispose();
+    }
+  } finally {
+    lock.release();
+  }
+}
 
-  const { engine } = await openEngine(modelName, { ...options, work: workOf(config, examples, microBatch) });
-  const stop = new AbortController();
-  const onInterrupt = (): void => stop.abort();
-  process.once("SIGINT", onInterrupt);
+/** Trains with a progress line; Ctrl-C or SIGTERM lets the step under way end. @returns the adapter's folder */
+async function trained(engine: Engine, inputs: Omit<TrainingRun, "engine">): Promise<string> {
+  const stop = stopOnSignals();
   const progress = { line: null as ReturnType<typeof startProgress> | null };
   try {
     const result = await runTraining({
+      ...inputs,
       engine,
-      baseModel,
-      examples,
-      vectors,
-      config,
-      out,
-      initial,
-      resume: flags.resume === "true",
-      checkpointEvery,
-      microBatch,
       signal: stop.signal,
       onEvent: (event, totalSteps) => {
         progress.line ??= startProgress("train", totalSteps);
@@ -103,10 +119,9 @@ export async function train(args: readonly string[]): Promise<void> {
       },
     });
     progress.line?.done();
-    process.stdout.write(`${result.adapterFolder}\n`);
+    return result.adapterFolder;
   } finally {
-    process.removeListener("SIGINT", onInterrupt);
-    engine.dispose();
+    stop.release();
   }
 }
 
@@ -156,14 +171,7 @@ async function readVectors(file: string, model: ModelConfig): Promise<Float32Arr
   return Array.from({ length: entry.shape[0] }, (_, i) => flat.slice(i * width, (i + 1) * width));
 }
 
-async function initialParts(
-  folder: string,
-  base: string,
-  model: ModelConfig,
-  config: TrainConfig,
-  other: "refuse" | "accept",
-): Promise<AdapterPart[]> {
-  const { parts, lora } = await readAdapter(folder, { config: model, name: base }, { otherBase: other });
+function initialParts({ parts, lora }: AdapterFiles, config: TrainConfig): AdapterPart[] {
   const wanted = [...config.lora.targetModules].sort().join(", ");
   const found = [...lora.targets].sort().join(", ");
   if (wanted !== found)
@@ -171,5 +179,6 @@ async function initialParts(
       "adapter-parts",
       expected(`target_modules ${wanted} (as in the config)`, "--init-adapter", found),
     );
+  checkInitial(parts, config);
   return parts;
 }

@@ -45,6 +45,25 @@ export function canonicalJson(value: unknown): string {
   return finiteJson(sorted(JSON.parse(finiteJson(value)) as unknown));
 }
 
+/** Strings, each with its colon if it is a key, and the braces that open and close an object: numbers are not looked at. */
+const KEY_TOKEN = /"(?:[^"\\]|\\.)*"(?:\s*:)?|[{}]/gs;
+
+/** The first key that stands twice in one object of valid JSON text, or null; quick on lines that are mostly numbers. */
+export function duplicateKey(text: string): string | null {
+  const stack: Set<string>[] = [];
+  for (const [token] of text.matchAll(KEY_TOKEN)) {
+    if (token === "{") stack.push(new Set());
+    else if (token === "}") stack.pop();
+    else if (token.endsWith(":")) {
+      const key = JSON.parse(token.slice(0, -1)) as string;
+      const seen = stack[stack.length - 1];
+      if (seen.has(key)) return key;
+      seen.add(key);
+    }
+  }
+  return null;
+}
+
 /** A token that matters to the second look: a string, a number, or a bracket, colon or comma. */
 const JSON_TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\],:]/gs;
 

@@ -5,12 +5,14 @@
  * failing, and the writer cuts it off before it appends, so that a resumed run has the bytes of an uninterrupted one. A
  * line is finished when its newline is on disk. A bad line anywhere else is damage and an error.
  */
+import { isUtf8 } from "node:buffer";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError } from "../errors";
-import { finiteJson } from "./json";
+import { duplicateKey, finiteJson } from "./json";
 
 const NEWLINE = 0x0a;
+const BYTE_ORDER_MARK = 0xefbbbf;
 const PIECE_BYTES = 1 << 20;
 
 /** What `readJsonl` found. */
@@ -20,13 +22,27 @@ export interface JsonlContent<T> {
   torn: string | null;
 }
 
+/** How files of other writers are read. */
+export interface JsonlOptions {
+  /** "whole": a last line without newline is finished all the same; default "torn" */
+  lastLine?: "torn" | "whole";
+  /** refuse lines in which a key stands twice; default false */
+  uniqueKeys?: boolean;
+}
+
 /**
- * Calls `onRecord` for each finished line, holding one piece of 1 MiB at a time.
+ * Calls `onRecord` for each finished line, holding one piece of 1 MiB at a time. A byte-order mark before the
+ * first is passed over.
  *
  * @returns the unfinished last line, or null
- * @throws DataError "jsonl-line" naming file and line number if a finished line is not JSON; "file-missing" if absent
+ * @throws DataError "jsonl-line" naming file and line number if a finished line is not UTF-8 or not JSON;
+ *   "file-missing" if absent or a folder
  */
-export function scanJsonl(file: string, onRecord: (record: unknown, line: number) => void): string | null {
+export function scanJsonl(
+  file: string,
+  onRecord: (record: unknown, line: number) => void,
+  options: JsonlOptions = {},
+): string | null {
   const handle = openForReading(file);
   try {
     const piece = Buffer.alloc(PIECE_BYTES);
@@ -39,13 +55,13 @@ export function scanJsonl(file: string, onRecord: (record: unknown, line: number
       let start = 0;
       for (let end = data.indexOf(NEWLINE); end !== -1; end = data.indexOf(NEWLINE, start)) {
         line += 1;
-        const text = data.toString("utf8", start, end);
-        if (text.trim() !== "") onRecord(parseLine(text, file, line), line);
+        readLine(data.subarray(start, end), file, line, onRecord, options);
         start = end + 1;
       }
       rest = Buffer.from(data.subarray(start));
     }
-    return rest.length === 0 ? null : rest.toString("utf8");
+    if (options.lastLine === "whole") readLine(rest, file, line + 1, onRecord, options);
+    return rest.length === 0 || options.lastLine === "whole" ? null : rest.toString("utf8");
   } finally {
     fs.closeSync(handle);
   }
@@ -131,22 +147,42 @@ function cutTornLine(file: string): void {
   }
 }
 
-function parseLine(text: string, file: string, line: number): unknown {
+function readLine(
+  bytes: Buffer,
+  file: string,
+  line: number,
+  onRecord: (record: unknown, line: number) => void,
+  options: JsonlOptions,
+): void {
+  if (!isUtf8(bytes))
+    throw new DataError("jsonl-line", `Expected UTF-8 text in ${file} line ${line} but received other bytes.`);
+  const marked = line === 1 && bytes.length >= 3 && bytes.readUIntBE(0, 3) === BYTE_ORDER_MARK;
+  const text = bytes.toString("utf8", marked ? 3 : 0);
+  if (text.trim() === "") return;
+  let record: unknown;
   try {
-    return JSON.parse(text) as unknown;
+    record = JSON.parse(text) as unknown;
   } catch {
     const shown = text.length > 60 ? `${text.slice(0, 60)}...` : text;
     throw new DataError(
       "jsonl-line",
-      `Expected JSON in ${file} line ${line} but received ${JSON.stringify(shown)}. The file is damaged there.`,
+      `Expected JSON in ${file} line ${line} but received ${JSON.stringify(shown)}. The line is damaged or cut off.`,
     );
   }
+  const twice = options.uniqueKeys === true ? duplicateKey(text) : null;
+  if (twice !== null)
+    throw new DataError(
+      "jsonl-line",
+      `Expected every key once in ${file} line ${line} but received ${JSON.stringify(twice)} twice.`,
+    );
+  onRecord(record, line);
 }
 
 function openForReading(file: string): number {
   try {
-    return fs.openSync(file, "r");
+    if (!fs.statSync(file).isDirectory()) return fs.openSync(file, "r");
   } catch (cause) {
     throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
   }
+  throw new DataError("file-missing", `Expected a file at ${file} but found a folder.`);
 }

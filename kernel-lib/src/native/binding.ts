@@ -8,7 +8,7 @@ import { type NativeBinding, loadNative } from "@steerlab/native";
 import { AbortedError, DataError, DeviceError, InputError, SteerlabError } from "../errors";
 
 const DEVICE_CODES = new Set(["native-missing", "cuda-missing", "out-of-memory", "cuda-error", "internal"]);
-const DATA_CODES = new Set(["missing-tensor", "tensor-shape", "tensor-range", "unreadable-file"]);
+const DATA_CODES = new Set(["missing-tensor", "tensor-shape", "tensor-range", "tensor-values", "unreadable-file"]);
 
 /** @throws DeviceError "native-missing" */
 export function loadBinding(): NativeBinding {

@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { expected, InputError } from "../errors";
+import { whatWasWanted } from "../schema-issue";
 import type { Protocol } from "./types";
 
 const share = z.number().min(0).max(1);
@@ -135,7 +136,7 @@ export function checkProtocol(value: unknown): Protocol {
     const received = issue.code === "unrecognized_keys" ? issue.keys[0] : brief(valueAt(value, issue.path));
     throw new InputError(
       "protocol-field",
-      `Expected ${issue.message.replace(/\.$/, "")} for ${where} but received ${received}.${unknown}`,
+      `Expected ${whatWasWanted(issue)} for ${where} but received ${received}.${unknown}`,
     );
   }
   const protocol = result.data as Protocol;

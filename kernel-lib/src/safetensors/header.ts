@@ -52,6 +52,8 @@ export function readSafetensorsHeader(file: string): SafetensorsTable {
     throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
   }
   try {
+    if (fs.fstatSync(handle).isDirectory())
+      throw new DataError("file-missing", `Expected a file at ${file} but found a folder.`);
     const fileBytes = fs.fstatSync(handle).size;
     const prefix = Buffer.alloc(8);
     const got = fileBytes >= 8 ? fs.readSync(handle, prefix, 0, 8, 0) : 0;

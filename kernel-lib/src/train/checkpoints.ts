@@ -15,13 +15,23 @@ import { readSafetensorsHeader, streamTensorBytes, tensorEntry, writeSafetensors
 import type { ModelConfig, TrainerState, TrainerTensor } from "../types";
 import type { TrainConfig } from "./config";
 
+/** What a run is made from, each part by its hash or name; equal parts give equal bytes. */
+export interface RunIdentity {
+  config: string;
+  examples: string;
+  vectors: string;
+  "base model": string | null;
+  "initial adapter": string | null;
+  backend: string;
+  dtype: string;
+}
+
 /** What position.json says. */
 export interface CheckpointPosition {
-  format: 1;
+  format: 2;
   /** optimizer steps done */
   step: number;
-  /** content hash of everything that decides the run's bytes */
-  runHash: string;
+  identity: RunIdentity;
   /** figures of the last step, by name */
   metrics: Record<string, number | null>;
 }
@@ -119,22 +129,43 @@ export function writeLora(
 /**
  * The newest checkpoint that still has its optimizer state, or null.
  *
- * @throws DataError "resume-mismatch" if it belongs to another run (other examples, vectors, config or base model)
+ * @throws DataError "resume-mismatch" naming what differs if it belongs to another run; "checkpoint-position" if it is damaged
  */
-export function newestCheckpoint(run: string, runHash: string): Checkpoint | null {
+export function newestCheckpoint(run: string, identity: RunIdentity): Checkpoint | null {
   const folder = listCheckpoints(run)
     .filter((name) => fs.existsSync(path.join(name, STATE)))
     .pop();
   if (folder === undefined) return null;
-  const file = path.join(folder, "position.json");
-  const position = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as CheckpointPosition;
-  if (position.runHash !== runHash) {
+  const position = readPosition(folder);
+  const differs = (Object.keys(identity) as (keyof RunIdentity)[]).filter(
+    (part) => identity[part] !== position.identity[part],
+  );
+  if (differs.length > 0) {
+    const shown = differs.map((part) => {
+      const plain = part === "backend" || part === "dtype";
+      return plain ? `${part} (${position.identity[part]}, now ${identity[part]})` : part;
+    });
     throw new DataError(
       "resume-mismatch",
-      `Expected the run of ${folder} but received other examples, vectors, settings or base model. Start a new run folder.`,
+      `Expected what the run of ${folder} was started with, but these differ: ${shown.join(", ")}. Resume it with the same, or start a new run folder.`,
     );
   }
   return { folder, position };
+}
+
+function readPosition(folder: string): CheckpointPosition {
+  const file = path.join(folder, "position.json");
+  const refuse = (received: string): never => {
+    throw new DataError(
+      "checkpoint-position",
+      expected("the position of a checkpoint", file, received, `Remove ${folder} to go on from the one before.`),
+    );
+  };
+  if (!fs.existsSync(file)) return refuse("nothing");
+  const value = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as Partial<CheckpointPosition> | null;
+  const good = Number.isSafeInteger(value?.step) && typeof value?.identity === "object" && value.identity !== null;
+  if (value?.format !== 2 || !good) return refuse(`format ${String(value?.format)}`);
+  return value as CheckpointPosition;
 }
 
 /** Reads the trainer's state exactly, in 32 or 64 bits. @throws DataError "checkpoint-state" if the length is not `count` */

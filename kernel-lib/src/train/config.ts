@@ -6,9 +6,10 @@
  * massWeight * log mass. Learning rate of step k (1-based), as transformers' linear schedule with warm-up counts it:
  * lr * (k-1)/warmup before the end of warm-up, then lr * (total-k+1)/(total-warmup), never below 0.
  */
-import { parse } from "yaml";
+import { parseDocument } from "yaml";
 import { z } from "zod";
 import { expected, InputError } from "../errors";
+import { whatWasWanted } from "../schema-issue";
 import type { LoraSpec, LossKind, OptimizerSpec } from "../protocol/types";
 import type { TrainerOptions } from "../types";
 
@@ -39,7 +40,8 @@ const yamlSchema = z.strictObject({
     dropout: share.default(0),
     target_modules: z
       .array(z.enum(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
-      .min(1),
+      .min(1)
+      .refine((names) => new Set(names).size === names.length, "every module once"),
   }),
   optimizer: z.strictObject({
     lr: z.number().positive(),
@@ -67,15 +69,7 @@ const yamlSchema = z.strictObject({
  * const config = parseTrainConfig(fs.readFileSync("train.yaml", "utf8"), "train.yaml");
  */
 export function parseTrainConfig(text: string, name = "train.yaml"): TrainConfig {
-  let value: unknown;
-  try {
-    value = parse(text);
-  } catch (error) {
-    throw new InputError(
-      "yaml-syntax",
-      `Expected valid YAML in ${name} but received ${(error as Error).message.split("\n")[0]}`,
-    );
-  }
+  const value = yamlValue(text, name);
   const read = yamlSchema.safeParse(value);
   if (!read.success) {
     const issue = read.error.issues[0];
@@ -84,10 +78,10 @@ export function parseTrainConfig(text: string, name = "train.yaml"): TrainConfig
       (at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key],
       value,
     );
-    const received = issue.code === "unrecognized_keys" ? issue.keys.join(", ") : (JSON.stringify(got) ?? "nothing");
+    const received = issue.code === "unrecognized_keys" ? issue.keys.join(", ") : shownValue(got);
     throw new InputError(
       "train-config",
-      `Expected ${issue.message.replace(/\.$/, "")} for ${field} but received ${received.slice(0, 80)} (${name}).`,
+      `Expected ${whatWasWanted(issue)} for ${field} but received ${received.slice(0, 80)} (${name}).`,
     );
   }
   const { lora, optimizer, schedule, batch, epochs, order, loss, mass_weight: massWeight, seed } = read.data;
@@ -119,6 +113,27 @@ export function parseTrainConfig(text: string, name = "train.yaml"): TrainConfig
     massWeight: massWeight ?? DEFAULT_MASS_WEIGHT,
     seed,
   };
+}
+
+/** One document without errors or doubts. @throws InputError "yaml-syntax" */
+function yamlValue(text: string, name: string): unknown {
+  const refuse = (reason: string): never => {
+    const line = reason.split("\n")[0].replace(/[:.]$/, "");
+    throw new InputError("yaml-syntax", `Expected one valid YAML document in ${name} but received: ${line}.`);
+  };
+  const document = parseDocument(text.replace(/^\ufeff/, ""));
+  const fault = [...document.errors, ...document.warnings][0];
+  if (fault !== undefined) return refuse(fault.message);
+  try {
+    return document.toJS();
+  } catch (error) {
+    return refuse((error as Error).message); // aliases that multiply
+  }
+}
+
+/** JSON text of a value; NaN and infinities, which JSON makes null, by their name. */
+function shownValue(value: unknown): string {
+  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? "nothing");
 }
 
 /** Learning rate of 1-based `step`; see the formula on top of this file. */

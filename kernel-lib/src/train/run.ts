@@ -5,7 +5,6 @@
  * random(seed).fork("order").fork(e).shuffle. LoRA starts as in PEFT: A uniform in +-1/sqrt(in) (kaiming, a = sqrt 5), B = 0,
  * from the run's own seed. Loss and schedule: config.ts. Knows nothing of protocols; train.ts builds on it.
  */
-import * as fs from "node:fs";
 import * as path from "node:path";
 import { flatFromParts } from "../adapter-files";
 import type { AdapterManifest } from "../adapter-manifest";
@@ -13,10 +12,11 @@ import { AbortedError, DataError, expected, InputError } from "../errors";
 import { contentHash, JsonlWriter, sha256 } from "../files";
 import { random } from "../random";
 import type { AdapterPart, Engine, Example, Trainer, TrainerTensor } from "../types";
-import { newestCheckpoint, readState, saveCheckpoint, writeLora } from "./checkpoints";
+import { newestCheckpoint, readState, type RunIdentity, saveCheckpoint, writeLora } from "./checkpoints";
 import { learningRate, stepsOf, type TrainConfig, trainerOptions } from "./config";
 import { cutEvents, figuresOf, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
 import { engineExample, type TrainExample } from "./example-lines";
+import { claimRun, type RunLock } from "./run-lock";
 
 /** What `runTraining` takes. */
 export interface TrainingRun {
@@ -35,6 +35,8 @@ export interface TrainingRun {
   initial?: readonly AdapterPart[] | null;
   /** go on from the newest checkpoint in `out`; without one, start */
   resume?: boolean;
+  /** `out`, claimed by the caller, who releases it; default: claimed for the length of the call */
+  lock?: RunLock;
   /** what was asked, to travel with the adapter */
   asked?: Pick<AdapterManifest, "questions" | "labels" | "answerPrefix" | "protocolHash"> | null;
   /** 0 = never */
@@ -69,23 +71,26 @@ const VALIDATION_BATCH = 64;
  * Trains a LoRA adapter; writes `adapter/`, `events.jsonl` and `checkpoints/` into the run folder.
  *
  * @returns where the adapter lies and every event
- * @throws InputError "run-exists" (folder has checkpoints and resume is off), "no-examples", "adapter-parts";
+ * @throws InputError "run-exists" (folder has a run and resume is off), "run-busy", "no-examples", "adapter-parts";
  *   DataError "loss-not-finite", "mass-collapse", "resume-mismatch"; AbortedError "aborted" after saving
  * @example
  * const result = await runTraining({ engine, baseModel: { name: "lab", hash: null }, examples, vectors, config, out: "runs/x" });
  */
 export async function runTraining(run: TrainingRun): Promise<TrainingResult> {
   checkRun(run);
+  const lock = run.lock ?? claimRun(run.out, run.resume === true);
+  try {
+    return await trainIn(run);
+  } finally {
+    if (run.lock === undefined) lock.release();
+  }
+}
+
+async function trainIn(run: TrainingRun): Promise<TrainingResult> {
   const { engine, config, out } = run;
   const total = stepsOf(config, run.examples.length);
-  const runHash = runIdentity(run);
-  const found = run.resume === true ? newestCheckpoint(out, runHash) : null;
-  if (run.resume !== true && fs.existsSync(path.join(out, "checkpoints"))) {
-    throw new InputError(
-      "run-exists",
-      expected("a run folder without checkpoints", "out", out, "Resume it, or choose another folder."),
-    );
-  }
+  const identity = runIdentity(run);
+  const found = run.resume === true ? newestCheckpoint(out, identity) : null;
   const trainer = await startTrainer(run, found?.folder ?? null);
   const eventsFile = path.join(out, "events.jsonl");
   cutEvents(eventsFile, found?.position.step ?? 0);
@@ -100,7 +105,7 @@ export async function runTraining(run: TrainingRun): Promise<TrainingResult> {
     writer.flush();
     const state = await trainer.state();
     const manifest = manifestAt(run, step, events);
-    const position = { format: 1 as const, step, runHash, metrics: manifest.metrics };
+    const position = { format: 2 as const, step, identity, metrics: manifest.metrics };
     saveCheckpoint(out, {
       position,
       state,
@@ -147,10 +152,14 @@ function isDue(step: number, every: number | undefined): boolean {
   return every !== undefined && every > 0 && step % every === 0;
 }
 
-function checkRun({ examples, config, initial, out }: TrainingRun): void {
+function checkRun({ examples, config, initial }: TrainingRun): void {
   if (examples.length === 0) throw new InputError("no-examples", expected("at least one example", "examples", "none"));
-  if (out === "") throw new InputError("run-folder", expected("a folder", "out", out));
-  const wrong = initial?.find(
+  if (initial !== undefined && initial !== null) checkInitial(initial, config);
+}
+
+/** @throws InputError "adapter-parts" if an initial adapter is of another rank or alpha than the settings */
+export function checkInitial(initial: readonly AdapterPart[], config: TrainConfig): void {
+  const wrong = initial.find(
     (part) => part.r !== config.lora.r || Math.abs(part.scaling - config.lora.alpha / config.lora.r) > 1e-12,
   );
   if (wrong !== undefined) {
@@ -165,17 +174,20 @@ function checkRun({ examples, config, initial, out }: TrainingRun): void {
   }
 }
 
-/** Hash of everything that decides the bytes of the result, the engine's arithmetic apart. */
-function runIdentity({ examples, vectors, config, baseModel, initial }: TrainingRun): string {
+/** Everything that decides the bytes of the result, each part by its hash or name. */
+function runIdentity({ engine, examples, vectors, config, baseModel, initial }: TrainingRun): RunIdentity {
   const bytes = (values: Float32Array): string =>
     sha256(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  return contentHash({
-    config,
+  const parts = initial?.map((part) => [part.layer, part.module, bytes(part.a), bytes(part.b)]);
+  return {
+    config: contentHash(config),
     examples: sha256(JSON.stringify(examples)),
-    vectors: vectors.map(bytes),
-    base: baseModel.hash,
-    initial: initial?.map((part) => [part.layer, part.module, bytes(part.a), bytes(part.b)]) ?? null,
-  });
+    vectors: contentHash(vectors.map(bytes)),
+    "base model": baseModel.hash,
+    "initial adapter": parts === undefined ? null : contentHash(parts),
+    backend: engine.backend,
+    dtype: engine.dtype,
+  };
 }
 
 /** Initial parameters as in PEFT: A kaiming-uniform with a = sqrt(5), which is U(-1/sqrt(in), 1/sqrt(in)); B = 0. */
