@@ -26,9 +26,13 @@ export function runsFolder(batchDir: string): string {
  * const earlier = findRun("runs", { kind: "train", seed: 1, modelHash: model.hash });
  */
 export function findRun(root: string, match: Partial<RunMeta>): RunFolder | null {
+  return newestRun(root, match, (folder) => folder.status() !== "failed");
+}
+
+function newestRun(root: string, match: Partial<RunMeta>, admits: (folder: RunFolder) => boolean): RunFolder | null {
   if (!existsSync(root)) return null;
   const fits = (folder: RunFolder): boolean => {
-    if (folder.status() === "failed" || !existsSync(folder.file("meta.json"))) return false;
+    if (!admits(folder) || !existsSync(folder.file("meta.json"))) return false;
     const meta = folder.readMeta();
     return Object.entries(match).every(([field, value]) => JSON.stringify(meta[field]) === JSON.stringify(value));
   };
@@ -43,11 +47,15 @@ export function findRun(root: string, match: Partial<RunMeta>): RunFolder | null
  * const adapter = await model.attach(trainedAdapter("runs", { modelHash: model.hash }));
  */
 export function trainedAdapter(root: string, match: Partial<RunMeta>): string {
-  const run = findRun(root, { ...match, kind: "train" });
-  if (run === null || run.status() !== "done") {
+  const wanted = { ...match, kind: "train" };
+  const run = newestRun(root, wanted, (folder) => folder.status() === "done");
+  if (run === null) {
+    const open = findRun(root, wanted);
+    const begun = open === null ? "found none" : `found only one that was stopped half-way (${open.id})`;
+    const remedy = open === null ? "Run 01-train first" : "Run 01-train again to finish it";
     throw new DataError(
       "no-adapter",
-      `Expected a finished training run of this model in ${root} but found none. Run 01-train first, or set the parameter "adapter".`,
+      `Expected a finished training run of this model and protocol in ${root} but ${begun}. ${remedy}, or set the parameter adapterName.`,
     );
   }
   return run.file("adapter");
