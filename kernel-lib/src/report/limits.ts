@@ -62,7 +62,7 @@ function methods(runs: readonly LoadedRun[]): string {
   return [...protocols.values()]
     .map(
       (protocol) =>
-        `<details open><summary>Protocol ${escapeHtml(protocol.name)}</summary><div class="scroll">${markdown.render(renderProtocol(protocol).replace(/^## /gm, "### ").replace(/^# /gm, "## "))}</div></details>`,
+        `<details open><summary>Protocol ${escapeHtml(protocol.name)}</summary><div class="scroll">${markdown.render(renderProtocol(protocol, 3))}</div></details>`,
     )
     .join("\n");
 }
