@@ -71,7 +71,8 @@ function remainder({ rows, total }: TableView): string {
 export function tableHtml(table: TableLike, options: TableOptions = {}): string {
   const view = tableView(table, options.limit);
   const numeric = new Set(view.columns.filter((name) => view.rows.some((row) => typeof row[name] === "number")));
-  const kind = (name: string): string => (numeric.has(name) ? ' class="number"' : "");
+  // Inline, because JupyterLab sets every cell to the right, and sentences set so cannot be read.
+  const kind = (name: string): string => (numeric.has(name) ? ' class="number"' : ' style="text-align:left"');
   const head = view.columns.map((name) => `<th${kind(name)}>${escapeHtml(name)}</th>`).join("");
   const body = view.rows.map(
     (row) =>
