@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import * as path from "node:path";
 import { DataError } from "./errors";
-import { listRunFolders, type RunFolder } from "./files";
+import { listRunFolders, openRunFolder, type RunFolder } from "./files";
 import type { RunMeta } from "./run-meta";
 
 /**
@@ -72,7 +72,7 @@ export interface AdapterRuns {
 }
 
 /**
- * The finished runs under `root` that trained or measured an adapter, the newest of each kind.
+ * The finished runs under `root` that trained or measured an adapter, the newest of each kind and protocol.
  * @param adapterHash sha256 of the adapter's tensors, as in meta.json
  * @example
  * writeReport(runsOfAdapter("runs", adapter.hash).all);
@@ -81,10 +81,37 @@ export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
   const done = listRunFolders(root).filter(
     (folder) => folder.status() === "done" && folder.readMeta().adapterHash === adapterHash,
   );
-  const newest = new Map(done.map((folder) => [String(folder.readMeta().kind), folder.path]));
+  // An adapter may have been asked by several protocols; each is an evaluation of its own.
+  const newest = new Map(
+    done.map((folder) => {
+      const { kind, protocol } = folder.readMeta();
+      return [kind === "train" ? "train" : `${String(kind)} ${String(protocol)}`, folder.path] as const;
+    }),
+  );
   const training = newest.get("train") ?? null;
-  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap(
-    (kind) => newest.get(kind) ?? [],
+  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap((kind) =>
+    [...newest].filter(([key]) => key.startsWith(`${kind} `)).map(([, path]) => path),
   );
   return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
+}
+
+/** Protocols that a report shows beside each other wherever both were run. */
+const BESIDE = ["strict", "card"];
+
+/**
+ * The runs of an adapter, then those of the newest adapter that the other shipped protocol trained on the same base model:
+ * what a report shows side by side.
+ * @example
+ * writeReport(runsSideBySide("runs", adapter.hash));
+ */
+export function runsSideBySide(root: string, adapterHash: string): string[] {
+  const own = runsOfAdapter(root, adapterHash);
+  const meta = own.training === null ? null : openRunFolder(own.training).readMeta();
+  if (meta === null) return own.all;
+  const others = BESIDE.filter((protocol) => protocol !== meta.protocol).flatMap((protocol) => {
+    const match = { kind: "train", protocol, modelHash: String(meta.modelHash) };
+    const other = newestRun(root, match, (folder) => folder.status() === "done")?.readMeta();
+    return other === undefined ? [] : runsOfAdapter(root, String(other.adapterHash)).all;
+  });
+  return [...own.all, ...others];
 }

@@ -129,6 +129,7 @@ describe("in a kernel", () => {
     declareResult({ numbers: { hits: 0.9, d: null }, run: "runs/a", problems: ["few trials"] });
     expect(sent[0][0]["application/vnd.steerlab.result+json"]).toEqual({
       numbers: { hits: 0.9, d: null },
+      order: ["hits", "d"],
       run: "runs/a",
       problems: ["few trials"],
     });

@@ -41,7 +41,7 @@ export class Preflight {
   [inspect.custom](): string {
     const worst = this.lints.reduce((least, lint) => Math.min(least, lint.mass), 1);
     const time = this.seconds === null ? "time unknown" : `about ${Math.ceil(this.seconds)} s`;
-    return `Preflight(${this.trials} trials, ${this.tokens} tokens, ${time}, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, ${Math.ceil(this.memoryBytes / 1e6)} MB of cache; least answer mass ${worst.toFixed(3)})`;
+    return `${this.trials} trials, ${this.tokens} tokens: ${time} in all, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, ${Math.ceil(this.memoryBytes / 1e6)} MB of cache; least answer mass ${worst.toFixed(3)}`;
   }
 }
 
