@@ -110,7 +110,7 @@ export function tierReading(metrics: readonly Metric[]): Record<string, string>[
       if (metric === undefined) return "n/a";
       return metric.low === null
         ? shown(metric.value)
-        : `${shown(metric.value)} [${shown(metric.low)}, ${shown(metric.high)}]`;
+        : `${shown(metric.value)} [${shown(metric.low)},\u00a0${shown(metric.high)}]`;
     };
     if (get("hitRate") === undefined && get("falseAlarmRate") === undefined) return [];
     return [

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { readAdapter } from "../../kernel-lib/src/adapter-files";
 import { bindStudy } from "../../kernel-lib/src/protocol/bind";
 import { loadProtocol, twin } from "../../kernel-lib/src/protocol";
-import { trainedAdapter } from "../../kernel-lib/src/runs";
+import { runsSideBySide, trainedAdapter } from "../../kernel-lib/src/runs";
 import {
   generateExamples,
   initialLora,
@@ -328,6 +328,9 @@ describe("trainDetector", () => {
       ),
     ).toBe(true);
     expect(trainedAdapter(root, { protocol: small.name })).toBe(whole.adapterFolder);
+    // Both runs gave the same bytes, so one adapter; its newest training stands for it, and no other protocol is there.
+    const [{ adapterHash }] = [JSON.parse(readFileSync(join(whole.folder, "meta.json"), "utf8"))];
+    expect(runsSideBySide(root, adapterHash)).toEqual([whole.folder]);
     await expect(trainDetector(fakeModel(), small, { seed: 2, resume: join(root, name) })).rejects.toMatchObject({
       code: "resume-protocol",
     });

@@ -1,7 +1,9 @@
 /** First part of a report: whose numbers these are, aims, and card, strict and this run side by side with what each holds out. */
 import { AIM_WORDS } from "../detection/aims";
+import { isOnlyYesNo } from "../identity";
 import { type PublishedCard, publishedEstimates } from "../published";
 import { type Protocol, strengthScale, type TierSpec } from "../protocol";
+import { wilson } from "../stats";
 import { findMetrics, type Metric } from "../summary";
 import { sideBySideBars } from "../plots/published";
 import { escapeHtml } from "../page";
@@ -52,7 +54,7 @@ function seriesName(run: LoadedRun, runs: readonly LoadedRun[]): string {
 function inShort(runs: readonly LoadedRun[]): string[] {
   const found = new Map<string, string[]>();
   for (const run of runs) {
-    const said = [...detectionInShort(run), ...effectsInShort(run)];
+    const said = [...detectionInShort(run), ...effectsInShort(run), ...speechInShort(run)];
     const name = seriesName(run, runs);
     if (said.length > 0) found.set(name, [...(found.get(name) ?? []), ...said]);
   }
@@ -96,6 +98,17 @@ function detectionInShort({ metrics }: LoadedRun): string[] {
     ...(concepts === undefined ? [] : [`102 concept vectors: noticed ${said(concepts)}.`]),
     ...(alarms.length === 0 ? [] : [`False alarms: ${alarms.join("; ")}.`]),
   ];
+}
+
+/** Whether the model still speaks: rates about what it says mean nothing if it does not. */
+function speechInShort({ identity }: LoadedRun): string[] {
+  const said = (condition: string): string => {
+    const of = identity.filter((record) => record.condition === condition);
+    return quoted(wilson(of.filter(({ text }) => isOnlyYesNo(text)).length, of.length)).text;
+  };
+  return identity.some(({ condition }) => condition === "tuned")
+    ? [`Free answers that are nothing but yes and no: ${said("base")} before, ${said("tuned")} after training.`]
+    : [];
 }
 
 function effectsInShort({ metrics }: LoadedRun): string[] {
