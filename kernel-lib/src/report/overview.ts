@@ -17,7 +17,7 @@ export function overviewSection(runs: readonly LoadedRun[], published: Published
     banner(runs),
     ...inShort(runs),
     "<h2>Against the aims</h2>",
-    aims(detection),
+    aims(detection, runs),
     "<h2>Side by side</h2>",
     paragraph(
       "The published card, and what was measured here. Each row names its model; figures of different models are no replication of each other.",
@@ -140,9 +140,9 @@ function banner(runs: readonly LoadedRun[]): string {
   ].join("\n");
 }
 
-function aims(runs: readonly LoadedRun[]): string {
-  const rows = runs.flatMap((run) =>
-    run.aims.map((aim) => {
+function aims(detection: readonly LoadedRun[], runs: readonly LoadedRun[]): string {
+  const rows = detection.flatMap((run) => {
+    const of = run.aims.map((aim) => {
       const verdict: Cell =
         aim.reached === null
           ? { text: "not measured", badge: "warn" }
@@ -152,13 +152,19 @@ function aims(runs: readonly LoadedRun[]): string {
       const wanted = [aim.least === null ? "" : `\u2265 ${aim.least}`, aim.most === null ? "" : `\u2264 ${aim.most}`]
         .filter((text) => text !== "")
         .join(", ");
-      const metric = AIM_WORDS[aim.metric] ?? aim.metric;
-      return [run.protocol?.name ?? "?", metric, aim.tier, wanted, quoted({ ...aim, method: aim.text }), verdict];
-    }),
-  );
+      return [
+        AIM_WORDS[aim.metric] ?? aim.metric,
+        aim.tier,
+        { text: wanted, isName: true },
+        quoted({ ...aim, method: aim.text }),
+        verdict,
+      ];
+    });
+    return of.length === 0 ? [] : [{ heading: seriesName(run, runs) }, ...of];
+  });
   return rows.length === 0
     ? paragraph("No protocol of these runs states aims.")
-    : table(["protocol", "metric", "tier", "aim", "measured", ""], rows);
+    : table(["metric", "tier", "aim", "measured", ""], rows);
 }
 
 const COLUMNS = [
