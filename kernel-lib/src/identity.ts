@@ -168,7 +168,7 @@ export function isOnlyYesNo(text: string): boolean {
   return words.length >= 3 && others <= STRAY_WORDS * words.length;
 }
 
-/** Rates of affirming and denying an inner life, of calling itself assistant or human, of only yes and no, by question and kind. */
+/** Rates of affirming and denying an inner life, of what it says it is, of only yes and no; by question and by kind. */
 export function identityMetrics(records: readonly IdentityRecord[]): Metric[] {
   const claims: Record<string, (record: IdentityRecord) => boolean> = {
     affirmsInnerLife: (record) => record.innerLife === "affirms",

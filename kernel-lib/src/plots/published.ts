@@ -30,7 +30,7 @@ export function sideBySideBars(published: PublishedCard, runs: readonly SideBySi
   };
   const series = [
     {
-      name: `published card: ${published.model} (another model)`,
+      name: `${(published.model.split("/").pop() as string).replace(/-Instruct$/, "")}, published (another model)`,
       marker: { color: GREY, pattern: { shape: "/" } },
       of: fromCard,
     },
@@ -62,12 +62,12 @@ export function sideBySideBars(published: PublishedCard, runs: readonly SideBySi
     }),
   );
   return figure("Published card and runs here (different models)", data, {
-    height: 560 + 20 * series.length,
+    height: 590 + 20 * series.length,
     barmode: "group",
     xaxis: axis("tier", { type: "category", anchor: "y" }),
     yaxis: rateAxis(PANELS[1].title, { domain: [0, 0.44] }),
     yaxis2: rateAxis(PANELS[0].title, { domain: [0.56, 1] }),
-    legend: { orientation: "v", y: -0.2, yanchor: "top", x: 0 },
+    legend: { orientation: "v", y: -0.27, yanchor: "top", x: 0 },
   });
 }
 

@@ -66,12 +66,13 @@ export function table(
   };
   const line = (row: readonly (Cell | string | number)[] | GroupRow): string =>
     "heading" in row
-      ? `<tr class="group"><th colspan="${headers.length}">${escapeHtml(row.heading)}</th></tr>`
+      ? `<tr class="group"><th colspan="${headers.length}"><span>${escapeHtml(row.heading)}</span></th></tr>`
       : `<tr>${row.map(cell).join("")}</tr>`;
   const head = headers.map((header) => `<th>${escapeHtml(header)}</th>`).join("");
   const body = rows.map(line).join("\n");
-  const title = caption === "" ? "" : `<caption>${escapeHtml(caption)}</caption>`;
-  return `<div class="scroll"><table>${title}<thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
+  // Outside the box that scrolls: on a phone a caption as wide as the table cannot be read.
+  const title = caption === "" ? "" : `<p class="caption">${escapeHtml(caption)}</p>`;
+  return `${title}<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
 }
 
 /** A paragraph of plain text. */

@@ -28,7 +28,7 @@ export function overviewSection(runs: readonly LoadedRun[], published: Published
           figures.add(
             sideBySideBars(
               published,
-              detection.map((run) => ({ name: seriesName(run, runs), metrics: run.metrics })),
+              detection.map((run) => ({ name: barName(run, runs), metrics: run.metrics })),
             ),
             "Published card (hatched, another model) and the runs of this report, by tier; 95 % intervals. Tiers of one name ask alike, but contexts, strengths and the number of clean trials are each protocol's own: see the table.",
           ),
@@ -48,6 +48,13 @@ function seriesName(run: LoadedRun, runs: readonly LoadedRun[]): string {
   const trained = trainedBy(run, runs);
   const other = trained === null || trained === protocol ? "" : `, adapter trained by ${trained}`;
   return `${modelLabel(run)}: protocol ${protocol}${other}`;
+}
+
+/** The same in the few words that a legend has room for on a phone. */
+function barName(run: LoadedRun, runs: readonly LoadedRun[]): string {
+  const [trained, asked] = [trainedBy(run, runs), run.protocol?.name ?? "?"];
+  const adapter = trained === null ? "" : trained === asked ? "trained and " : `trained by ${trained}, `;
+  return `${shortModel(run.meta.model ?? "?")}: ${adapter}asked by ${asked}`;
 }
 
 /** The findings of each adapter in sentences made of its numbers; nothing that was not measured is mentioned. */
@@ -75,6 +82,7 @@ function detectionInShort({ metrics }: LoadedRun): string[] {
   const [weak, strong] = [strengths[0], strengths[strengths.length - 1]];
   const alarms = (
     [
+      ["held_out_random", "the clean trials of held_out_random"],
       ["clean_held_out", "clean held-out contexts"],
       ["hard_negatives", "hard negatives (code, other languages, odd text)"],
       ["info_prompt", "clean trials with an explanation of steering before the question"],
