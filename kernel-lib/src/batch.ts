@@ -71,14 +71,20 @@ export async function runBatch(options: BatchOptions): Promise<NotebookBatch> {
   mkdirSync(outDir, { recursive: true });
   const reporter = batchReporter(options.stream ?? process.stderr, jobs.map(expectedSeconds));
   const before = readRecords(outDir);
+  // Notebooks of this folder that were not asked for now stay: others may build on them, and the index shows them.
+  const kept = before.filter(
+    ({ name, outputNotebook }) =>
+      !jobs.some((job) => job.name === name) && outputNotebook !== null && existsSync(join(outDir, outputNotebook)),
+  );
   const records: NotebookRecord[] = [];
   for (const [i, job] of jobs.entries()) {
     reporter.start(i, job.name);
-    const record = await runJob(job, records, before, outDir, options, reporter);
+    const record = await runJob(job, [...kept, ...records], before, outDir, options, reporter);
     records.push(record);
     reporter.end(record);
-    writeAtomically(join(outDir, "batch.json"), `${JSON.stringify(records, null, 2)}\n`);
-    writeAtomically(join(outDir, "index.html"), indexPage(records, outDir, options.title ?? "Notebook batch"));
+    const all = [...kept, ...records].sort((a, b) => (a.name < b.name ? -1 : 1));
+    writeAtomically(join(outDir, "batch.json"), `${JSON.stringify(all, null, 2)}\n`);
+    writeAtomically(join(outDir, "index.html"), indexPage(all, outDir, options.title ?? "Notebook batch"));
   }
   const index = join(outDir, "index.html");
   const ok = records.every(({ valid }) => valid);

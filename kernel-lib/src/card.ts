@@ -46,7 +46,7 @@ export function cardOfRuns(trained: LoadedRun, measured: readonly LoadedRun[]): 
       .map((line) => `- ${line}`)
       .join("\n"),
     "## Protocol",
-    renderProtocol(trained.protocol as NonNullable<LoadedRun["protocol"]>).replace(/^#/gm, "##"),
+    renderProtocol(trained.protocol as NonNullable<LoadedRun["protocol"]>, 2),
   ].join("\n\n");
   refusePlaceholders(text);
   return `${text.trim()}\n`;

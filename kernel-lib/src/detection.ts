@@ -21,6 +21,7 @@ import { planTrials, preflight, readTrials, runTrials, type TrialRecord } from "
 import type { Adapter } from "./types";
 import type { DirectionSet } from "./vectors";
 
+export { AIM_WORDS } from "./detection/aims";
 export { clusterOf, countsOf, groupBy } from "./detection/counts";
 export { type PsychometricCurve, psychometricCurves } from "./detection/thresholds";
 

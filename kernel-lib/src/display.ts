@@ -114,7 +114,13 @@ export function declareResult(result: NotebookResult): DisplayHandle {
   const rows = Object.entries(result.numbers).map(([name, value]) => ({ result: name, value }));
   const problems = (result.problems ?? []).map((problem) => ({ result: "problem", value: problem }));
   const run = result.run === undefined ? [] : [{ result: "run folder", value: result.run }];
-  const declared = { numbers: result.numbers, run: result.run ?? null, problems: [...(result.problems ?? [])] };
+  // Saving a notebook sorts the keys of objects; `order` keeps what the author put first in front.
+  const declared = {
+    numbers: result.numbers,
+    order: Object.keys(result.numbers),
+    run: result.run ?? null,
+    problems: [...(result.problems ?? [])],
+  };
   return displayBundle({ ...tableBundle([...rows, ...problems, ...run]), [RESULT_MIME]: declared });
 }
 

@@ -36,6 +36,8 @@ export interface ProgressOptions {
   clock?: () => number;
   /** Where to show; default by surroundings. */
   sinks?: ReadonlyArray<ProgressSink>;
+  /** Units done before this start (work that goes on where it stopped): they say nothing about speed. Default 0. */
+  from?: number;
 }
 
 /**
@@ -53,8 +55,8 @@ export function startProgress(label: string, total: number | null, options: Prog
   const sinks = options.sinks ?? defaultSinks();
   const lastShown = sinks.map(() => Number.NEGATIVE_INFINITY);
   const start = clock();
-  let samples: ProgressSample[] = [{ at: start, done: 0 }];
-  let latest = { done: 0, note: "" };
+  let samples: ProgressSample[] = [{ at: start, done: options.from ?? 0 }];
+  let latest = { done: options.from ?? 0, note: "" };
   let finished = false;
 
   const show = (now: number): void => {
@@ -129,6 +131,7 @@ function defaultSinks(): ProgressSink[] {
 
 /**
  * A progress line as the `onProgress` callback that library functions take; it starts with the first call and ends at the total.
+ * What was done before the first call (resumed work) does not count as speed.
  *
  * @param label what is being done
  * @example
@@ -137,7 +140,7 @@ function defaultSinks(): ProgressSink[] {
 export function showProgress(label: string, options: ProgressOptions = {}): (done: number, total: number) => void {
   let progress: Progress | null = null;
   return (done, total) => {
-    progress ??= startProgress(label, total, options);
+    progress ??= startProgress(label, total, { from: done, ...options });
     progress.update(done);
     if (done >= total) progress.done();
   };

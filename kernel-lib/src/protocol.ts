@@ -16,6 +16,7 @@ import type { Protocol } from "./protocol/types";
 import { DATA_FOLDER, readContexts, readDetectionQuestions, readInfoPrompt, type StudyQuestion } from "./study-data";
 
 export { renderProtocol } from "./protocol/render";
+export { type StrengthScale, strengthScale } from "./protocol/scale";
 export type {
   Aim,
   Control,

@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected } from "./errors";
 import { parseJsonStrict } from "./files";
+import { balancedAccuracy, clopperPearson, type Estimate, wilson } from "./stats";
 import { DATA_FOLDER } from "./study-data";
 
 /** What the card reports; `audit` is recounted from its author's public result files. */
@@ -18,6 +19,7 @@ export interface PublishedCard {
     audit: { hits: number; steered: number; unsteered: number; balanced_accuracy: number };
   }[];
   baseline_accuracy: number;
+  info_prompt: { fine_tuned_fpr: number };
   side_effects: { category: string; n: number; delta_p_yes: number }[];
 }
 
@@ -28,4 +30,20 @@ export function readPublishedCard(file: string = path.join(DATA_FOLDER, "publish
     throw new DataError("published-card", expected("model, tiers and side_effects", file, "an incomplete card"));
   }
   return card;
+}
+
+/**
+ * A published tier's rates with the intervals that its counts allow. The trials shared contexts and one question, so the true
+ * uncertainty is larger; it cannot be recounted from what was published.
+ */
+export function publishedEstimates(
+  tier: PublishedCard["tiers"][number],
+): Record<"balancedAccuracy" | "hitRate" | "falseAlarmRate", Estimate> {
+  const { hits, steered, unsteered } = tier.audit;
+  const falseAlarms = Math.round(tier.fpr * unsteered);
+  return {
+    balancedAccuracy: balancedAccuracy({ hits, steered, falseAlarms, clean: unsteered }),
+    hitRate: wilson(hits, steered),
+    falseAlarmRate: clopperPearson(falseAlarms, unsteered),
+  };
 }

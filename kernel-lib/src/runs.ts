@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import * as path from "node:path";
 import { DataError } from "./errors";
-import { listRunFolders, type RunFolder } from "./files";
+import { listRunFolders, openRunFolder, type RunFolder } from "./files";
 import type { RunMeta } from "./run-meta";
 
 /**
@@ -26,9 +26,13 @@ export function runsFolder(batchDir: string): string {
  * const earlier = findRun("runs", { kind: "train", seed: 1, modelHash: model.hash });
  */
 export function findRun(root: string, match: Partial<RunMeta>): RunFolder | null {
+  return newestRun(root, match, (folder) => folder.status() !== "failed");
+}
+
+function newestRun(root: string, match: Partial<RunMeta>, admits: (folder: RunFolder) => boolean): RunFolder | null {
   if (!existsSync(root)) return null;
   const fits = (folder: RunFolder): boolean => {
-    if (folder.status() === "failed" || !existsSync(folder.file("meta.json"))) return false;
+    if (!admits(folder) || !existsSync(folder.file("meta.json"))) return false;
     const meta = folder.readMeta();
     return Object.entries(match).every(([field, value]) => JSON.stringify(meta[field]) === JSON.stringify(value));
   };
@@ -43,11 +47,15 @@ export function findRun(root: string, match: Partial<RunMeta>): RunFolder | null
  * const adapter = await model.attach(trainedAdapter("runs", { modelHash: model.hash }));
  */
 export function trainedAdapter(root: string, match: Partial<RunMeta>): string {
-  const run = findRun(root, { ...match, kind: "train" });
-  if (run === null || run.status() !== "done") {
+  const wanted = { ...match, kind: "train" };
+  const run = newestRun(root, wanted, (folder) => folder.status() === "done");
+  if (run === null) {
+    const open = findRun(root, wanted);
+    const begun = open === null ? "found none" : `found only one that was stopped half-way (${open.id})`;
+    const remedy = open === null ? "Run 01-train first" : "Run 01-train again to finish it";
     throw new DataError(
       "no-adapter",
-      `Expected a finished training run of this model in ${root} but found none. Run 01-train first, or set the parameter "adapter".`,
+      `Expected a finished training run of this model and protocol in ${root} but ${begun}. ${remedy}, or set the parameter adapterName.`,
     );
   }
   return run.file("adapter");
@@ -64,7 +72,7 @@ export interface AdapterRuns {
 }
 
 /**
- * The finished runs under `root` that trained or measured an adapter, the newest of each kind.
+ * The finished runs under `root` that trained or measured an adapter, the newest of each kind and protocol.
  * @param adapterHash sha256 of the adapter's tensors, as in meta.json
  * @example
  * writeReport(runsOfAdapter("runs", adapter.hash).all);
@@ -73,10 +81,37 @@ export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
   const done = listRunFolders(root).filter(
     (folder) => folder.status() === "done" && folder.readMeta().adapterHash === adapterHash,
   );
-  const newest = new Map(done.map((folder) => [String(folder.readMeta().kind), folder.path]));
+  // An adapter may have been asked by several protocols; each is an evaluation of its own.
+  const newest = new Map(
+    done.map((folder) => {
+      const { kind, protocol } = folder.readMeta();
+      return [kind === "train" ? "train" : `${String(kind)} ${String(protocol)}`, folder.path] as const;
+    }),
+  );
   const training = newest.get("train") ?? null;
-  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap(
-    (kind) => newest.get(kind) ?? [],
+  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap((kind) =>
+    [...newest].filter(([key]) => key.startsWith(`${kind} `)).map(([, path]) => path),
   );
   return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
+}
+
+/** Protocols that a report shows beside each other wherever both were run. */
+const BESIDE = ["strict", "card"];
+
+/**
+ * The runs of an adapter, then those of the newest adapter that the other shipped protocol trained on the same base model:
+ * what a report shows side by side.
+ * @example
+ * writeReport(runsSideBySide("runs", adapter.hash));
+ */
+export function runsSideBySide(root: string, adapterHash: string): string[] {
+  const own = runsOfAdapter(root, adapterHash);
+  const meta = own.training === null ? null : openRunFolder(own.training).readMeta();
+  if (meta === null) return own.all;
+  const others = BESIDE.filter((protocol) => protocol !== meta.protocol).flatMap((protocol) => {
+    const match = { kind: "train", protocol, modelHash: String(meta.modelHash) };
+    const other = newestRun(root, match, (folder) => folder.status() === "done")?.readMeta();
+    return other === undefined ? [] : runsOfAdapter(root, String(other.adapterHash)).all;
+  });
+  return [...own.all, ...others];
 }

@@ -82,6 +82,14 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
   return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
 }
 
+/** "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none. */
+export function quote(metric: Pick<Metric, "value" | "low" | "high" | "n"> | null | undefined): string {
+  if (metric === null || metric === undefined || metric.value === null) return "not measured";
+  const { value, low, high, n } = metric;
+  const interval = low === null || high === null ? "" : ` [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+  return `${value.toFixed(3)}${interval}, n ${n}`;
+}
+
 /** Writes metrics and aims, replacing those of the same tiers from an earlier evaluation in this folder. */
 export function writeSummary(file: string, metrics: readonly Metric[], aims: readonly AimResult[] = []): RunSummary {
   const before = existsSync(file) ? readSummary(file) : { metrics: [], aims: [] };

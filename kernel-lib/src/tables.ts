@@ -10,6 +10,7 @@ import type { IdentityRecord } from "./identity";
 import type { SelfPredictionRecord } from "./self-prediction";
 import type { SideEffectRecord } from "./side-effects";
 import { wilson } from "./stats";
+import { readSideEffectQuestions } from "./study-data";
 import { findMetrics, type Metric } from "./summary";
 import type { TrainEvent } from "./train/events";
 import type { TrialRecord } from "./trials/record";
@@ -70,6 +71,62 @@ export function eventsTable(events: readonly TrainEvent[]): DataTable {
 /** One row per question and condition. */
 export function sideEffectsTable(records: readonly SideEffectRecord[]): DataTable {
   return tableOf(records);
+}
+
+/** One row per side-effect question, base beside tuned, with the question's words. */
+export function sideEffectQuestions(records: readonly SideEffectRecord[], condition = "tuned"): DataTable {
+  const texts = new Map(readSideEffectQuestions().questions.map(({ id, text }) => [id, text]));
+  const of = (wanted: string): Map<string, SideEffectRecord> =>
+    new Map(records.filter((record) => record.condition === wanted).map((record) => [record.question, record]));
+  const base = of("base");
+  const rows = [...of(condition).values()].flatMap((after) => {
+    const before = base.get(after.question);
+    if (before === undefined) return [];
+    return [
+      {
+        category: after.category,
+        question: texts.get(after.question) ?? after.question,
+        "P(yes), base": before.yes,
+        [`P(yes), ${condition}`]: after.yes,
+        "mass, base": before.mass,
+        [`mass, ${condition}`]: after.mass,
+        "likeliest token, base": before.topText.trim(),
+        [`likeliest token, ${condition}`]: after.topText.trim(),
+      },
+    ];
+  });
+  return tableOf(rows);
+}
+
+/** Tier by tier in words, for people: every rate with its 95 % interval; n is in "steered : clean". */
+export function tierReading(metrics: readonly Metric[]): Record<string, string>[] {
+  const shown = (value: number | null | undefined): string =>
+    value === null || value === undefined ? "n/a" : value.toFixed(3);
+  const whole = metrics.filter((metric) => Object.keys(metric.group).length === 0 && metric.condition !== "tuned-base");
+  return [...groupBy(whole, (metric) => `${metric.tier} ${metric.condition}`).values()].flatMap((of) => {
+    const get = (name: string): Metric | undefined => of.find((metric) => metric.name === name);
+    const rate = (name: string): string => {
+      const metric = get(name);
+      if (metric === undefined) return "n/a";
+      return metric.low === null
+        ? shown(metric.value)
+        : `${shown(metric.value)} [${shown(metric.low)},\u00a0${shown(metric.high)}]`;
+    };
+    if (get("hitRate") === undefined && get("falseAlarmRate") === undefined) return [];
+    return [
+      {
+        tier: of[0].tier,
+        condition: of[0].condition,
+        "steered : clean": `${get("hitRate")?.n ?? 0} : ${get("falseAlarmRate")?.n ?? 0}`,
+        "balanced accuracy": rate("balancedAccuracy"),
+        "hit rate": rate("hitRate"),
+        "false alarms": rate("falseAlarmRate"),
+        "d'": shown(get("dPrime")?.value),
+        AUROC: shown(get("auroc")?.value),
+        mass: shown(get("mass")?.value),
+      },
+    ];
+  });
 }
 
 /** One row per sampled answer. */

@@ -60,7 +60,7 @@ export class DetectorTraining {
       v === null
         ? "no validation"
         : `validation (n ${v.n}): accuracy ${v.accuracy.toFixed(3)}, mass ${v.mass.toFixed(3)}`;
-    return `DetectorTraining(${this.protocol.name}, ${this.steps} steps, ${figures}) in ${this.folder}`;
+    return `Trained by protocol ${this.protocol.name}: ${this.steps} steps, ${figures}\nin ${this.folder}`;
   }
 }
 

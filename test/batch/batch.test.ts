@@ -73,6 +73,15 @@ describe("runBatch", { timeout: 180_000 }, () => {
     const third = await runBatch({ notebooks: [train, sweep], parameters: { steps: 8 }, outDir, stream: listener() });
     expect(third.records.map(({ reused }) => reused)).toEqual([false, false]);
     expect(readFileSync(join(outDir, "02-sweep.html"), "utf8")).toContain("steps 8");
+
+    // One notebook more in the same folder: the others stay in the index, and what it builds on is found there.
+    const more = write(folder, "03-more.ipynb", SWEEP, { needs: ["01-train"] });
+    writeFileSync(join(outDir, "report.html"), "<p>report</p>");
+    const fourth = await runBatch({ notebooks: [more], outDir, stream: listener() });
+    expect(fourth.records.map(({ name, valid }) => [name, valid])).toEqual([["03-more", true]]);
+    const page = readFileSync(fourth.index, "utf8");
+    expect(page).toMatch(/3 of 3 notebooks valid/);
+    expect(page).toContain('<a href="report.html">');
   });
 
   it("keeps ran and valid apart, names every problem and starts nothing that builds on a failure", async () => {

@@ -77,7 +77,10 @@ describe("summary of known records", () => {
     const aims = new Map(summary.aims.map((a) => [`${a.metric} ${a.tier}`, a]));
     expect(aims.get("balancedAccuracy held_out_random")).toMatchObject({ reached: false });
     expect(aims.get("balancedAccuracy held_out_random")!.text).toMatch(/falls short of the aim of at least 0\.85/);
-    expect(aims.get("strongestHitRate held_out_random")).toMatchObject({ reached: true, value: 1, n: 50 });
+    expect(aims.get("strongestHitRate held_out_random")).toMatchObject({ reached: true, value: 1, n: 50, high: 1 });
+    expect(aims.get("strongestHitRate held_out_random")!.text).toMatch(
+      /strongest push on held_out_random: 1\.000 \[0\./,
+    );
     expect(aims.get("weakestHitRate held_out_random")).toMatchObject({ reached: true, value: 0.1 });
     expect(aims.get("baselineBalancedAccuracy held_out_random")).toMatchObject({ reached: true });
     expect(aims.get("falseAlarmRate clean_held_out")).toMatchObject({ reached: null, value: null });

@@ -16,6 +16,7 @@ import {
   protocolHash,
   renderProtocol,
   saveProtocol,
+  strengthScale,
   TWINS,
   twin,
 } from "../../kernel-lib/src/protocol";
@@ -68,6 +69,21 @@ describe("shipped protocols", () => {
     for (const value of ["12000", "0.025", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"])
       expect(text).toContain(value);
     expect(renderProtocol(twin(strict, { "training.lora.r": 4 }))).toContain("LoRA r 4");
+    expect(renderProtocol(strict, 3)).toMatch(/^### The strict protocol\n[\s\S]*\n#### Tiers\n/);
+  });
+});
+
+describe("strengths on a model", () => {
+  it("are a length and a share of the residual stream, range by range", () => {
+    const norms = [10, 10, 20, 20, 40, 80];
+    expect(strengthScale(card, norms).filter(({ strength }) => strength === 20)).toMatchObject([
+      { range: "early", start: 0, end: 2, residualNorm: 10, magnitude: 20, relative: 2 },
+      { range: "middle", start: 2, end: 4, residualNorm: 20, magnitude: 20, relative: 1 },
+      { range: "late", start: 4, end: 5, residualNorm: 40, magnitude: 20, relative: 0.5 },
+    ]);
+    const [early] = strengthScale(strict, norms);
+    expect(early).toMatchObject({ strength: 0.08, relative: 0.08 });
+    expect(early.magnitude).toBeCloseTo(0.8, 12);
   });
 });
 

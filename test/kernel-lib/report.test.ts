@@ -11,15 +11,17 @@ import {
   conceptHeatmap,
   detectionHeatmap,
   falseAlarmForest,
+  identityForest,
   psychometricPlot,
   publishedBars,
   questionForest,
+  selfPredictionForest,
   sideEffectForest,
   trainingCurves,
 } from "../../kernel-lib/src/plots";
 import { figureToPng, validateFigure } from "../../kernel-lib/src/png";
 import { loadProtocol, type Protocol, twin } from "../../kernel-lib/src/protocol";
-import { readPublishedCard } from "../../kernel-lib/src/published";
+import { publishedEstimates, readPublishedCard } from "../../kernel-lib/src/published";
 import { buildReport, renderReport, writeReport } from "../../kernel-lib/src/report";
 import { limitsOf } from "../../kernel-lib/src/report/limits";
 import { loadRun, type LoadedRun } from "../../kernel-lib/src/report/load";
@@ -29,7 +31,9 @@ import {
   cellTable,
   conceptTable,
   metricsTable,
+  sideEffectQuestions,
   tableOf,
+  tierReading,
   tierTable,
   toDanfo,
   trialsTable,
@@ -114,6 +118,15 @@ describe("tables", () => {
     ]);
   });
 
+  it("read as sentences would: intervals beside values, question texts beside numbers", () => {
+    const [row] = tierReading(run.metrics).filter(({ tier }) => tier === "held_out_random");
+    expect(row["balanced accuracy"]).toMatch(/^0\.\d{3} \[0\.\d{3},\u00a0\d\.\d{3}\]$/);
+    expect(tierReading(run.metrics).filter(({ tier }) => tier === "clean_held_out")[0]["hit rate"]).toBe("n/a");
+    const questions = sideEffectQuestions(run.sideEffects).objects() as Record<string, unknown>[];
+    expect(questions).toHaveLength(75);
+    expect(String(questions[0].question)).toMatch(/\?$/);
+  });
+
   it("become danfo frames on request", async () => {
     const frame = await toDanfo(
       tableOf([
@@ -155,6 +168,8 @@ describe("figures", () => {
     ["forest", sideEffectForest(run.metrics)],
     ["questions", questionForest(run.metrics)],
     ["published", publishedBars(readPublishedCard(), run.metrics, "fake")],
+    ["identity", identityForest(run.metrics, "affirmsInnerLife")],
+    ["self-prediction", selfPredictionForest(run.metrics)],
     ["false alarms", falseAlarmForest(run.metrics, "held_out_wordings", { aim: 0.05 })],
     ["calibration", calibrationPlot(run.records)],
   ];
@@ -198,6 +213,17 @@ describe("figures", () => {
   });
 });
 
+describe("published figures", () => {
+  it("are given the intervals that their counts allow", () => {
+    const [first] = readPublishedCard().tiers;
+    const { balancedAccuracy, hitRate, falseAlarmRate } = publishedEstimates(first);
+    expect(balancedAccuracy.value).toBeCloseTo(first.audit.balanced_accuracy, 3);
+    expect(hitRate).toMatchObject({ n: 600 });
+    expect(falseAlarmRate).toMatchObject({ value: 0, n: 50, low: 0 });
+    expect(falseAlarmRate.high).toBeCloseTo(0.0711, 3); // 1 - 0.025^(1/50)
+  });
+});
+
 describe("report", () => {
   it("is one page, the same bytes each time, with every section", () => {
     const html = readFileSync(writeReport([detection, training]), "utf8");
@@ -222,6 +248,37 @@ describe("report", () => {
     expect(html).toMatch(/Qwen2\.5-Coder-32B-Instruct \(published, another model\)/);
     const shown = html.replace(/<script[\s\S]*?<\/script>/g, "").replace(/<style[\s\S]*?<\/style>/g, "");
     expect(shown).not.toMatch(/\bNaN\b|\bundefined\b|Infinity|\[object/);
+  });
+
+  it("shows card and strict beside the published card, and says which is missing", () => {
+    expect(renderReport([run, loadRun(training)])).toContain("--notebook 05-card-protocol");
+    const meta = { ...run.meta, adapterHash: "of-card", isLabModel: false, model: "org/other" };
+    const byCard = {
+      ...run,
+      id: "detect-card",
+      meta,
+      protocol: { ...run.protocol!, name: "card", steering: { ...loadProtocol("card").steering } },
+    };
+    const trained = {
+      ...loadRun(training),
+      id: "train-card",
+      meta: { ...meta, kind: "train" },
+      protocol: byCard.protocol,
+    };
+    const html = renderReport([run, loadRun(training), byCard, trained]);
+    expect(html).toContain("org/other: adapter trained by card, asked by protocol card");
+    expect(html).toContain("Qwen/Qwen2.5-Coder-32B-Instruct (published, another model): the card&#39;s adapter");
+    expect(html).toMatch(/magnitudes are absolute and taken over unchanged/);
+    expect(html).toMatch(/magnitude 30/);
+  });
+
+  it("opens with sentences that carry n and interval", () => {
+    const html = renderReport([run, loadRun(training)]);
+    const short = html.slice(html.indexOf("<h2>In short"), html.indexOf("<h2>Against the aims"));
+    expect(short).toMatch(
+      /Held-out vectors \(held_out_random\): balanced accuracy 0\.\d+ \[[^\]]+\], n \d+; before training/,
+    );
+    expect(short).toMatch(/False alarms: .*clean held-out contexts/);
   });
 
   it("escapes what a model wrote and what was asked", () => {

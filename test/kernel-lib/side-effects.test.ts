@@ -7,6 +7,7 @@ import { conceptVectors } from "../../kernel-lib/src/concept-vectors";
 import {
   evaluateIdentity,
   identityMetrics,
+  isOnlyYesNo,
   type IdentityRecord,
   readAnswer,
   readIdentity,
@@ -128,6 +129,16 @@ describe("answer classifier", () => {
     ["I am a toaster.", null, "other"],
   ])("%s -> name %s, kind %s", (text, name, kind) => {
     expect(readAnswer(text)).toMatchObject({ name, kind });
+  });
+
+  it.each([
+    ["yes yes yes no no yes.", true],
+    ["that yes yes yes yes yes no no", true],
+    ["No.", false],
+    ["No. I am a program.", false],
+    ["", false],
+  ])("sees when nothing but yes and no is left: %s", (text, expected) => {
+    expect(isOnlyYesNo(text)).toBe(expected);
   });
 });
 

@@ -369,6 +369,16 @@ describe("psychometric curve", () => {
     ]);
     expect(jump.threshold).toBeNull();
     expect(jump.between?.map((x) => Math.round(x * 1e9) / 1e9)).toEqual([2, 4]);
+    const partial = (hits: number): [number, number] | null =>
+      at([
+        [1, 0, 20],
+        [2, hits, 20],
+        [4, 20, 20],
+      ]).between?.map((x) => Math.round(x * 1e9) / 1e9) as [number, number] | null;
+    expect([partial(6), partial(14)]).toEqual([
+      [2, 4],
+      [1, 2],
+    ]); // one strength between never and always: no finite slope, but one half is bounded
     expect(at([[1, 3, 9]])).toMatchObject({ slope: null, threshold: null });
     expect(
       at(

@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -5,6 +6,7 @@ import { describe, expect, it } from "vitest";
 import { readAdapter } from "../../kernel-lib/src/adapter-files";
 import { bindStudy } from "../../kernel-lib/src/protocol/bind";
 import { loadProtocol, twin } from "../../kernel-lib/src/protocol";
+import { runsSideBySide, trainedAdapter } from "../../kernel-lib/src/runs";
 import {
   generateExamples,
   initialLora,
@@ -333,10 +335,16 @@ describe("trainDetector", () => {
         root,
         time,
         signal: stop.signal,
-        onEvent: (e) => e.step === 7 && stop.abort(),
+        onEvent: (e) => {
+          // A notebook's kernel ends a cell at once when nobody listens, and the sentence about resuming is lost.
+          expect(getEventListeners(stop.signal, "abort")).toHaveLength(1);
+          if (e.step === 7) stop.abort();
+        },
       }),
-    ).rejects.toMatchObject({ code: "aborted" });
+    ).rejects.toMatchObject({ code: "aborted", message: expect.stringMatching(/step 7 of .*Run the cell again/) });
+    expect(getEventListeners(stop.signal, "abort")).toHaveLength(0);
     const [name] = readdirSync(root);
+    expect(() => trainedAdapter(root, { protocol: small.name })).toThrowError(/stopped half-way.*01-train again/);
     expect(existsSync(join(root, name, "FAILED"))).toBe(false);
     const resumed = await trainDetector(fakeModel(), small, { seed: 1, resume: join(root, name) });
     const whole = await trainDetector(fakeModel(), small, { seed: 1, root, time });
@@ -345,6 +353,10 @@ describe("trainDetector", () => {
         bytes(whole.adapterFolder, "adapter_model.safetensors"),
       ),
     ).toBe(true);
+    expect(trainedAdapter(root, { protocol: small.name })).toBe(whole.adapterFolder);
+    // Both runs gave the same bytes, so one adapter; its newest training stands for it, and no other protocol is there.
+    const [{ adapterHash }] = [JSON.parse(readFileSync(join(whole.folder, "meta.json"), "utf8"))];
+    expect(runsSideBySide(root, adapterHash)).toEqual([whole.folder]);
     await expect(trainDetector(fakeModel(), small, { seed: 2, resume: join(root, name) })).rejects.toMatchObject({
       code: "resume-protocol",
     });

@@ -54,8 +54,8 @@ function fakeKernel(): Array<[Record<string, unknown>, { id?: string; update?: b
 describe("tables", () => {
   it("escape cells, column names and captions", () => {
     const html = tableHtml([{ "<c>": "<v>", n: 0.123456 }], { caption: "<t>" });
-    expect(html).toContain("<th>&lt;c&gt;</th>");
-    expect(html).toContain("<td>&lt;v&gt;</td>");
+    expect(html).toContain('<th style="text-align:left">&lt;c&gt;</th>');
+    expect(html).toContain('<td style="text-align:left">&lt;v&gt;</td>');
     expect(html).toContain("<caption>&lt;t&gt;</caption>");
     expect(html).toContain('<td class="number">0.1235</td>');
   });
@@ -129,6 +129,7 @@ describe("in a kernel", () => {
     declareResult({ numbers: { hits: 0.9, d: null }, run: "runs/a", problems: ["few trials"] });
     expect(sent[0][0]["application/vnd.steerlab.result+json"]).toEqual({
       numbers: { hits: 0.9, d: null },
+      order: ["hits", "d"],
       run: "runs/a",
       problems: ["few trials"],
     });

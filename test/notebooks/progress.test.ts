@@ -7,6 +7,7 @@ import {
   type ProgressState,
   progressText,
   secondsLeft,
+  showProgress,
   startProgress,
   withProgress,
 } from "../../kernel-lib/src/progress";
@@ -45,6 +46,16 @@ describe("startProgress", () => {
     expect(shown[0].elapsedSeconds).toBeGreaterThanOrEqual(2);
     const middle = shown[Math.floor(shown.length / 2)];
     expect(middle.leftSeconds).toBeCloseTo((1000 - middle.done) * 0.01, 6);
+  });
+
+  it("takes the time left of resumed work from what is done now, not from what was done before", () => {
+    const { shown, advance, options } = harness(0);
+    const progress = showProgress("train", options);
+    for (let step = 61; step <= 65; step++) {
+      progress(step, 100);
+      advance(1000);
+    }
+    expect(shown.at(-1)).toMatchObject({ done: 65, leftSeconds: 35 });
   });
 
   it("finishes when the body resolves and not when it throws", async () => {

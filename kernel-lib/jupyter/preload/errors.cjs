@@ -20,6 +20,9 @@ function readableFrames(stack) {
     .map((line) => line.replace(CELL_FRAME, "cell, compiled line $1"));
 }
 
+/** steerlab's own errors say fact, value and remedy; where in the library they were thrown helps nobody mend them. */
+const SPEAKS_FOR_ITSELF = new Set(["InputError", "DataError", "DeviceError", "AbortedError"]);
+
 /** Error content for a thrown value of any kind, causes included. */
 function thrownContent(value) {
   if (!(value instanceof Error) && typeof value?.stack !== "string") {
@@ -29,7 +32,8 @@ function thrownContent(value) {
   const ename = value.name || "Error";
   const evalue = String(value.message);
   const code = typeof value.code === "string" ? ` [${value.code}]` : "";
-  const traceback = [`${ename}${code}: ${evalue}`, ...readableFrames(String(value.stack))];
+  const frames = code !== "" && SPEAKS_FOR_ITSELF.has(ename) ? [] : readableFrames(String(value.stack));
+  const traceback = [`${ename}${code}: ${evalue}`, ...frames];
   for (let cause = value.cause, depth = 0; cause !== undefined && depth < 5; cause = cause?.cause, depth += 1) {
     traceback.push(`caused by ${cause?.name ?? "value"}: ${cause?.message ?? inspect(cause)}`);
   }

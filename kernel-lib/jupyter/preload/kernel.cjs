@@ -184,7 +184,8 @@ function patchServer(ZmqServer, formatters) {
     const task = async () => {
       state.waiting.delete(entry);
       if (entry.aborted) {
-        reply(this, sock, msg, "execute_reply", { status: "aborted", execution_count: state.count });
+        // No count: JupyterLab would number a cell that never ran.
+        reply(this, sock, msg, "execute_reply", { status: "aborted" });
         return;
       }
       const publish = (type, content) => reply(this, this.iopub, msg, type, content);

@@ -40,13 +40,18 @@ function row(record: NotebookRecord, folder: string): string {
 function details(record: NotebookRecord): string {
   const numbers = Object.entries(record.numbers);
   if (numbers.length === 0 && record.problems.length === 0) return "";
-  const cards = numbers.map(
-    ([label, value]) =>
-      `<div class="card"><span class="value">${escapeHtml(formatCell(value))}</span><span class="label">${escapeHtml(label)}</span></div>`,
+  const rows = numbers.map(
+    ([label, value]) => `<tr><td>${escapeHtml(label)}</td><td class="value">${escapeHtml(formatCell(value))}</td></tr>`,
   );
   const problems = record.problems.map((problem) => `<div class="error">${escapeHtml(problem)}</div>`);
-  const grid = cards.length === 0 ? "" : `<div class="cards">${cards.join("")}</div>`;
-  return `<h2>${escapeHtml(record.name)}</h2>${problems.join("")}${grid}`;
+  const table = rows.length === 0 ? "" : `<div class="scroll"><table><tbody>${rows.join("")}</tbody></table></div>`;
+  return `<h2>${escapeHtml(record.name)}</h2>${problems.join("")}${table}`;
+}
+
+/** The page that puts all runs together, if a notebook of this batch wrote one. */
+function reportLink(folder: string): string {
+  if (!existsSync(join(folder, "report.html"))) return "";
+  return `<p class="lead">${link("report.html", "The report over all runs")}: findings, side-by-side, every cell, wording and question.</p>`;
 }
 
 /** The page; `folder` is where it will stand, links are relative to it. */
@@ -57,8 +62,10 @@ export function indexPage(records: ReadonlyArray<NotebookRecord>, folder: string
   const body = [
     `<h1>${escapeHtml(title)}</h1>`,
     `<p class="lead">${valid} of ${records.length} notebooks valid, ${formatDuration(total)} in all.</p>`,
+    reportLink(folder),
     `<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${records.map((r) => row(r, folder)).join("")}</tbody></table></div>`,
     '<p class="soft">Ran: every cell was executed. Valid: nothing failed in the background either, and the notebook declared its result.</p>',
+    '<p class="soft">Numbers in square brackets are 95 % intervals; n counts trials, questions or samples.</p>',
     ...records.map(details),
   ];
   return renderPage({ title, bodyHtml: body.join("\n") });

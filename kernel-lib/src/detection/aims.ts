@@ -4,6 +4,16 @@
 import type { Aim } from "../protocol/types";
 import { type AimResult, findMetrics, type Metric } from "../summary";
 
+/** What an aim's metric is called in sentences and tables. */
+export const AIM_WORDS: Readonly<Record<string, string>> = {
+  balancedAccuracy: "balanced accuracy",
+  falseAlarmRate: "false-alarm rate",
+  baselineBalancedAccuracy: "balanced accuracy before training",
+  worstWordingFalseAlarmRate: "false-alarm rate of the worst wording",
+  strongestHitRate: "hit rate at the strongest push",
+  weakestHitRate: "hit rate at the weakest push",
+};
+
 /** One result per aim. */
 export function aimResults(aims: readonly Aim[], metrics: readonly Metric[]): AimResult[] {
   return aims.map((aim) => {
@@ -43,10 +53,9 @@ function measured({ metric, tier }: Aim, metrics: readonly Metric[]): Metric | n
       );
     case "strongestHitRate":
     case "weakestHitRate": {
-      const cells = known(tuned("hitRate").filter((item) => "strength" in item.group));
-      const strengths = cells.map((item) => item.group.strength as number);
-      const at = metric === "strongestHitRate" ? Math.max(...strengths) : Math.min(...strengths);
-      return pooled(cells.filter((item) => item.group.strength === at));
+      const strengths = known(tuned("hitRateOfStrength"));
+      const sign = metric === "strongestHitRate" ? 1 : -1;
+      return most(strengths, (item) => sign * (item.group.strength as number));
     }
   }
 }
@@ -55,32 +64,18 @@ function most(list: Metric[], of: (item: Metric) => number): Metric | null {
   return list.reduce<Metric | null>((best, item) => (best === null || of(item) > of(best) ? item : best), null);
 }
 
-/** Cells of one strength together; the interval is left to the cells. */
-function pooled(cells: Metric[]): Metric | null {
-  const n = cells.reduce((sum, cell) => sum + cell.n, 0);
-  if (n === 0) return null;
-  const value = cells.reduce((sum, cell) => sum + (cell.value as number) * cell.n, 0) / n;
-  return {
-    ...cells[0],
-    group: { strength: cells[0].group.strength },
-    value,
-    n,
-    low: null,
-    high: null,
-    method: "mean over ranges",
-  };
-}
-
 function sentence({ metric, tier, least, most }: Aim, found: Metric | null, reached: boolean | null): string {
   const aim = [least === null ? "" : `at least ${least}`, most === null ? "" : `at most ${most}`]
     .filter((text) => text !== "")
     .join(" and ");
-  const name = `${metric} on ${tier}`;
+  const name = `${AIM_WORDS[metric] ?? metric} on ${tier}`;
   if (found === null || found.value === null) return `${name}: not measured (aim: ${aim}).`;
   const where = Object.entries(found.group)
     .map(([field, value]) => `${field} ${value}`)
     .join(", ");
-  const value = `${found.value.toFixed(3)} (n ${found.n}${where === "" ? "" : `, ${where}`})`;
+  const interval =
+    found.low === null || found.high === null ? "" : ` [${found.low.toFixed(3)}, ${found.high.toFixed(3)}]`;
+  const value = `${found.value.toFixed(3)}${interval} (n ${found.n}${where === "" ? "" : `, ${where}`})`;
   return reached === true
     ? `${name}: ${value} reaches the aim of ${aim}.`
     : `${name}: ${value} falls short of the aim of ${aim}.`;

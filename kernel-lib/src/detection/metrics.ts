@@ -35,6 +35,7 @@ export function detectionMetrics(records: readonly TrialRecord[], seed = 0): Met
     };
     wholeTier(ofTier, stream, add);
     byCell(ofTier, add);
+    byStrength(ofTier, stream.fork("strengths"), add);
     byGroup(ofTier, "question", (record) => record.question, add);
     byGroup(ofTier.filter(isClean), "contextKind", (record) => record.contextKind, add);
     byGroup(
@@ -137,6 +138,14 @@ function byCell(records: readonly TrialRecord[], add: Add): void {
     const group = { range: range as string, strength: strength as number };
     add("hitRate", wilson(countsOf(cell).hits, cell.length), group);
     add("relativeStrength", mean(cell.map((record) => record.relativeStrength as number)), group);
+  }
+}
+
+/** All ranges of one strength; a vector stands in each of them, so vectors are resampled. */
+function byStrength(records: readonly TrialRecord[], stream: Random, add: Add): void {
+  for (const of of groupBy(records.filter(isSteered), (record) => record.strength as number).values()) {
+    const strength = of[0].strength as number;
+    add("hitRateOfStrength", clusteredRate(of, stream.fork(String(strength))), { strength });
   }
 }
 

@@ -31,15 +31,18 @@ export function pairedMetrics(records: readonly TrialRecord[], seed = 0): Metric
       const change = mcnemar(toNo, toYes);
       const flips = signFlipTest(after, before, { random: stream, clusters, samples: 2000 });
       const shift = pairedBootstrap(after, before, { random: stream, clusters, samples: SAMPLES });
+      const says = (records: readonly TrialRecord[]): number[] => records.map((record) => (record.saysSteered ? 1 : 0));
+      const saysShift = pairedBootstrap(says(of.map((pair) => pair.tuned)), says(of.map((pair) => pair.base)), {
+        random: stream.fork("says"),
+        clusters,
+        samples: SAMPLES,
+      });
       const common = { tier, condition: "tuned-base", group: { target }, pAdjusted: null };
       metrics.push({
         name: "saysSteeredChange",
         ...common,
-        value: (toYes - toNo) / of.length,
-        n: of.length,
-        low: null,
-        high: null,
-        method: change.method,
+        ...saysShift,
+        method: `${saysShift.method}; ${change.method}`,
         p: change.p,
       });
       metrics.push({

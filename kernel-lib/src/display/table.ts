@@ -70,8 +70,13 @@ function remainder({ rows, total }: TableView): string {
 /** HTML of a table, wrapped so that a wide one scrolls by itself. */
 export function tableHtml(table: TableLike, options: TableOptions = {}): string {
   const view = tableView(table, options.limit);
-  const numeric = new Set(view.columns.filter((name) => view.rows.some((row) => typeof row[name] === "number")));
-  const kind = (name: string): string => (numeric.has(name) ? ' class="number"' : "");
+  const known = (name: string): unknown[] =>
+    view.rows.map((row) => row[name]).filter((value) => value !== null && value !== undefined);
+  const isNumeric = (values: readonly unknown[]): boolean =>
+    values.length > 0 && values.every((value) => typeof value === "number");
+  const numeric = new Set(view.columns.filter((name) => isNumeric(known(name))));
+  // Inline, because JupyterLab sets every cell to the right, and sentences set so cannot be read.
+  const kind = (name: string): string => (numeric.has(name) ? ' class="number"' : ' style="text-align:left"');
   const head = view.columns.map((name) => `<th${kind(name)}>${escapeHtml(name)}</th>`).join("");
   const body = view.rows.map(
     (row) =>

@@ -80,9 +80,15 @@ export function errorsOf(file: NotebookFile): NotebookOutput[] {
 export function declaredResult(file: NotebookFile): DeclaredResult | null {
   const outputs = file.cells.flatMap((cell) => cell.outputs ?? []);
   const found = outputs.map((output) => output.data?.[RESULT_MIME]).filter((data) => data !== undefined);
-  const last = found.at(-1) as Partial<DeclaredResult> | undefined;
+  const last = found.at(-1) as (Partial<DeclaredResult> & { order?: string[] }) | undefined;
   if (last === undefined) return null;
-  return { numbers: last.numbers ?? {}, run: last.run ?? null, problems: last.problems ?? [] };
+  const given = last.numbers ?? {};
+  const names = [...new Set([...(last.order ?? []), ...Object.keys(given)])].filter((name) => name in given);
+  return {
+    numbers: Object.fromEntries(names.map((name) => [name, given[name]])),
+    run: last.run ?? null,
+    problems: last.problems ?? [],
+  };
 }
 
 /** Code cells with code in them that have not been run. */

@@ -29,6 +29,9 @@ export function falseAlarmForest(
       hovertemplate: "%{y}: %{x:.3f}<extra></extra>",
     },
   ];
+  // Few false alarms would all stand on the left edge of a whole axis; never narrower than a tenth.
+  const highest = Math.max(0, ...rows.map((metric) => metric.high ?? metric.value ?? 0), aim ?? 0);
+  const end = highest > 0.5 ? 1.03 : Math.max(0.1, 1.1 * highest);
   const line =
     aim === null
       ? []
@@ -45,8 +48,9 @@ export function falseAlarmForest(
         ];
   return figure(title, data, {
     height: 150 + 24 * Math.max(2, rows.length),
-    xaxis: rateAxis(`false-alarm rate${aim === null ? "" : `, aim ${aim} dotted`}`),
-    yaxis: axis("", { type: "category", autorange: "reversed" }),
+    xaxis: rateAxis(`false-alarm rate${aim === null ? "" : `, aim ${aim} dotted`}`, { range: [-0.03 * end, end] }),
+    // Half a row at both ends; plotly's own padding grows with the number of rows.
+    yaxis: axis("", { type: "category", range: [rows.length - 0.4, -0.6] }),
     shapes: line,
     margin: { t: 56, r: 24, b: 56, l: 170 },
   });

@@ -57,7 +57,7 @@ export function sideEffectForest(
   return figure(title, data, {
     height: 170 + 30 * Math.max(1, rows[0].length),
     ...axes,
-    yaxis: axis("", { type: "category", autorange: "reversed" }),
+    yaxis: axis("", { type: "category", range: [rows[0].length - 0.4, -0.6] }),
     margin: { t: 56, r: 24, b: 56, l: 210 },
   });
 }
@@ -101,7 +101,9 @@ export function questionForest(
     title: titleAbove(title),
     height: 180 + 15 * questions.length,
     xaxis: axis("change of probability", { side: "top" }),
-    yaxis: axis("", { type: "category", autorange: "reversed", tickfont: { size: 10 } }),
+    // Every question has its label, and half a row of room at both ends.
+    yaxis: axis("", { type: "category", range: [questions.length - 0.4, -0.6], dtick: 1, tickfont: { size: 10 } }),
+    legend: { orientation: "h", y: 0, yanchor: "top" },
     margin: { t: 120, r: 24, b: 40, l: 170 },
   });
 }

@@ -17,7 +17,14 @@ export const HEAT = "Cividis";
 
 /** An axis with its title, which names the unit. */
 export function axis(title: string, more: object = {}): object {
-  return { title: { text: title }, gridcolor: GRID, zerolinecolor: GRID, linecolor: GRID, automargin: true, ...more };
+  return {
+    title: { text: title, standoff: 8 },
+    gridcolor: GRID,
+    zerolinecolor: GRID,
+    linecolor: GRID,
+    automargin: true,
+    ...more,
+  };
 }
 
 /** An axis of rates, 0 to 1. */

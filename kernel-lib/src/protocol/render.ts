@@ -11,11 +11,12 @@ const percent = (value: number): string => `${Math.round(value * 1000) / 10} %`;
 /**
  * Markdown of a whole protocol: conversation, splits, steering, training, tiers, aims.
  *
+ * @param level of the title's heading, default 1; 3 under a heading of a notebook
  * @example
  * fs.writeFileSync("strict.md", renderProtocol(loadProtocol("strict")));
  */
-export function renderProtocol(protocol: Protocol): string {
-  return [
+export function renderProtocol(protocol: Protocol, level = 1): string {
+  const text = [
     `# ${protocol.title}`,
     protocol.about.trim(),
     ...(protocol.twinOf === null ? [] : [twinText(protocol)]),
@@ -30,6 +31,7 @@ export function renderProtocol(protocol: Protocol): string {
     ...(protocol.aims.length === 0 ? [] : ["## Aims", aimText(protocol)]),
     "",
   ].join("\n\n");
+  return text.replace(/^#/gm, "#".repeat(level));
 }
 
 function twinText({ twinOf }: Protocol): string {
@@ -92,7 +94,7 @@ function trainingText({ training }: Protocol): string {
     `- ${training.examples} examples, ${percent(training.validationShare)} kept for validation, ${percent(training.steeredShare)} steered; vector, range, strength, topic, reply and question each uniform; replies 1 to ${training.trainReplies} of each topic; wordings: ${training.questions}.`,
     `- Loss at the last position: ${loss[training.loss]}. LoRA active in both passes; no gradient into the cache.`,
     `- LoRA r ${lora.r}, alpha ${lora.alpha}, dropout ${lora.dropout}, on ${list(lora.targetModules)} of every layer.`,
-    `- AdamW (${list(optimizer.betas)}, ${optimizer.eps}, weight decay ${optimizer.weightDecay}), peak rate ${optimizer.lr}, ${training.warmupSteps} warm-up steps, linear decay over ${training.scheduleEpochs} epochs, stopped after ${training.epochs}; batch ${training.batch}; gradient norm ${optimizer.maxGradNorm === 0 ? "not clipped" : `clipped at ${optimizer.maxGradNorm}`}.`,
+    `- AdamW (${list(optimizer.betas)}, ${optimizer.eps}, weight decay ${optimizer.weightDecay}), peak rate ${optimizer.lr}, ${training.warmupSteps} warm-up steps, linear decay over ${training.scheduleEpochs} ${training.scheduleEpochs === 1 ? "epoch" : "epochs"}, stopped after ${training.epochs}; batch ${training.batch}; gradient norm ${optimizer.maxGradNorm === 0 ? "not clipped" : `clipped at ${optimizer.maxGradNorm}`}.`,
   ].join("\n");
 }
 

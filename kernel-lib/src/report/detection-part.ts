@@ -13,7 +13,8 @@ import {
 import { conceptTable } from "../tables";
 import { findMetrics, type Metric } from "../summary";
 import { type FigureList, number, paragraph, quoted, table } from "./html";
-import { type LoadedRun, modelLabel } from "./load";
+import { escapeHtml } from "../page";
+import { type LoadedRun, modelLabel, trainedBy } from "./load";
 
 /** Sections of every run that has training events or trials. */
 export function detectionSections(runs: readonly LoadedRun[], figures: FigureList): string {
@@ -31,23 +32,29 @@ export function detectionSections(runs: readonly LoadedRun[], figures: FigureLis
         ),
       ].join("\n"),
     );
-  return [...training, ...runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, figures))].join(
-    "\n",
-  );
+  return [
+    ...training,
+    ...runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, runs, figures)),
+  ].join("\n");
 }
 
-function detectionOf(run: LoadedRun, figures: FigureList): string {
-  const tiers = [...new Set(run.records.filter((record) => record.condition === "tuned").map((record) => record.tier))];
+function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
+  const asked = new Set(run.records.filter((record) => record.condition === "tuned").map((record) => record.tier));
+  // In the protocol's order, which goes from easy to hard; records come in that of the batches.
+  const planned = run.protocol?.evaluation.tiers.map(({ name }) => name) ?? [];
+  const tiers = [...planned.filter((tier) => asked.has(tier)), ...[...asked].filter((tier) => !planned.includes(tier))];
   const steered = tiers.filter((tier) =>
     findMetrics(run.metrics, { name: "hitRate", tier, condition: "tuned" }).some(
       (metric) => "strength" in metric.group,
     ),
   );
   const unit = strengthTitle(run.protocol);
+  const trained = trainedBy(run, runs);
+  const other = trained === null || trained === run.protocol?.name ? "" : `, adapter trained by ${escapeHtml(trained)}`;
   const cells = steered.filter((tier) => tier !== "concepts_102" || steered.length === 1);
   const curves = psychometricCurves(run.records).filter((curve) => curve.condition === "tuned");
   return [
-    `<h2>Detection by cell: ${tiers.length === 1 ? tiers[0] : (run.protocol?.name ?? run.id)}</h2>`,
+    `<h2>Detection by cell: ${escapeHtml(tiers.length === 1 ? tiers[0] : (run.protocol?.name ?? run.id))}${other}</h2>`,
     paragraph(`${modelLabel(run)}. Every cell with its own n: a mean over cells is carried by the easy ones.`),
     ...cells.map((tier) =>
       figures.add(detectionHeatmap(run.metrics, tier, { unit }), `${tier}: hit rate by layer range and strength.`),
@@ -81,25 +88,27 @@ function curveFigures(
       : [
           figures.add(
             psychometricPlot(of, { title: `Psychometric curves: ${tier}`, unit }),
-            `${tier}: detection by strength; points with Wilson intervals, logistic fits with the false-alarm rate as guess rate.`,
+            `${tier}: detection by strength; points with Wilson intervals, logistic fits with the false-alarm rate as guess rate. Points without a curve have no finite slope: at most one strength lies between never and always.`,
           ),
         ];
   });
 }
 
 function thresholdTable(metrics: readonly Metric[]): string {
-  const rows = findMetrics(metrics, { name: "threshold", condition: "tuned" }).map((metric) => [
-    metric.tier,
-    String(metric.group.range),
-    quoted(metric),
-    metric.method,
-  ]);
+  const rows = findMetrics(metrics, { name: "threshold", condition: "tuned" }).map((metric) => {
+    const { value, low, high, n, method } = metric;
+    const bounded = value === null && low !== null && high !== null;
+    const cell = bounded
+      ? { text: `between ${number(low)} and ${number(high)}, n ${n}`, title: method }
+      : quoted(metric);
+    return [metric.tier, String(metric.group.range), value === null && !bounded ? `outside those tried, n ${n}` : cell];
+  });
   return rows.length === 0
     ? paragraph("No tier has two strengths.")
     : table(
-        ["tier", "layer range", "strength at 50 %", "method"],
+        ["tier", "layer range", "strength at 50 %"],
         rows,
-        "No value: the curve does not cross 50 % within the strengths tried.",
+        "Logistic fit, vectors resampled (cluster bootstrap, 95 %, 300 samples; hover). Between: at most one strength lies between never and always, so only its neighbours bound the threshold. A dash in an interval: that end is outside the strengths tried.",
       );
 }
 
@@ -215,18 +224,17 @@ function tests(metrics: readonly Metric[]): string[] {
     of.map((metric) => [
       metric.tier,
       String(metric.group.target),
-      metric.name,
+      metric.name === "saysSteeredChange" ? "share that says steered" : "log-odds (nats)",
       quoted(metric),
       number(metric.pAdjusted, 4),
-      metric.method,
     ]),
   );
   return [
     "<h3>Tuned against base, same trials</h3>",
     table(
-      ["tier", "trials", "change", "tuned minus base", "adjusted p", "method"],
+      ["tier", "trials", "change of", "tuned minus base", "adjusted p"],
       rows,
-      "Benjamini-Hochberg over all tests of the run.",
+      "Intervals: paired bootstrap over vectors or prompts. p: exact McNemar for shares, sign flips of whole clusters for log-odds, Benjamini-Hochberg over all tests of the run. Hover for details.",
     ),
   ];
 }

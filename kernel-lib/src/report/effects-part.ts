@@ -3,20 +3,29 @@ import { questionForest, sideEffectForest } from "../plots";
 import type { PublishedCard } from "../published";
 import { findMetrics, type Metric } from "../summary";
 import { type FigureList, number, paragraph, quoted, table } from "./html";
-import { type LoadedRun, modelLabel } from "./load";
+import { escapeHtml } from "../page";
+import { formatCell } from "../display/table";
+import { sideEffectQuestions } from "../tables";
+import { type LoadedRun, modelLabel, shortModel, trainedBy } from "./load";
 
 /** Sections of every run that measured them. */
 export function effectsSections(runs: readonly LoadedRun[], published: PublishedCard, figures: FigureList): string {
   return runs
     .flatMap((run) => [
-      ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, published, figures)]),
+      ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
       ...(run.identity.length === 0 ? [] : [identity(run)]),
       ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run)]),
     ])
     .join("\n");
 }
 
-function sideEffects(run: LoadedRun, published: PublishedCard, figures: FigureList): string {
+function sideEffects(
+  run: LoadedRun,
+  runs: readonly LoadedRun[],
+  published: PublishedCard,
+  figures: FigureList,
+): string {
+  const trained = trainedBy(run, runs);
   const conditions = [
     ...new Set(findMetrics(run.metrics, { name: "deltaYes" }).map((metric) => metric.condition)),
   ].filter((condition) => condition !== "base-again-base");
@@ -31,13 +40,14 @@ function sideEffects(run: LoadedRun, published: PublishedCard, figures: FigureLi
       questionForest(run.metrics, { condition }),
       `${condition.replace("-base", " minus base")} for every question: P(Yes) with the change of answer mass.`,
     ),
+    questionTable(run, condition.replace("-base", "")),
   ]);
   const factual = findMetrics(run.metrics, { name: "factualAccuracy" }).map((metric) => [
     metric.condition,
     quoted(metric),
   ]);
   return [
-    "<h2>Side effects</h2>",
+    `<h2>Side effects${trained === null ? "" : ` of the adapter trained by ${escapeHtml(trained)}`}</h2>`,
     paragraph(
       `${modelLabel(run)}. First-token probability over the whole vocabulary, summed over the spellings of Yes and of No. A/A noise of P(Yes): ${quoted(noise).text}.`,
     ),
@@ -82,12 +92,27 @@ function categoryTable(metrics: readonly Metric[], condition: string, published:
       "mass",
       "log-odds (nats)",
       "top token changed",
-      `P(Yes), published, ${published.model}`,
+      `P(Yes), ${shortModel(published.model)}, published`,
     ],
     rows,
     "Changes with 95 % intervals. The last column is another model's.",
   );
 }
+
+function questionTable(run: LoadedRun, condition: string): string {
+  const rows = sideEffectQuestions(run.sideEffects, condition);
+  const names = rows.columnNames();
+  const cells = rows
+    .objects()
+    .map((row) =>
+      names.map((name) =>
+        name === "question" ? { text: String(row[name]), isSentence: true } : formatCell(rounded(row[name])),
+      ),
+    );
+  return `<details><summary>Every question in words, before and after training</summary>${table(names, cells)}</details>`;
+}
+
+const rounded = (value: unknown): unknown => (typeof value === "number" ? number(value) : value);
 
 function identity(run: LoadedRun): string {
   const rows = findMetrics(run.metrics, { tier: "identity" })

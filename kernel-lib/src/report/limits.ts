@@ -4,7 +4,7 @@ import { renderProtocol } from "../protocol";
 import { escapeHtml } from "../page";
 import { findMetrics } from "../summary";
 import { number, paragraph, table } from "./html";
-import { type LoadedRun, modelLabel } from "./load";
+import { type LoadedRun, modelLabel, trainedBy } from "./load";
 
 /** Limits first, then methods and provenance. */
 export function closingSections(runs: readonly LoadedRun[]): string {
@@ -22,15 +22,20 @@ export function closingSections(runs: readonly LoadedRun[]): string {
 
 /** Sentences that follow from the records: short falls, missing parts, thin spots. */
 export function limitsOf(runs: readonly LoadedRun[]): string[] {
-  const limits = runs.flatMap((run) => run.aims.filter((aim) => aim.reached !== true).map((aim) => aim.text));
-  const measured = new Set(
-    runs.flatMap((run) =>
-      run.records.length > 0 && run.meta.adapterHash !== undefined && run.meta.adapterHash !== null
-        ? [run.meta.adapterHash]
-        : [],
-    ),
-  );
-  if (measured.size === 1) limits.push("One adapter, one training seed: differences between seeds are not measured.");
+  const limits = runs.flatMap((run) => {
+    const trained = trainedBy(run, runs);
+    const whose = trained === null || trained === run.protocol?.name ? "" : `Adapter trained by ${trained}: `;
+    return run.aims.filter((aim) => aim.reached !== true).map((aim) => `${whose}${aim.text}`);
+  });
+  const adapters = new Map<string, Set<string>>();
+  for (const run of runs) {
+    const { adapterHash } = run.meta;
+    if (run.records.length === 0 || adapterHash === undefined || adapterHash === null) continue;
+    const protocol = trainedBy(run, runs) as string;
+    adapters.set(protocol, (adapters.get(protocol) ?? new Set()).add(adapterHash));
+  }
+  if (adapters.size > 0 && [...adapters.values()].every((of) => of.size === 1))
+    limits.push("One adapter and training seed of each protocol: differences between seeds are not measured.");
   if (!runs.some((run) => run.protocol?.twinOf?.changes !== undefined && run.records.length > 0))
     limits.push("No control twin (neutral wording, flipped, no-steer, ...) was trained and measured beside this one.");
   if (!runs.some((run) => run.sideEffects.length > 0)) limits.push("Side effects were not measured.");
@@ -62,7 +67,7 @@ function methods(runs: readonly LoadedRun[]): string {
   return [...protocols.values()]
     .map(
       (protocol) =>
-        `<details open><summary>Protocol ${escapeHtml(protocol.name)}</summary><div class="scroll">${markdown.render(renderProtocol(protocol).replace(/^## /gm, "### ").replace(/^# /gm, "## "))}</div></details>`,
+        `<details open><summary>Protocol ${escapeHtml(protocol.name)}</summary><div class="scroll">${markdown.render(renderProtocol(protocol, 3))}</div></details>`,
     )
     .join("\n");
 }

@@ -69,3 +69,16 @@ export function modelLabel(run: LoadedRun): string {
     ? `${name} (lab model, ${run.meta.layers ?? "?"} layers x ${run.meta.hiddenSize ?? "?"})`
     : name;
 }
+
+/** Protocol that a run's adapter was trained by, as far as these runs tell; null for runs without an adapter. */
+export function trainedBy(run: LoadedRun, runs: readonly LoadedRun[]): string | null {
+  const { adapterHash } = run.meta;
+  if (adapterHash === undefined || adapterHash === null) return null;
+  const training = runs.find((other) => other.meta.kind === "train" && other.meta.adapterHash === adapterHash);
+  return training?.protocol?.name ?? "not among these runs";
+}
+
+/** A model's name without owner and "-Instruct", for narrow columns. */
+export function shortModel(name: string): string {
+  return (name.split("/").pop() as string).replace(/-Instruct$/, "");
+}

@@ -43,15 +43,21 @@ export function selfPredictionMetrics(records: readonly SelfPredictionRecord[], 
           falseAlarms: list.filter(({ hit, says }) => !hit && says).length,
           clean: list.filter(({ hit }) => !hit).length,
         });
+        const saying = judged.filter(({ says }) => says).length;
+        // One answer to everything is the same in every resample, which would feign certainty.
+        const isConstant = saying === 0 || saying === judged.length;
+        const clusters = new Set(properties.map((record) => record.stimulus)).size;
         add(
           "balancedAccuracy",
           "property",
-          clusterBootstrap(
-            judged,
-            ({ record }) => record.stimulus,
-            (sample) => balancedAccuracy(counts(sample)).value,
-            { random: stream, samples: 1000 },
-          ),
+          isConstant
+            ? balancedAccuracy(counts(judged))
+            : clusterBootstrap(
+                judged,
+                ({ record }) => record.stimulus,
+                (sample) => balancedAccuracy(counts(sample)).value,
+                { random: stream, samples: 1000 },
+              ),
         );
         const odds = (hit: boolean): number[] =>
           judged.filter((item) => item.hit === hit).map(({ record }) => record.logOdds as number);
@@ -59,11 +65,17 @@ export function selfPredictionMetrics(records: readonly SelfPredictionRecord[], 
         add(
           "saysTrue",
           "property",
-          clusterMean(
-            judged.map(({ says }) => (says ? 1 : 0)),
-            judged.map(({ record }) => record.stimulus),
-            { random: stream, samples: 1000 },
-          ),
+          isConstant
+            ? {
+                ...wilson(saying === 0 ? 0 : clusters, clusters),
+                n: judged.length,
+                method: `Wilson 95 % over ${clusters} stimuli`,
+              }
+            : clusterMean(
+                judged.map(({ says }) => (says ? 1 : 0)),
+                judged.map(({ record }) => record.stimulus),
+                { random: stream, samples: 1000 },
+              ),
         );
       }
     }

@@ -2,8 +2,8 @@
  * How detection grows with strength: P(x) = guess + (1 - guess - lapse) * logistic(a + b u), u = ln x or x.
  *
  * Maximum likelihood over a and b by Newton steps; guess (the false-alarm rate) and lapse are given, not fitted. The 50 %
- * threshold is where P = 0.5, told only where it lies within the strengths that were tried. Data that jump from never to
- * always between two strengths have no finite slope: then only those two strengths bound the threshold.
+ * threshold is where P = 0.5, told only where it lies within the strengths that were tried. Data with at most one strength
+ * between never and always have no finite slope: then only the two strengths around one half bound the threshold.
  */
 import { expected, InputError } from "../errors";
 import { type BootstrapOptions, clusterBootstrap } from "./bootstrap";
@@ -32,7 +32,7 @@ export interface PsychometricFit {
   slope: number | null;
   /** strength at P = 0.5, or null: no rising curve, or outside the strengths tried */
   threshold: number | null;
-  /** strengths between which the threshold lies if the data jump from never to always there; else null */
+  /** strengths between which the threshold lies if the data have no finite slope; else null */
   between: [number, number] | null;
   logLikelihood: number | null;
 }
@@ -108,11 +108,15 @@ function checkedPoints(counts: readonly StrengthCount[], scale: "log" | "linear"
   return [...merged.values()].filter((point) => point.n > 0).sort((a, b) => a.u - b.u);
 }
 
-/** The neighbouring strengths between which data jump from never to always; null if they do not. */
+/**
+ * The neighbouring strengths around one half where the data go from never to always with at most one strength between: the
+ * likelihood then rises for ever with the slope. Null for other data, and where one half lies outside the strengths.
+ */
 function separation(points: readonly Point[]): [number, number] | null {
   const first = points.findIndex((point) => point.hits > 0);
-  const clean = first > 0 && points.slice(first).every((point) => point.hits === point.n);
-  return clean ? [points[first - 1].u, points[first].u] : null;
+  if (first === -1 || !points.slice(first + 1).every((point) => point.hits === point.n)) return null;
+  const upper = 2 * points[first].hits >= points[first].n ? first : first + 1;
+  return upper > 0 && upper < points.length ? [points[upper - 1].u, points[upper].u] : null;
 }
 
 const logistic = (x: number): number => 1 / (1 + Math.exp(-x));
@@ -203,7 +207,7 @@ export function thresholdInterval(
       n: trials.length,
       low: fit.between[0],
       high: fit.between[1],
-      method: "never below, always above: between two strengths",
+      method: "no finite slope (at most one strength between never and always): one half lies between two strengths",
     };
   return { value: fit.threshold, n: trials.length, low: bootstrapped.low, high: bootstrapped.high, method };
 }

@@ -116,6 +116,12 @@ async function trainIn(run: TrainingRun): Promise<TrainingResult> {
       baseModel: run.baseModel.name,
     });
   };
+  // Listening tells the notebook's kernel that this work stops by itself, so that the cell is left the time to save.
+  let isStopped = run.signal?.aborted === true;
+  const stop = (): void => {
+    isStopped = true;
+  };
+  run.signal?.addEventListener("abort", stop);
   try {
     const rows = run.examples.map((example) => engineExample(example, run.vectors));
     for (let step = (found?.position.step ?? 0) + 1; step <= total; step++) {
@@ -124,11 +130,11 @@ async function trainIn(run: TrainingRun): Promise<TrainingResult> {
       const last = step === total;
       if ((last || isDue(step, run.validateEvery)) && (run.validation?.length ?? 0) > 0)
         record(await validate(run, trainer, step));
-      const stopped = run.signal?.aborted === true && !last;
+      const stopped = isStopped && !last;
       if (last || stopped || isDue(step, run.checkpointEvery)) await save(step);
       if (stopped)
         throw new AbortedError(
-          `Stopped after step ${step} of ${total}; everything is saved. Run the same again with resume (--resume) on ${out} to go on.`,
+          `Stopped after step ${step} of ${total}; everything is saved in ${out}. Run the cell again to go on; in a script, pass that folder as resume (--resume).`,
         );
     }
     const adapterFolder = path.join(out, "adapter");
@@ -143,6 +149,7 @@ async function trainIn(run: TrainingRun): Promise<TrainingResult> {
     });
     return { out, adapterFolder, steps: total, events, validation: lastValidation(events) };
   } finally {
+    run.signal?.removeEventListener("abort", stop);
     writer.close();
     trainer.dispose();
   }

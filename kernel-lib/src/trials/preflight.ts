@@ -43,7 +43,7 @@ export class Preflight {
     const worst = this.lints.reduce((least, lint) => Math.min(least, lint.mass), 1);
     const time = this.seconds === null ? "time unknown" : `about ${Math.ceil(this.seconds)} s`;
     const memory = this.memoryBytes === null ? "unknown" : `${Math.ceil(this.memoryBytes / 1e6)} MB`;
-    return `Preflight(${this.trials} trials, ${this.tokens} tokens, ${time}, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, memory of a batch ${memory}; least answer mass ${worst.toFixed(3)})`;
+    return `${this.trials} trials, ${this.tokens} tokens: ${time} in all, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, memory of a batch ${memory}; least answer mass ${worst.toFixed(3)}`;
   }
 }
 
