@@ -23,7 +23,7 @@ pre code { background:none; padding:0; } blockquote { margin:.5rem 0; padding:.1
 figure { margin:1.25rem 0; } figcaption { color:var(--soft); font-size:.9rem; margin-top:.25rem; } img, svg { max-width:100%; height:auto; }
 .scroll { overflow-x:auto; margin:.75rem 0; } table { border-collapse:collapse; font-size:.9rem; font-variant-numeric:tabular-nums; overflow-wrap:normal; }
 th, td { padding:.3rem .6rem; border-bottom:1px solid var(--line); text-align:left; vertical-align:top; } th { font-weight:600; vertical-align:bottom; overflow-wrap:normal; }
-td small { color:var(--soft); font-size:.86em; white-space:nowrap; } td.sentence { min-width:15rem; } td.name { white-space:nowrap; } tr.group th { padding-top:.8rem; color:var(--soft); } tr.group span { position:sticky; left:.6rem; display:inline-block; max-width:min(60rem,82vw); } p.caption { color:var(--soft); font-size:.9rem; margin:1rem 0 -.4rem; }
+td small { color:var(--soft); font-size:.86em; white-space:nowrap; } td.sentence { min-width:13rem; } td.name { white-space:nowrap; } tr.group th { padding-top:.8rem; color:var(--soft); } tr.group span { position:sticky; left:.6rem; display:inline-block; max-width:min(60rem,82vw); } p.caption { color:var(--soft); font-size:.9rem; margin:1rem 0 -.4rem; }
 td.number, th.number { text-align:right; } caption { text-align:left; color:var(--soft); padding-bottom:.3rem; }
 .soft { color:var(--soft); } .lead { font-size:1.08rem; }
 .badge { display:inline-block; padding:.05rem .5rem; border-radius:999px; font-size:.82rem; font-weight:600; white-space:nowrap; background:var(--card); color:var(--soft); }
