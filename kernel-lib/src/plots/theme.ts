@@ -2,7 +2,8 @@
  * The common look of every figure: readable on light and dark pages, colours that colour-blind readers can tell apart.
  *
  * Backgrounds are transparent and text a middle grey, so that one figure serves both; the report's page adjusts further.
- * Series colours: Okabe and Ito's palette (2008), in an order of falling contrast; heatmaps: cividis.
+ * Series colours: Okabe and Ito's palette (2008), in an order of falling contrast; heatmaps: viridis, on
+ * which the white or dark numbers that plotly writes into cells stay readable in the middle too.
  */
 import type { FigureJson } from "../page";
 import type { Protocol } from "../protocol";
@@ -13,7 +14,7 @@ export const GREY = "#808a96";
 const TEXT = "#707b88";
 const GRID = "rgba(128,138,150,0.25)";
 /** Sequential, perceptually even, safe for colour-blind readers. */
-export const HEAT = "Cividis";
+export const HEAT = "Viridis";
 
 /** An axis with its title, which names the unit. */
 export function axis(title: string, more: object = {}): object {
