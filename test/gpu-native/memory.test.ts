@@ -117,7 +117,12 @@ describe("the command line", () => {
 
   it("refuses a batch that does not fit, with nothing on standard output and no output file", () => {
     const trials = join(folder, "in.jsonl");
-    const lines = Array.from({ length: 40 }, (_, id) => ({ id, context: Array(200).fill(7), question: [8, 9] }));
+    const lines = Array.from({ length: 40 }, (_, id) => ({
+      id,
+      context: Array(200).fill(7),
+      question: [8, 9],
+      report: { tokens: [10] },
+    }));
     writeFileSync(trials, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
     const args = [
       "score",

@@ -52,7 +52,9 @@ describe("trainedAdapter", () => {
     expect(trainedAdapter(root, { modelHash: "a" })).toBe(path.join(done.path, "adapter"));
     expect(() => trainedAdapter(root, { modelHash: "b" })).toThrow(/Run 01-train first/);
     run({ kind: "train", modelHash: "a" }, "open"); // newer, but it has no adapter yet
-    expect(() => trainedAdapter(root, { modelHash: "a" })).toThrow(/Run 01-train first/);
+    expect(trainedAdapter(root, { modelHash: "a" })).toBe(path.join(done.path, "adapter"));
+    run({ kind: "train", modelHash: "c" }, "open");
+    expect(() => trainedAdapter(root, { modelHash: "c" })).toThrow(/stopped half-way .*Run 01-train again to finish it/);
   });
 });
 
