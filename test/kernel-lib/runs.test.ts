@@ -54,7 +54,9 @@ describe("trainedAdapter", () => {
     run({ kind: "train", modelHash: "a" }, "open"); // newer, but it has no adapter yet
     expect(trainedAdapter(root, { modelHash: "a" })).toBe(path.join(done.path, "adapter"));
     run({ kind: "train", modelHash: "c" }, "open");
-    expect(() => trainedAdapter(root, { modelHash: "c" })).toThrow(/stopped half-way .*Run 01-train again to finish it/);
+    expect(() => trainedAdapter(root, { modelHash: "c" })).toThrow(
+      /stopped half-way .*Run 01-train again to finish it/,
+    );
   });
 });
 
