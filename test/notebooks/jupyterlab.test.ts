@@ -82,6 +82,8 @@ describe.skipIf(executablePath === null)(
       await page.locator(".jp-Notebook .jp-Cell").first().waitFor({ timeout: 60_000 });
       await page.getByText("TypeScript (steerlab)").first().waitFor({ timeout: 60_000 });
       await page.waitForFunction(() => "jupyterapp" in window);
+      // run-all before the kernel is connected does nothing, and says nothing
+      await page.getByText("TypeScript (steerlab) | Idle").waitFor({ timeout: 60_000 });
       await page.evaluate(async () => {
         const { commands } = (
           window as unknown as { jupyterapp: { commands: { execute(id: string): Promise<unknown> } } }
