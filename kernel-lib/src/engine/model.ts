@@ -169,6 +169,11 @@ export class Model {
     return this.checkpoint.config;
   }
 
+  /** Tokens that end an answer: every control token of the tokenizer, and what generation_config.json names. */
+  get stopIds(): readonly number[] {
+    return [...new Set([...this.tokenizer.controlTokens.values(), ...this.checkpoint.eosTokenIds])];
+  }
+
   /**
    * A conversation in tokens, by the model's own template.
    * @param options.answerPrefix opens the assistant's answer with this text, no trailing space
@@ -238,7 +243,7 @@ export class Model {
       temperature: options.temperature,
       topP: options.topP,
       seed: options.seed,
-      stopIds: this.checkpoint.eosTokenIds,
+      stopIds: this.stopIds,
     });
     return generated.map(({ tokens }) => this.tokenizer.decode(tokens, { skipControls: true }));
   }

@@ -10,7 +10,8 @@ import { AbortedError, DataError, expected, InputError, random } from "../base";
 import { type AdapterManifest, type AdapterPart, flatFromParts } from "../checkpoint";
 import type { Engine, Example, Trainer, TrainerTensor } from "../engine";
 import { contentHash, JsonlWriter, sha256 } from "../files";
-import { newestCheckpoint, readState, type RunIdentity, saveCheckpoint, writeLora } from "./checkpoints";
+import { type RunIdentity, runIdentity } from "../runs";
+import { newestCheckpoint, readState, saveCheckpoint, writeLora } from "./checkpoints";
 import { learningRate, stepsOf, type TrainConfig, trainerOptions } from "./config";
 import { cutEvents, figuresOf, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
 import { engineExample, type TrainExample } from "./example-lines";
@@ -70,7 +71,7 @@ const VALIDATION_BATCH = 64;
  *
  * @returns where the adapter lies and every event
  * @throws InputError "run-exists" (folder has a run and resume is off), "run-busy", "no-examples", "adapter-parts";
- *   DataError "loss-not-finite", "mass-collapse", "resume-mismatch"; AbortedError "aborted" after saving
+ *   DataError "loss-not-finite", "mass-collapse", "run-mismatch"; AbortedError "aborted" after saving
  * @example
  * const result = await runTraining({ engine, baseModel: { name: "lab", hash: null }, examples, vectors, config, out: "runs/x" });
  */
@@ -87,7 +88,7 @@ export async function runTraining(run: TrainingRun): Promise<TrainingResult> {
 async function trainIn(run: TrainingRun): Promise<TrainingResult> {
   const { engine, config, out } = run;
   const total = stepsOf(config, run.examples.length);
-  const identity = runIdentity(run);
+  const identity = identityOf(run);
   const found = run.resume === true ? newestCheckpoint(out, identity) : null;
   const trainer = await startTrainer(run, found?.folder ?? null);
   const eventsFile = path.join(out, "events.jsonl");
@@ -180,19 +181,20 @@ export function checkInitial(initial: readonly AdapterPart[], config: TrainConfi
 }
 
 /** Everything that decides the bytes of the result, each part by its hash or name. */
-function runIdentity({ engine, examples, vectors, config, baseModel, initial }: TrainingRun): RunIdentity {
+function identityOf({ engine, examples, vectors, config, baseModel, initial }: TrainingRun): RunIdentity {
   const bytes = (values: Float32Array): string =>
     sha256(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   const parts = initial?.map((part) => [part.layer, part.module, bytes(part.a), bytes(part.b)]);
-  return {
-    config: contentHash(config),
-    examples: sha256(JSON.stringify(examples)),
-    vectors: contentHash(vectors.map(bytes)),
-    "base model": baseModel.hash,
-    "initial adapter": parts === undefined ? null : contentHash(parts),
-    backend: engine.backend,
-    dtype: engine.dtype,
-  };
+  return runIdentity(
+    "train",
+    { engine, hash: baseModel.hash },
+    {
+      config: contentHash(config),
+      examples: sha256(JSON.stringify(examples)),
+      vectors: contentHash(vectors.map(bytes)),
+      "initial adapter": parts === undefined ? null : contentHash(parts),
+    },
+  );
 }
 
 /** Initial parameters as in PEFT: A kaiming-uniform with a = sqrt(5), which is U(-1/sqrt(in), 1/sqrt(in)); B = 0. */
