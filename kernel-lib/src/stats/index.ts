@@ -1,24 +1,49 @@
 /** Statistics: arrays in, numbers with intervals out. Unknown is null; randomness is an argument. */
-export { auroc, midranks } from "./auroc";
+export { auroc, clusteredAuroc, midranks, type ScoreSample } from "./auroc";
 export {
   type BootstrapOptions,
   clusterBootstrap,
   clusterMean,
+  crossedBootstrap,
   pairedBootstrap,
   percentileInterval,
   sortedQuantile,
 } from "./bootstrap";
-export { criterion, dPrime, type RateCorrection } from "./detectability";
+export {
+  type ClusteredEstimate,
+  clusteredBalancedAccuracy,
+  clusteredDifference,
+  clusteredMean,
+  clusteredMeanTest,
+  clusteredRate,
+  type ClusterOptions,
+  type ClusterSample,
+} from "./clustered";
+export {
+  type ClusterAxes,
+  type ClusterLabel,
+  designEffect,
+  intraclassCorrelation,
+  kish,
+  MIN_CLUSTERS,
+} from "./clusters";
+export { clusteredDPrime, criterion, dPrime, type RateCorrection } from "./detectability";
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
 export { differences, mean, pairedMeanDifference } from "./mean";
+export { type NoiseFloor, noiseFloor } from "./noise";
+export { type Design, type DetectableRate, detectableDifference, detectableRate, type PlannedAxis } from "./power";
+export { type PredictiveValues, predictiveValues } from "./predictive";
 export { balancedAccuracy, clopperPearson, type DetectionCounts, rateDifference, wilson } from "./proportion";
+export { fitPsychometric, type PsychometricFit, type PsychometricOptions, type StrengthCount } from "./psychometric";
 export {
-  fitPsychometric,
-  type PsychometricFit,
-  type PsychometricOptions,
-  type StrengthCount,
-  type StrengthTrial,
-  thresholdInterval,
-} from "./psychometric";
-export { betaQuantile, incompleteBeta, logGamma, normalCdf, normalQuantile, studentQuantile } from "./special";
+  betaQuantile,
+  incompleteBeta,
+  logGamma,
+  normalCdf,
+  normalQuantile,
+  studentCdf,
+  studentQuantile,
+} from "./special";
+export { type StrengthTrial, type ThresholdEstimate, thresholdInterval } from "./threshold";
 export { type ArrangementOptions, benjaminiHochberg, mcnemar, permutationTest, signFlipTest } from "./hypothesis";
+export { type Bounds, type Verdict, verdict } from "./verdict";

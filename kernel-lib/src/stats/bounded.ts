@@ -1,0 +1,42 @@
+/**
+ * Interval of a mean that lies within [0, 1], from its variance and the number of clusters behind it.
+ *
+ * Gaffke's bound (Gaffke 2005; Learned-Miller and Thomas 2019): add one cluster at the worst value (1 for the upper end, 0 for
+ * the lower), weigh the G + 1 clusters by Dirichlet(1, ..., 1), take the quantile. Here the weighted mean's distribution is a beta
+ * law of the same mean and variance, so there is nothing to draw. Clusters that are all yes or all no give Clopper and
+ * Pearson's interval of G clusters exactly; 0 events in 14 topics allow .23, however often each was asked, because
+ * P(no event) <= (1 - p)^G for any spread of rates over clusters. The bound never falls when events are added. The price: an
+ * interval wider than a t or logit interval by about (1 - value) / G, which is what an unseen kind of cluster could do.
+ */
+import { betaQuantile } from "./special";
+
+/** What the mean rests on. */
+export interface BoundedMean {
+  /** within [0, 1] */
+  value: number;
+  /** sampling variance of the mean */
+  variance: number;
+  /** degrees of freedom of that variance */
+  freedom: number;
+  /** effective number of clusters of the scarcest axis */
+  clusters: number;
+}
+
+/** Upper end: mean and variance of the weighted mean with one more cluster at 1, then a beta quantile. */
+function upper({ value, variance, freedom, clusters }: BoundedMean, p: number): number {
+  if (value >= 1) return 1;
+  const g = freedom + 1;
+  const mean = (clusters * value + 1) / (clusters + 1);
+  const unseen = ((1 - value) ** 2 * clusters) / ((clusters + 1) ** 2 * (clusters + 2));
+  const spread = (variance * g * (g - 1)) / ((g + 1) * (g + 2)) + unseen;
+  // A beta law needs spread < mean (1 - mean); the largest it can have is all mass at 0 and 1.
+  const size = (mean * (1 - mean)) / spread - 1;
+  if (size <= 0) return 1;
+  return betaQuantile(p, mean * size, (1 - mean) * size);
+}
+
+/** Both ends; exact where every cluster is all or nothing. @param level as 0.95 */
+export function boundedInterval(of: BoundedMean, level: number): { low: number; high: number } {
+  const p = (1 + level) / 2;
+  return { low: 1 - upper({ ...of, value: 1 - of.value }, p), high: upper(of, p) };
+}
