@@ -7,8 +7,7 @@
  * Both use Student's quantiles in place of the normal ones, because few clusters spread less than they should (Hesterberg
  * 2015). Below 6 clusters there is no interval. Seeded: the same stream gives the same interval.
  */
-import { expected, InputError } from "../errors";
-import type { Random } from "../random";
+import { expected, InputError, type Random } from "../base";
 import { type ClusterAxes, codeAxis, type CodedAxis, MIN_CLUSTERS } from "./clusters";
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
 import { differences } from "./mean";

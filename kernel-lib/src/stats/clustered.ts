@@ -7,7 +7,7 @@
  * shared clusters give them (MOVER, Zou and Donner 2008). Pairs: the bounded interval of the differences, within [-1, 1].
  * An axis with fewer than 6 clusters is held fixed and the method says so; if none is left, or n < 6, there is no interval.
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import { boundedInterval } from "./bounded";
 import { type ClusterAxes, type ClusterLabel, MIN_CLUSTERS } from "./clusters";
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent, type TestResult } from "./estimate";

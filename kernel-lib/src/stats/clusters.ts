@@ -4,7 +4,7 @@
  * A cluster is what was sampled once and asked many times: a vector, a topic, a wording. Trials may belong to several axes at
  * once (crossed clusters). A null label means that the axis does not apply to the trial (a clean trial has no vector).
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import { checkSeries } from "./estimate";
 
 export type ClusterLabel = string | number;

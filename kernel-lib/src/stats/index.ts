@@ -1,4 +1,4 @@
-/** Statistics: arrays in, numbers with intervals out. Unknown is null; randomness is an argument. */
+/** Arrays in, numbers out: intervals, tests, detectability, psychometric fits. Knows nothing of models or runs. */
 export { auroc, clusteredAuroc, midranks, type ScoreSample } from "./auroc";
 export {
   type BootstrapOptions,
@@ -31,7 +31,13 @@ export { clusteredDPrime, criterion, dPrime, type RateCorrection } from "./detec
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
 export { differences, mean, pairedMeanDifference } from "./mean";
 export { type NoiseFloor, noiseFloor } from "./noise";
-export { type Design, type DetectableRate, detectableDifference, detectableRate, type PlannedAxis } from "./power";
+export {
+  type PlannedDesign,
+  type DetectableRate,
+  detectableDifference,
+  detectableRate,
+  type PlannedAxis,
+} from "./power";
 export { type PredictiveValues, predictiveValues } from "./predictive";
 export { balancedAccuracy, clopperPearson, type DetectionCounts, rateDifference, wilson } from "./proportion";
 export { fitPsychometric, type PsychometricFit, type PsychometricOptions, type StrengthCount } from "./psychometric";
@@ -46,4 +52,4 @@ export {
 } from "./special";
 export { type StrengthTrial, type ThresholdEstimate, thresholdInterval } from "./threshold";
 export { type ArrangementOptions, benjaminiHochberg, mcnemar, permutationTest, signFlipTest } from "./hypothesis";
-export { type Bounds, type Verdict, verdict } from "./verdict";
+export { type AimBounds, type Verdict, verdict } from "./verdict";

@@ -4,7 +4,7 @@
  * Variance of a rate p over crossed axes: p (1 - p) [sum_a icc_a / G_a + (1 - sum_a icc_a) / n]; more trials of the same
  * clusters shrink the last term only. The guaranteed bound needs no icc: it is Clopper and Pearson's on the scarcest axis.
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import { MIN_CLUSTERS } from "./clusters";
 import { checkLevel, DEFAULT_LEVEL } from "./estimate";
 import { clopperPearson } from "./proportion";
@@ -19,7 +19,7 @@ export interface PlannedAxis {
 }
 
 /** A planned design: crossed axes and trials in all, or one axis as clusters x perCluster. */
-export type Design =
+export type PlannedDesign =
   | { axes: Readonly<Record<string, PlannedAxis>>; trials: number }
   | { clusters: number; perCluster: number; icc: number };
 
@@ -44,7 +44,7 @@ export interface DetectableRate {
   smallestSeen: number;
 }
 
-function checked(design: Design, { level = DEFAULT_LEVEL, power = 0.8 }: PowerOptions) {
+function checked(design: PlannedDesign, { level = DEFAULT_LEVEL, power = 0.8 }: PowerOptions) {
   checkLevel(level);
   if (!(power > 0 && power < 1)) throw new InputError("design", expected("0 < power < 1", "power", power));
   const axes = "axes" in design ? Object.values(design.axes) : [{ clusters: design.clusters, icc: design.icc }];
@@ -75,7 +75,7 @@ function checked(design: Design, { level = DEFAULT_LEVEL, power = 0.8 }: PowerOp
  * detectableRate({ clusters: 14, perCluster: 160, icc: 0.1 });
  * // effectiveN 133, guaranteedBound 0.232, expectedBound 0.027, smallestSeen 0.012
  */
-export function detectableRate(design: Design, options: PowerOptions = {}): DetectableRate {
+export function detectableRate(design: PlannedDesign, options: PowerOptions = {}): DetectableRate {
   const { level, power, trials, unit, fewest } = checked(design, options);
   const effectiveN = 1 / unit;
   return {
@@ -102,7 +102,7 @@ export function detectableRate(design: Design, options: PowerOptions = {}): Dete
  * detectableDifference({ clusters: 14, perCluster: 160, icc: 0.1 }, { rate: 0.1 });
  */
 export function detectableDifference(
-  design: Design,
+  design: PlannedDesign,
   options: PowerOptions & { rate?: number; correlation?: number } = {},
 ): { difference: number; halfWidth: number } | null {
   const { rate = 0.5, correlation = 0 } = options;

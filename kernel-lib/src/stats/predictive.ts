@@ -1,7 +1,7 @@
 /**
  * What a "yes" is worth where steering is rare: hit and false-alarm rates carried to a stated prior by Bayes' rule.
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import type { Estimate } from "./estimate";
 
 /** One predictive value. */

@@ -6,7 +6,7 @@
  * jump is never turned into a made-up number in the middle. "below 0.025" means that already the weakest strength is noticed
  * more often than not.
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import { type BootstrapOptions, drawWeights, percentileInterval, resampledAxes } from "./bootstrap";
 import type { ClusterAxes, ClusterLabel } from "./clusters";
 import { checkLevel, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";

@@ -1,11 +1,11 @@
 /**
  * What an interval says of an aim: the point value decides the word, the interval decides how firmly.
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import type { Estimate } from "./estimate";
 
 /** A figure's aim: at least, at most, or both. */
-export interface Bounds {
+export interface AimBounds {
   least: number | null;
   most: number | null;
 }
@@ -39,7 +39,7 @@ export type Verdict =
  * // "reached, not excluded by its interval": 0 of 2,240, but 14 topics allow 0.23
  */
 export function verdict(
-  { least, most }: Bounds,
+  { least, most }: AimBounds,
   { value, low, high }: Pick<Estimate, "value" | "low" | "high">,
 ): Verdict {
   if ((least === null && most === null) || (least !== null && most !== null && least > most))

@@ -1,6 +1,6 @@
 // Coverage of every interval kind and false positives of every test, by simulation with crossed clusters.
 import { expect, it } from "vitest";
-import { random } from "../../../kernel-lib/src/random";
+import { random } from "../../../kernel-lib/src/base";
 import { scenarios, simulate } from "./scenarios";
 
 for (const scenario of scenarios) {

@@ -1,5 +1,5 @@
 // Every interval kind and test of the stats room against data of known truth. Each scenario gives one data set's verdict.
-import type { Random } from "../../../kernel-lib/src/random";
+import type { Random } from "../../../kernel-lib/src/base";
 import {
   benjaminiHochberg,
   clopperPearson,
@@ -16,14 +16,23 @@ import {
   mcnemar,
   noiseFloor,
   normalCdf,
-  normalQuantile,
   permutationTest,
   predictiveValues,
   signFlipTest,
   thresholdInterval,
   wilson,
 } from "../../../kernel-lib/src/stats";
-import { allOrNothing, answers, type Crossing, crossing, drawEffects, type Effects, latent, logistic, trueRate } from "./simulation";
+import {
+  allOrNothing,
+  answers,
+  type Crossing,
+  crossing,
+  drawEffects,
+  type Effects,
+  latent,
+  logistic,
+  trueRate,
+} from "./simulation";
 
 export interface Scenario {
   /** row of the table */
@@ -46,16 +55,25 @@ function covers({ low, high }: Pick<Estimate, "low" | "high">, truth: number): {
 
 const rejects = (p: number | null): { good: boolean; width: null } => ({ good: p !== null && p <= 0.05, width: null });
 const fewAxes = ({ vector, topic }: Crossing) => ({ vector, topic });
-const countOf = (values: ArrayLike<number>): number => Array.prototype.reduce.call(values, (s: any, v: any) => s + v, 0) as number;
+const countOf = (values: ArrayLike<number>): number =>
+  Array.prototype.reduce.call(values, (s: any, v: any) => s + v, 0) as number;
 
-function rate(name: string, of: Crossing, centre: number, effects: Effects, axes: (of: Crossing) => Record<string, number[]>, bound: number): Scenario {
+function rate(
+  name: string,
+  of: Crossing,
+  centre: number,
+  effects: Effects,
+  axes: (of: Crossing) => Record<string, number[]>,
+  bound: number,
+): Scenario {
   const truth = trueRate(centre, effects);
   return {
     name: `clusteredRate, ${name}, rate ${truth.toFixed(3)}`,
     kind: "interval",
     sets: 200,
     bound,
-    run: (rng) => covers(clusteredRate(answers(rng, latent(rng, of, drawEffects(rng, of, effects), centre)), axes(of)), truth),
+    run: (rng) =>
+      covers(clusteredRate(answers(rng, latent(rng, of, drawEffects(rng, of, effects), centre)), axes(of)), truth),
   };
 }
 
@@ -114,7 +132,13 @@ const rates: Scenario[] = [
 function pairedArms(rng: Random, of: Crossing, shift: number) {
   const shared = latent(rng, of, drawEffects(rng, of, both), 0);
   const own = drawEffects(rng, of, { vector: 0.5, topic: 0.5 });
-  return { base: answers(rng, shared), tuned: answers(rng, latent(rng, of, own, shift).map((value, i) => value + shared[i])) };
+  return {
+    base: answers(rng, shared),
+    tuned: answers(
+      rng,
+      latent(rng, of, own, shift).map((value, i) => value + shared[i]),
+    ),
+  };
 }
 
 const differencesOfRates: Scenario[] = [
@@ -190,7 +214,10 @@ function scores(rng: Random, of: Crossing, shift: number, effects: Effects) {
   const topicOnly = { ...drawn, vector: drawn.vector.map(() => 0) };
   const steered = latent(rng, of, { ...drawn, vector: vectors.vector }, shift, effects.trial);
   const clean = latent(rng, of, topicOnly, 0, effects.trial);
-  return { steered: { values: steered, clusters: fewAxes(of) }, clean: { values: clean, clusters: { topic: of.topic } } };
+  return {
+    steered: { values: steered, clusters: fewAxes(of) },
+    clean: { values: clean, clusters: { topic: of.topic } },
+  };
 }
 
 function auroc(name: string, of: Crossing, shift: number, effects: Effects, bound: number): Scenario {
@@ -276,7 +303,10 @@ function bootstrapped(name: string, clusters: number, statistic: "mean" | "media
       };
       const average = (sample: readonly number[]): number => sample.reduce((sum, x) => sum + x, 0) / sample.length;
       const of = statistic === "mean" ? average : middle;
-      return covers(clusterBootstrap(items, (_, i) => i, of, { random: rng.fork("bootstrap"), samples: 500 }), truth);
+      return covers(
+        clusterBootstrap(items, (_, i) => i, of, { random: rng.fork("bootstrap"), samples: 500 }),
+        truth,
+      );
     },
   };
 }
@@ -319,10 +349,7 @@ const others: Scenario[] = [
     sets: 200,
     bound: 0.91,
     run: (rng) =>
-      covers(
-        noiseFloor(Array.from({ length: 75 }, () => Array.from({ length: 4 }, () => 0.1 * rng.normal()))),
-        0.1,
-      ),
+      covers(noiseFloor(Array.from({ length: 75 }, () => Array.from({ length: 4 }, () => 0.1 * rng.normal()))), 0.1),
   },
 ];
 
@@ -331,7 +358,16 @@ const noEffectArms = (rng: Random): { base: Float64Array; tuned: Float64Array } 
   const shared = latent(rng, of, drawEffects(rng, of, both), 0);
   const change = (): Float64Array => latent(rng, of, drawEffects(rng, of, { vector: 0.7, topic: 0.7 }), 0);
   const [one, other] = [change(), change()];
-  return { base: answers(rng, shared.map((v, i) => v + one[i])), tuned: answers(rng, shared.map((v, i) => v + other[i])) };
+  return {
+    base: answers(
+      rng,
+      shared.map((v, i) => v + one[i]),
+    ),
+    tuned: answers(
+      rng,
+      shared.map((v, i) => v + other[i]),
+    ),
+  };
 };
 
 const tests: Scenario[] = [
@@ -349,7 +385,12 @@ const tests: Scenario[] = [
     bound: 0.1,
     run: (rng) => {
       const { base, tuned } = noEffectArms(rng);
-      return rejects(clusteredMeanTest(tuned.map((v, i) => v - base[i]), fewAxes(big)).p);
+      return rejects(
+        clusteredMeanTest(
+          tuned.map((v, i) => v - base[i]),
+          fewAxes(big),
+        ).p,
+      );
     },
   },
   {
@@ -375,7 +416,11 @@ const tests: Scenario[] = [
         return { values: vector.map((v) => effects[v] + rng.normal()), labels: vector.map((v) => `${tag}${v}`) };
       };
       const [one, other] = [group(20, "a"), group(30, "b")];
-      const options = { random: rng.fork("shuffle"), samples: 199, clusters: [one.labels, other.labels] as [string[], string[]] };
+      const options = {
+        random: rng.fork("shuffle"),
+        samples: 199,
+        clusters: [one.labels, other.labels] as [string[], string[]],
+      };
       return rejects(permutationTest(one.values, other.values, options).p);
     },
   },
@@ -386,7 +431,10 @@ const tests: Scenario[] = [
     bound: 0.15,
     run: (rng) => {
       const of = crossing(30, 15, 1, 5);
-      const ps = Array.from({ length: 20 }, () => clusteredMeanTest(latent(rng, of, drawEffects(rng, of, both), 0, 1), fewAxes(of)).p);
+      const ps = Array.from(
+        { length: 20 },
+        () => clusteredMeanTest(latent(rng, of, drawEffects(rng, of, both), 0, 1), fewAxes(of)).p,
+      );
       return rejects(Math.min(...benjaminiHochberg(ps).map((p) => p as number)));
     },
   },
@@ -434,5 +482,3 @@ export function simulate(scenario: Scenario, sets: number, rng: Random): { share
   }
   return { share: good / sets, width: closed === 0 ? null : width / closed };
 }
-
-export { normalQuantile };

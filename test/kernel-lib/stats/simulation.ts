@@ -1,5 +1,5 @@
 // Data sets with known truth: yes/no answers and scores with crossed random effects of vector, topic and wording.
-import type { Random } from "../../../kernel-lib/src/random";
+import type { Random } from "../../../kernel-lib/src/base";
 
 /** Which clusters each trial belongs to; `trials` per vector, topics and wordings dealt round with an offset per vector. */
 export interface Crossing {
