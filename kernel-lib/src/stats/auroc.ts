@@ -5,8 +5,16 @@
  * steered score beats every clean one that variance is 0 and says nothing; the interval is then Wilson's for a rate of
  * the smaller class's size, and its name says so.
  */
-import { boundedInterval } from "./bounded";
-import { type ClusteredEstimate, type ClusterOptions, hasInterval, joinArms, tooFew } from "./clustered";
+import { joinArms } from "./arms";
+import {
+  boundedWords,
+  type ClusteredEstimate,
+  type ClusterOptions,
+  clusterOptions,
+  hasInterval,
+  tooFew,
+  unitInterval,
+} from "./clustered";
 import type { ClusterAxes } from "./clusters";
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
 import { clusterWords, jackknifeVariance, multiway } from "./multiway";
@@ -109,11 +117,11 @@ export interface ScoreSample {
 export function clusteredAuroc(
   steered: ScoreSample,
   clean: ScoreSample,
-  { level = DEFAULT_LEVEL }: ClusterOptions = {},
+  options: ClusterOptions = {},
 ): ClusteredEstimate {
+  const chosen = clusterOptions(options);
   checkSeries("steered", steered.scores);
   checkSeries("clean", clean.scores);
-  checkLevel(level);
   const n = steered.scores.length + clean.scores.length;
   const none = { value: null, n, low: null, high: null, clusters: {}, designEffect: null, effectiveN: null };
   if (steered.scores.length === 0 || clean.scores.length === 0) return { ...none, method: "AUROC of an empty class" };
@@ -125,13 +133,14 @@ export function clusteredAuroc(
   const way = multiway(values, arms, 2, axes);
   const value = way.means[0];
   if (!hasInterval(way, axes)) return { ...none, value, clusters: way.sampled, method: `no interval: ${tooFew(way)}` };
-  const { variance, freedom, clusters } = jackknifeVariance(way, [1, 1]);
+  const jackknife = jackknifeVariance(way, [1, 1]);
+  const { variance } = jackknife;
   const independent = sampleVariance(wins) / wins.length + sampleVariance(losses) / losses.length;
   return {
     value,
     n,
-    ...boundedInterval({ value, variance, freedom, clusters }, level),
-    method: `placements, Gaffke-beta ${percent(level)} ${clusterWords(way)}`,
+    ...unitInterval({ value, ...jackknife }, chosen),
+    method: `placements, ${boundedWords(chosen)} ${clusterWords(way)}`,
     clusters: way.sampled,
     designEffect: independent === 0 ? null : variance / independent,
     effectiveN: independent === 0 || variance === 0 ? null : (n * independent) / variance,

@@ -5,7 +5,8 @@
  * 1995); "clip" holds rates within [0.01, 0.99], as the model card does (d' then cannot exceed 4.65); "none" gives null at
  * 0 or 1. The interval is the normal one of Gourevitch and Galanter (1967) at the corrected rates.
  */
-import { armCorrelation, type ClusterSample, clusteredRate, combineArms, joinArms, yesNo } from "./clustered";
+import { armCorrelation, combineArms, joinArms } from "./arms";
+import { type ClusterOptions, type ClusterSample, clusteredRate, yesNo } from "./clustered";
 import { checkCounts, checkLevel, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
 import { multiway } from "./multiway";
 import type { DetectionCounts } from "./proportion";
@@ -87,11 +88,11 @@ export function criterion(counts: DetectionCounts, correction: RateCorrection = 
 export function clusteredDPrime(
   steered: ClusterSample,
   clean: ClusterSample,
-  options: { correction?: RateCorrection; level?: number } = {},
+  options: ClusterOptions & { correction?: RateCorrection } = {},
 ): Estimate & { openLow: boolean; openHigh: boolean } {
-  const { correction = "log-linear", level = DEFAULT_LEVEL } = options;
+  const { correction = "log-linear" } = options;
   const samples = [steered, clean].map(({ outcomes, clusters }) => ({ values: yesNo(outcomes), clusters }));
-  const rates = samples.map(({ values, clusters }) => clusteredRate(values, clusters, { level }));
+  const rates = samples.map(({ values, clusters }) => clusteredRate(values, clusters, options));
   const n = rates[0].n + rates[1].n;
   const name = correction === "clip" ? "clipped to [0.01, 0.99]" : correction;
   const z = rates.map(({ value, n: size, low, high }): Estimate => {

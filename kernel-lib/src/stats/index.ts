@@ -11,14 +11,13 @@ export {
 } from "./bootstrap";
 export {
   type ClusteredEstimate,
-  clusteredBalancedAccuracy,
-  clusteredDifference,
   clusteredMean,
   clusteredMeanTest,
   clusteredRate,
   type ClusterOptions,
   type ClusterSample,
 } from "./clustered";
+export { clusteredBalancedAccuracy, clusteredDifference } from "./contrast";
 export {
   type ClusterAxes,
   type ClusterLabel,
