@@ -3,9 +3,9 @@
  *
  * One axis: draw as many clusters as there are, with replacement, keep each whole; the interval is bias-corrected and
  * accelerated (BCa, Efron 1987). Crossed axes: draw every axis by itself, a trial counts the product of its clusters' counts
- * (pigeonhole bootstrap, Owen 2007: never too narrow by more than the smallest axis, somewhat wide where trials vary much).
- * Both use Student's quantiles in place of the normal ones, because few clusters spread less than they should (Hesterberg
- * 2015). Below 6 clusters there is no interval. Seeded: the same stream gives the same interval.
+ * (pigeonhole bootstrap, Owen 2007: wide rather than narrow). Both use Student's quantiles in place of the normal ones,
+ * because few clusters spread less than they should (Hesterberg 2015). Below 6 clusters there is no interval. Seeded: the
+ * same stream gives the same interval.
  */
 import { expected, InputError, type Random } from "../base";
 import { type ClusterAxes, codeAxis, type CodedAxis, MIN_CLUSTERS } from "./clusters";
@@ -25,12 +25,13 @@ export interface BootstrapOptions {
 /** A statistic may be undefined on some resamples; with more than this share of them, the interval is null. */
 const MAX_UNDEFINED = 0.05;
 
-/** Linear interpolation between order statistics (type 7), of sorted values that may include infinities. */
+/** Linear interpolation between order statistics (type 7) of sorted values; between a number and infinity lies infinity. */
 export function sortedQuantile(sorted: ArrayLike<number>, p: number): number {
   const at = p * (sorted.length - 1);
   const low = Math.floor(at);
   const high = Math.min(low + 1, sorted.length - 1);
   if (sorted[low] === sorted[high] || at === low) return sorted[low];
+  if (!Number.isFinite(sorted[high] - sorted[low])) return Number.isFinite(sorted[low]) ? sorted[high] : sorted[low];
   return sorted[low] + (at - low) * (sorted[high] - sorted[low]);
 }
 

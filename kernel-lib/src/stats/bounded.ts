@@ -16,21 +16,19 @@ export interface BoundedMean {
   value: number;
   /** sampling variance of the mean */
   variance: number;
-  /** degrees of freedom of that variance */
+  /** degrees of freedom of that variance: effective clusters of the scarcest axis, less one */
   freedom: number;
-  /** effective number of clusters of the scarcest axis */
-  clusters: number;
   /** trials, where the mean is a rate: no cluster makes it worth more than that many */
   trials?: number;
 }
 
 /** Upper end: mean and variance of the weighted mean with one more cluster at 1, then a beta quantile. */
-function upper({ value, variance, freedom, clusters }: BoundedMean, p: number): number {
+function upper({ value, variance, freedom }: BoundedMean, p: number): number {
   if (value >= 1) return 1;
   const g = freedom + 1;
-  const mean = (clusters * value + 1) / (clusters + 1);
-  const unseen = ((1 - value) ** 2 * clusters) / ((clusters + 1) ** 2 * (clusters + 2));
-  const spread = (variance * g * (g - 1)) / ((g + 1) * (g + 2)) + unseen;
+  const mean = (g * value + 1) / (g + 1);
+  // Sum of squares about that mean over (g + 1)(g + 2): the clusters' own, g (g - 1) variance, and that of the one added.
+  const spread = (g * freedom * variance + ((1 - value) ** 2 * g) / (g + 1)) / ((g + 1) * (g + 2));
   // A beta law needs spread < mean (1 - mean); the largest it can have is all mass at 0 and 1.
   const size = (mean * (1 - mean)) / spread - 1;
   if (size <= 0) return 1;

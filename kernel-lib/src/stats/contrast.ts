@@ -103,10 +103,10 @@ export function clusteredDifference(
   const mean = clusteredMean(change, one.clusters, { level });
   if (mean.low === null || mean.value === null) return mean;
   const way = multiway(change, new Uint8Array(change.length), 1, one.clusters);
-  const { variance, freedom, clusters } = jackknifeVariance(way, [1]);
+  const { variance, freedom } = jackknifeVariance(way, [1]);
   if (!unseen && variance > 0) return { ...mean, method: `paired ${mean.method}` };
   // From [-1, 1] to [0, 1] and back.
-  const unit = boundedInterval({ value: (mean.value + 1) / 2, variance: variance / 4, freedom, clusters }, level);
+  const unit = boundedInterval({ value: (mean.value + 1) / 2, variance: variance / 4, freedom }, level);
   const method = `paired Gaffke-beta ${percent(level)} ${clusterWords(way)}`;
   return { ...mean, low: 2 * unit.low - 1, high: 2 * unit.high - 1, method };
 }

@@ -95,16 +95,15 @@ export function multiway(values: Float64Array, arms: Uint8Array, armCount: numbe
   return way;
 }
 
-/** A variance, its degrees of freedom (Satterthwaite over axes), Kish's effective clusters of the scarcest axis. */
+/** A sampling variance and its degrees of freedom: Kish's effective clusters of the scarcest axis, less one. */
 export interface JackknifeVariance {
   variance: number;
   freedom: number;
-  clusters: number;
 }
 
-/** Variance of sum_arm weights[arm] * mean[arm]. Each axis has Kish's effective number of clusters less one as freedom. */
+/** Variance of sum_arm weights[arm] * mean[arm]. */
 export function jackknifeVariance(way: Multiway, weights: readonly number[]): JackknifeVariance {
-  let [combined, largest, sum, spread, least] = [0, 0, 0, 0, Number.POSITIVE_INFINITY];
+  let [combined, largest, freedom] = [0, 0, Number.POSITIVE_INFINITY];
   for (const { sign, isSingle, groups, shift, share } of way.sets) {
     let [squares, size, sizeSquares] = [0, 0, 0];
     for (let g = 0; g < groups; g++) {
@@ -120,17 +119,10 @@ export function jackknifeVariance(way: Multiway, weights: readonly number[]): Ja
     const variance = ((groups - 1) / groups) * squares;
     combined += sign * variance;
     if (!isSingle) continue;
-    const freedom = Math.max(1, (size * size) / sizeSquares - 1);
     largest = Math.max(largest, variance);
-    least = Math.min(least, freedom);
-    sum += variance;
-    spread += (variance * variance) / freedom;
+    freedom = Math.min(freedom, Math.max(1, (size * size) / sizeSquares - 1));
   }
-  return {
-    variance: Math.max(combined, largest),
-    freedom: spread === 0 ? least : (sum * sum) / spread,
-    clusters: least + 1,
-  };
+  return { variance: Math.max(combined, largest), freedom };
 }
 
 /** Covariance of the means of arms 0 and 1: what leaving out a shared cluster does to both. */

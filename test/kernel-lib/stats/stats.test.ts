@@ -249,6 +249,8 @@ describe("means and bootstraps", () => {
     expect(sortedQuantile([1, 2, 3, 4], 0.5)).toBe(2.5);
     expect(sortedQuantile([1, 2, 3, 4], 1)).toBe(4);
     expect(sortedQuantile([1, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY], 0.9)).toBe(Number.POSITIVE_INFINITY);
+    expect(sortedQuantile([Number.NEGATIVE_INFINITY, 1], 0.9)).toBe(Number.NEGATIVE_INFINITY);
+    expect(sortedQuantile([1, Number.POSITIVE_INFINITY], 0.1)).toBe(Number.POSITIVE_INFINITY);
     expect(percentileInterval([1, 2, null, null], 0.95, 20)).toEqual({ low: null, high: null });
     const known = Array.from({ length: 1001 }, (_, i) => i / 1000);
     const [few, many] = [percentileInterval(known, 0.95, 8), percentileInterval(known, 0.95, 10_000)];
