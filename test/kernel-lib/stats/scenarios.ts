@@ -1,6 +1,8 @@
 // Every interval kind and test of the stats room against data of known truth. Each scenario gives one data set's verdict.
 import type { Random } from "../../../kernel-lib/src/base";
 import {
+  auroc,
+  balancedAccuracy,
   benjaminiHochberg,
   clopperPearson,
   clusterBootstrap,
@@ -11,13 +13,18 @@ import {
   clusteredMean,
   clusteredMeanTest,
   clusteredRate,
+  crossedBootstrap,
+  dPrime,
   type Estimate,
   mean,
   mcnemar,
   noiseFloor,
   normalCdf,
+  normalQuantile,
+  pairedBootstrap,
   permutationTest,
   predictiveValues,
+  rateDifference,
   signFlipTest,
   thresholdInterval,
   wilson,
@@ -179,6 +186,21 @@ const differencesOfRates: Scenario[] = [
   ),
   ...[true, false].map(
     (unseen): Scenario => ({
+      name: `clusteredDifference${unseen ? "" : " unseen: false"}, pairs of 14 topics, 5 % changed, few topics all or nothing`,
+      kind: "interval",
+      sets: 400,
+      bound: 0.92,
+      naive: !unseen,
+      run: (rng) => {
+        const { outcomes, labels } = allOrNothing(rng, 14, 40, 0.05, 0.3);
+        const clusters = { topic: labels };
+        const base = { outcomes: outcomes.map(() => 0), clusters };
+        return covers(clusteredDifference({ outcomes, clusters }, base, { unseen }), 0.05);
+      },
+    }),
+  ),
+  ...[true, false].map(
+    (unseen): Scenario => ({
       name: `clusteredDifference${unseen ? "" : " unseen: false"}, selectivity (shared clusters, half as many controls), 100 x 14`,
       kind: "interval",
       sets: 200,
@@ -246,12 +268,19 @@ function scores(rng: Random, of: Crossing, shift: number, effects: Effects) {
   };
 }
 
-function auroc(name: string, of: Crossing, shift: number, effects: Effects, bound: number): Scenario {
+function clusteredArea(
+  name: string,
+  of: Crossing,
+  shift: number,
+  effects: Effects,
+  bound: number,
+  unseen = true,
+): Scenario {
   const { vector = 0, topic = 0, trial = 0 } = effects;
   // Two different topics: the difference of scores has variance vector^2 + 2 topic^2 + 2 trial^2.
   const truth = normalCdf(shift / Math.sqrt(vector ** 2 + 2 * topic ** 2 + 2 * trial ** 2));
   return {
-    name: `clusteredAuroc, ${name}, AUROC ${truth.toFixed(3)}`,
+    name: `clusteredAuroc${unseen ? "" : " unseen: false"}, ${name}, AUROC ${truth.toFixed(3)}`,
     kind: "interval",
     sets: 100,
     bound,
@@ -260,6 +289,7 @@ function auroc(name: string, of: Crossing, shift: number, effects: Effects, boun
       const estimate = clusteredAuroc(
         { scores: steered.values, clusters: steered.clusters },
         { scores: clean.values, clusters: clean.clusters },
+        { unseen },
       );
       return covers(estimate, truth);
     },
@@ -267,8 +297,9 @@ function auroc(name: string, of: Crossing, shift: number, effects: Effects, boun
 }
 
 const detectability: Scenario[] = [
-  auroc("100 vectors x 14 topics", big, 1.5, { vector: 0.7, topic: 0.5, trial: 0.7 }, 0.91),
-  auroc("30 vectors x 30 topics", square, 2.5, { vector: 0.7, topic: 0.5, trial: 0.7 }, 0.91),
+  clusteredArea("100 vectors x 14 topics", big, 1.5, { vector: 0.7, topic: 0.5, trial: 0.7 }, 0.91),
+  clusteredArea("30 vectors x 30 topics", square, 2.5, { vector: 0.7, topic: 0.5, trial: 0.7 }, 0.91),
+  clusteredArea("100 vectors x 14 topics", big, 1.5, { vector: 0.7, topic: 0.5, trial: 0.7 }, 0.88, false),
   {
     name: "clusteredDPrime, 100 vectors x 14 topics, criterion at 0.8",
     kind: "interval",
@@ -379,6 +410,78 @@ const others: Scenario[] = [
   },
 ];
 
+/** The kinds for independent trials, on independent trials. */
+const binomial = (rng: Random, n: number, p: number): Float64Array =>
+  Float64Array.from({ length: n }, () => (rng.uniform() < p ? 1 : 0));
+const normals = (rng: Random, n: number, shift: number): Float64Array =>
+  Float64Array.from({ length: n }, () => shift + rng.normal());
+
+function plain(name: string, truth: number, estimate: (rng: Random) => Estimate, bound = 0.91): Scenario {
+  return {
+    name: `${name}, independent trials`,
+    kind: "interval",
+    sets: 200,
+    bound,
+    run: (rng) => covers(estimate(rng), truth),
+  };
+}
+
+const detectionCounts = (rng: Random) => ({
+  hits: countOf(binomial(rng, 150, 0.8)),
+  steered: 150,
+  falseAlarms: countOf(binomial(rng, 80, 0.1)),
+  clean: 80,
+});
+
+const independent: Scenario[] = [
+  plain("wilson, 40 of rate 0.2", 0.2, (rng) => wilson(countOf(binomial(rng, 40, 0.2)), 40)),
+  plain("clopperPearson, 40 of rate 0.02", 0.02, (rng) => clopperPearson(countOf(binomial(rng, 40, 0.02)), 40), 0.94),
+  plain("rateDifference, 150 of 0.8 and 80 of 0.1", 0.7, (rng) => {
+    const { hits, steered, falseAlarms, clean } = detectionCounts(rng);
+    return rateDifference(hits, steered, falseAlarms, clean);
+  }),
+  plain("balancedAccuracy, 150 and 80", 0.85, (rng) => balancedAccuracy(detectionCounts(rng))),
+  plain("dPrime, 150 and 80", normalQuantile(0.8) - normalQuantile(0.1), (rng) => dPrime(detectionCounts(rng))),
+  plain(
+    "auroc, 60 and 40",
+    normalCdf(1.2 / Math.SQRT2),
+    (rng) => auroc(normals(rng, 60, 1.2), normals(rng, 40, 0)),
+    0.9,
+  ),
+  plain("mean, 12 normal values", 1, (rng) => mean(normals(rng, 12, 1))),
+  {
+    ...plain("pairedBootstrap BCa, 12 normal differences", 1, (rng) => {
+      const before = normals(rng, 12, 0);
+      const after = before.map((value) => value + 1 + rng.normal());
+      return pairedBootstrap(after, before, { random: rng.fork("bootstrap"), samples: 500 });
+    }),
+    sets: 100,
+  },
+];
+
+const crossedMedian: Scenario = {
+  name: "crossedBootstrap, median log-odds, 60 x 20",
+  kind: "interval",
+  sets: 40,
+  bound: 0.9,
+  run: (rng) => {
+    const of = crossing(60, 20, 1, 6);
+    const values = latent(rng, of, drawEffects(rng, of, both), 2, 1);
+    const order = Array.from(values.keys()).sort((a, b) => values[a] - values[b]);
+    const median = (weights: Float64Array): number => {
+      const half = weights.reduce((sum, weight) => sum + weight, 0) / 2;
+      let sum = 0;
+      for (const i of order) {
+        sum += weights[i];
+        if (sum >= half) return values[i];
+      }
+      return values[order[order.length - 1]];
+    };
+    const options = { random: rng.fork("bootstrap"), samples: 300 };
+    return covers(crossedBootstrap(values.length, fewAxes(of), median, options), 2);
+  },
+};
+
 const noEffectArms = (rng: Random): { base: Float64Array; tuned: Float64Array } => {
   const of = big;
   const shared = latent(rng, of, drawEffects(rng, of, both), 0);
@@ -465,6 +568,26 @@ const tests: Scenario[] = [
     },
   },
   {
+    name: "mcnemar, 100 independent pairs of which 30 change",
+    kind: "test",
+    sets: 200,
+    bound: 0.08,
+    run: (rng) => {
+      const toYes = countOf(binomial(rng, 30, 0.5));
+      return rejects(mcnemar(30 - toYes, toYes).p);
+    },
+  },
+  {
+    name: "permutationTest of 12 + 20 independent values",
+    kind: "test",
+    sets: 200,
+    bound: 0.1,
+    run: (rng) => {
+      const options = { random: rng.fork("shuffle"), samples: 199 };
+      return rejects(permutationTest(normals(rng, 12, 0), normals(rng, 20, 0), options).p);
+    },
+  },
+  {
     name: "NOT: McNemar by trials, tuned - base answers, 100 vectors x 14 topics",
     kind: "test",
     sets: 200,
@@ -494,7 +617,15 @@ const tests: Scenario[] = [
   },
 ];
 
-export const scenarios: readonly Scenario[] = [...rates, ...differencesOfRates, ...detectability, ...others, ...tests];
+export const scenarios: readonly Scenario[] = [
+  ...rates,
+  ...differencesOfRates,
+  ...detectability,
+  ...others,
+  crossedMedian,
+  ...independent,
+  ...tests,
+];
 
 /** Share of good sets (coverage, or rejections) and mean width, over `sets` seeded data sets. */
 export function simulate(scenario: Scenario, sets: number, rng: Random): { share: number; width: number | null } {
