@@ -5,7 +5,8 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { describe, expect, it } from "vitest";
 import { random } from "../../../kernel-lib/src/base";
-import { type Scenario, scenarios, simulate } from "./scenarios";
+import { scenarios } from "./scenarios";
+import { type Scenario, simulate } from "./simulation";
 
 const page = path.resolve(import.meta.dirname, "../../../kernel-lib/docs/statistics.md");
 const slow = process.env.STEERLAB_SLOW === "1";

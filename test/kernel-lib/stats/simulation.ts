@@ -1,5 +1,6 @@
 // Data sets with known truth: yes/no answers and scores with crossed random effects of vector, topic and wording.
 import type { Random } from "../../../kernel-lib/src/base";
+import type { Estimate } from "../../../kernel-lib/src/stats";
 
 /** Which clusters each trial belongs to; `trials` per vector, topics and wordings dealt round with an offset per vector. */
 export interface Crossing {
@@ -76,4 +77,63 @@ export function allOrNothing(rng: Random, clusters: number, perCluster: number, 
     }
   }
   return { outcomes, labels };
+}
+
+export interface Scenario {
+  /** row of the table */
+  name: string;
+  /** "interval": share of data sets whose interval holds the truth; "test": share rejected at .05 though nothing is there */
+  kind: "interval" | "test";
+  /** data sets of the default suite; the slow one draws ten times as many */
+  sets: number;
+  /** least coverage, or most rejections, that passes; seeded, so it passes always or never */
+  bound: number;
+  /** shown as what not to do: then it must fail its bound */
+  naive?: boolean;
+  run(rng: Random): { good: boolean; width: number | null };
+}
+
+/** An end that is null covers nothing, unless the estimate says that it is open there. */
+export function covers(
+  estimate: Pick<Estimate, "low" | "high"> & { openLow?: boolean; openHigh?: boolean },
+  truth: number,
+): { good: boolean; width: number | null } {
+  const { low, high, openLow = false, openHigh = false } = estimate;
+  const below = low === null ? openLow : low <= truth;
+  const above = high === null ? openHigh : truth <= high;
+  return { good: below && above, width: low === null || high === null ? null : high - low };
+}
+
+export const rejects = (p: number | null): { good: boolean; width: null } => ({
+  good: p !== null && p <= 0.05,
+  width: null,
+});
+
+/** The axes of steered trials where wordings are held fixed. */
+export const fewAxes = ({ vector, topic }: Crossing) => ({ vector, topic });
+
+export const countOf = (values: ArrayLike<number>): number =>
+  Array.prototype.reduce.call(values, (s: any, v: any) => s + v, 0) as number;
+
+/** Designs: the study's own size, a square one, and one with wordings. */
+export const [big, square, three] = [crossing(100, 14, 1, 12), crossing(30, 30, 1, 10), crossing(60, 20, 12, 12)];
+/** Effects of one logit for vectors and topics. */
+export const both: Effects = { vector: 1, topic: 1 };
+
+export const binomial = (rng: Random, n: number, p: number): Float64Array =>
+  Float64Array.from({ length: n }, () => (rng.uniform() < p ? 1 : 0));
+export const normals = (rng: Random, n: number, shift: number): Float64Array =>
+  Float64Array.from({ length: n }, () => shift + rng.normal());
+
+/** Share of good sets (coverage, or rejections) and mean width, over `sets` seeded data sets. */
+export function simulate(scenario: Scenario, sets: number, rng: Random): { share: number; width: number | null } {
+  let [good, width, closed] = [0, 0, 0];
+  for (let s = 0; s < sets; s++) {
+    const one = scenario.run(rng.fork(scenario.name).fork(s));
+    good += one.good ? 1 : 0;
+    if (one.width === null) continue;
+    width += one.width;
+    closed += 1;
+  }
+  return { share: good / sets, width: closed === 0 ? null : width / closed };
 }
