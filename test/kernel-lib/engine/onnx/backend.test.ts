@@ -13,7 +13,7 @@ import { expectScores, steerlab } from "../../../parity/command-line";
 import { adapterFolder, FIXTURES, modelFolder } from "../../../parity/readers";
 import { farthest } from "./models";
 
-vi.mock("../../kernel-lib/src/native", async (original) => {
+vi.mock("../../../../kernel-lib/src/engine/native", async (original) => {
   const real = await original<typeof native>();
   return { ...real, nativeInfo: vi.fn(real.nativeInfo) };
 });
