@@ -22,7 +22,7 @@ describe("coverage and false positives", () => {
     it(scenario.name, () => {
       const { share } = simulate(scenario, scenario.sets, rng);
       expect(passes(scenario, share), `${share} against ${scenario.bound}`).toBe(true);
-    });
+    }, 120_000);
   }
 });
 
