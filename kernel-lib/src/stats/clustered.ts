@@ -119,8 +119,9 @@ export function clusteredRate(
 /** Why there is no interval, for its method's name. */
 export function tooFew(way: Multiway): string {
   const least = Math.min(...way.sizes);
-  return least < MIN_CLUSTERS
-    ? `${least} trials, fewer than ${MIN_CLUSTERS}`
+  if (least < MIN_CLUSTERS) return `${least} trials, fewer than ${MIN_CLUSTERS}`;
+  return Object.keys(way.fixed).length === 0
+    ? "no axis applies to these trials"
     : `${clusterWords(way)}, fewer than ${MIN_CLUSTERS}`;
 }
 

@@ -12,8 +12,10 @@ export interface PredictiveValues {
   negative: Estimate;
 }
 
-/** prior x rate against (1 - prior) x other, as a probability; ends pushed the unfavourable way together would be too wide,
- *  so log-ratio deviations are squared and added (MOVER on ln rates, independent arms). */
+/**
+ * prior x right against (1 - prior) x wrong, as a probability. Deviations of the two rates on the ln scale are squared and
+ * added (MOVER of independent arms); where a rate is 0 and has no logarithm, the two ends are taken together instead.
+ */
 function posterior(right: Estimate, wrong: Estimate, prior: number, method: string): Estimate {
   const n = right.n + wrong.n;
   const none = { value: null, n, low: null, high: null, method };
@@ -24,9 +26,8 @@ function posterior(right: Estimate, wrong: Estimate, prior: number, method: stri
   const end = (sign: 1 | -1): number | null => {
     const [rightEnd, wrongEnd] = sign === 1 ? [right.high, wrong.low] : [right.low, wrong.high];
     if (rightEnd === null || wrongEnd === null) return null;
-    if (sign === 1 && (wrongEnd === 0 || rightEnd === Number.POSITIVE_INFINITY)) return 1;
+    if (sign === 1 && wrongEnd === 0) return 1;
     if (sign === -1 && rightEnd === 0) return 0;
-    // A rate of 0 has no logarithm: its own deviation is then its interval's whole reach, and the ends are taken together.
     if (!Number.isFinite(centre)) return probability(Math.log(rightEnd) - Math.log(wrongEnd));
     const reach = Math.hypot(
       Math.log(rightEnd / (right.value as number)),

@@ -158,6 +158,7 @@ describe("clusteredRate", () => {
       high: null,
       method: "no interval: wording (2) held fixed, fewer than 6",
     });
+    expect(clusteredRate(yes, { vector: new Array(yes.length).fill(null) }).method).toMatch(/no axis applies/);
     expect(clusteredRate([1, 0, 1, 1, 0], {})).toMatchObject({ value: 0.6, low: null, high: null, n: 5 });
     expect(clusteredRate([], { topic: [] })).toMatchObject({ value: null, n: 0, low: null });
   });
