@@ -28,7 +28,7 @@ export interface ThresholdEstimate extends Estimate {
   openLow: boolean;
   /** the high end lies above the strongest strength tried */
   openHigh: boolean;
-  /** such as "below 0.025", "0.062 [0.05, 0.08]", "0.38 [0.3, above 0.4]" */
+  /** such as "below 0.025", "0.062 [0.05, 0.08]", "0.38 [0.3, open above]" */
   text: string;
 }
 
