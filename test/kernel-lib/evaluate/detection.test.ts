@@ -112,7 +112,7 @@ describe("summary of known records", () => {
       Array.from({ length: 50 }, (_, i) => record({ ...r, id: `${r.id}-${i}`, says: r.saysSteered })),
     );
     const metric = one(summariseDetection(wide, strict), { ...at, name: "hitRate" });
-    expect(metric.high! - metric.low!).toBe(1);
+    expect([metric.low, metric.high]).toEqual([null, null]); // two vectors, however often asked, are no sample
   });
 });
 
