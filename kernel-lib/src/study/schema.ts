@@ -5,8 +5,8 @@
  * trailing space, splits do not share texts, classes are balanced (or the control that unbalances them is named).
  */
 import { z } from "zod";
-import { PROJECTIONS } from "../checkpoint";
 import { expected, InputError, whatWasWanted } from "../base";
+import { PROJECTIONS } from "../checkpoint";
 import type { Protocol } from "./types";
 
 const share = z.number().min(0).max(1);

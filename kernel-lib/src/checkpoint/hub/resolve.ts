@@ -60,7 +60,7 @@ const ADAPTER: RepoKind = {
 const HUB_NAME =
   /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)((?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
 
-/** Where a name points: a repository, a commit or its name, and a folder within ("" or "step_0900/"). */
+/** Where a name points: a repository, a commit or its name, and a folder within ("" for none). */
 interface Place {
   repo: string;
   revision: string;
@@ -79,7 +79,7 @@ function placeOf(name: string, kind: RepoKind, subfolder: string | undefined): P
   }
   if (!folders.every((part) => FILE_NAME.test(part)))
     throw new InputError("hub-name", expected("a plain relative path", "subfolder", subfolder));
-  return { repo, revision, inside: folders.map((part) => `${part}/`).join("") };
+  return { repo, revision, inside: folders.join("/") };
 }
 
 /** One part of a file's path: nothing that leads out of a folder. */
@@ -178,15 +178,16 @@ async function download(
   const response = await hubFetch(hub, listing, purpose, { signal: options.signal });
   const { commit, files } = parseListing(await response.text(), purpose);
   const folder = path.join(store, "snapshots", commit, inside);
-  const has = (name: string): boolean => files.has(inside + name);
+  const has = (name: string): boolean => files.has(path.posix.join(inside, name));
 
   const wanted = [...kind.required, ...kind.optional.filter(has)];
   const absent = kind.required.find((name) => !has(name));
-  if (absent !== undefined) throw missing(repo, kind, inside + absent, foldersWith(files, absent, kind));
+  if (absent !== undefined)
+    throw missing(repo, kind, path.posix.join(inside, absent), foldersWith(files, absent, kind));
   const get = async (names: string[]): Promise<void> => {
     const remote: RemoteFile[] = [];
     for (const name of names)
-      remote.push(await describe(hub, repo, commit, files.get(inside + name) as ListedFile, options));
+      remote.push(await describe(hub, repo, commit, files.get(path.posix.join(inside, name)) as ListedFile, options));
     checkSpace(store, remote);
     await fetchFiles(hub, repo, commit, store, remote, options);
   };
@@ -197,9 +198,9 @@ async function download(
     const shards = shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"));
     if (shards === null) throw responseError(purpose, `a weight_map in ${kind.index}`, "none");
     const lost = shards.find((shard) => !has(shard));
-    if (lost !== undefined) throw missing(repo, kind, inside + lost);
+    if (lost !== undefined) throw missing(repo, kind, path.posix.join(inside, lost));
     await get(shards);
-  } else throw missing(repo, kind, inside + kind.single);
+  } else throw missing(repo, kind, path.posix.join(inside, kind.single));
   if (revision !== commit) writeFileAtomic(path.join(store, "refs", ...revision.split("/")), commit);
   return folder;
 }
