@@ -51,7 +51,7 @@ const goldenForms = Object.keys(readForms(GOLDEN).expected);
 describe("forms of adapters, committed", () => {
   const model = modelFolder("mha-sharded-f16");
 
-  it.each(engineChoices("f32"))("f32 $label", async (choice) => {
+  it.each([...engineChoices("f32"), ...engineChoices("f64").slice(0, 1)])("$dtype $label", async (choice) => {
     const engine = await openFolder(model, choice);
     try {
       await compare(engine, model, GOLDEN, goldenForms);
@@ -89,7 +89,7 @@ describe.skipIf(python === null && !required)(title, () => {
     folder = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-forms-live-"));
     const script = path.join(ADAPTERS, "forms.py");
     await promisify(execFile)(python ?? "python3", [script, "live", "--seed", String(seed), "--out", folder]);
-  }, 300_000);
+  }, 600_000);
   afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
   it("a fresh random model", async () => {

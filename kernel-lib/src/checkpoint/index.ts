@@ -1,5 +1,5 @@
 /** A model or adapter on disk: config, tensors, PEFT files, tokenizer, chat template, hub names. Loads no weights. */
-export { loraConfigJson, parseAdapterConfig } from "./adapter-config";
+export { type AdapterConfig, type LoraConfig, loraConfigJson, parseAdapterConfig } from "./adapter-config";
 export {
   type AdapterBase,
   type AdapterFiles,
@@ -8,7 +8,6 @@ export {
   sameBaseName,
   writeAdapter,
 } from "./adapter-files";
-export { flatFromParts, partsFromFlat } from "./adapter-flat";
 export { type AdapterManifest, MANIFEST_NAME, parseManifest } from "./adapter-manifest";
 export {
   type ChatRole,

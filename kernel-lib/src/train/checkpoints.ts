@@ -8,7 +8,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected } from "../base";
-import { type AdapterManifest, type ModelConfig, partsFromFlat, writeAdapter } from "../checkpoint";
+import { type AdapterManifest, type ModelConfig, writeAdapter } from "../checkpoint";
 import type { TrainerState, TrainerTensor } from "../engine";
 import {
   commitPartial,
@@ -20,6 +20,7 @@ import {
   writeJsonAtomic,
   writeSafetensors,
 } from "../files";
+import { partsFromFlat } from "./flat-parameters";
 import type { TrainConfig } from "./config";
 
 /** What a run is made from, each part by its hash or name; equal parts give equal bytes. */

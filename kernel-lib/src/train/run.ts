@@ -7,9 +7,10 @@
  */
 import * as path from "node:path";
 import { AbortedError, DataError, expected, InputError, random } from "../base";
-import { type AdapterManifest, type AdapterPart, flatFromParts, loraParameterCount } from "../checkpoint";
+import { type AdapterManifest, type AdapterPart, loraParameterCount } from "../checkpoint";
 import type { Engine, Example, Trainer, TrainerTensor } from "../engine";
 import { contentHash, JsonlWriter, sha256 } from "../files";
+import { flatFromParts } from "./flat-parameters";
 import { newestCheckpoint, readState, type RunIdentity, saveCheckpoint, writeLora } from "./checkpoints";
 import { learningRate, stepsOf, type TrainConfig, trainerOptions } from "./config";
 import { cutEvents, figuresOf, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";

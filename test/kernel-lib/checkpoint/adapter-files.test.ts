@@ -6,19 +6,16 @@ import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import {
   adapterHash,
   type AdapterManifest,
-  flatFromParts,
   loraConfigJson,
   loraTensorName,
   type ModelConfig,
   parseAdapterConfig,
   parseManifest,
-  partsFromFlat,
   projectionShape,
   readAdapter,
   sameBaseName,
   writeAdapter,
 } from "../../../kernel-lib/src/checkpoint";
-import type { TrainerTensor } from "../../../kernel-lib/src/engine";
 import { readSafetensorsHeader, readTensor, type TensorToWrite, writeSafetensors } from "../../../kernel-lib/src/files";
 
 const peft = path.join(__dirname, "..", "..", "fixtures", "adapter", "peft");
@@ -475,35 +472,6 @@ describe("writeAdapter", () => {
       [0, 1].flatMap((layer) => lora.targets.map((module) => ({ layer, module, r: 16, scaling: 2 }))),
     );
     expect(read).toMatchObject({ bias: false, savedModules: [], notes: [] });
-  });
-});
-
-describe("flat parameters", () => {
-  it("go to parts and back", async () => {
-    const { parts, lora } = await readAdapter(peft, base);
-    const layout: TrainerTensor[] = [];
-    let offset = 3; // a layout may leave room in front
-    for (const { layer, module } of parts) {
-      const [out, input] = projectionShape(config, module);
-      for (const [which, shape] of [
-        ["A", [3, input]],
-        ["B", [out, 3]],
-      ] as const) {
-        layout.push({
-          name: loraTensorName(layer, module, which),
-          layer,
-          module,
-          which,
-          shape: [shape[0], shape[1]],
-          offset,
-        });
-        offset += shape[0] * shape[1];
-      }
-    }
-    const flat = flatFromParts(layout, parts);
-    expect(flat.length).toBe(offset);
-    expect(partsFromFlat(layout, Float64Array.from(flat), lora)).toEqual(parts);
-    expect(() => flatFromParts(layout, parts.slice(1))).toThrowError(/layers\.0\.self_attn\.q_proj/);
   });
 });
 

@@ -2,9 +2,8 @@
  * An adapter's parts <-> the trainer's flat array of parameters: one r and scaling for all, every target in every layer.
  */
 import { expected, InputError } from "../base";
+import type { AdapterPart, LoraConfig } from "../checkpoint";
 import type { TrainerTensor } from "../engine";
-import type { LoraConfig } from "./adapter-config";
-import type { AdapterPart } from "./types";
 
 /**
  * The trainer's flat parameters as parts.
