@@ -25,7 +25,7 @@ export { hubEnvironment, type HubEnvironment } from "./hub/environment";
 export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
 export { conversationOf, finiteNumber, idOf, objectOf, rangeOf, refuseLine, tokensOf } from "./line-fields";
 export { pythonMatches } from "./python-pattern";
-export { loraParameterCount, loraTensorName, projectionShape } from "./projections";
+export { loraParameterCount, loraTensorName, moduleName, projectionShape } from "./projections";
 export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";
 export {
   type EncodedChat,

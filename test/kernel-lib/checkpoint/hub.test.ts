@@ -347,6 +347,7 @@ describe("resolveModel", () => {
     await rejectsWith(wrong("org/tiny/step_1"), "hub-files", /step_1\/adapter_config\.json/);
     for (const name of ["org/tiny/../x", "org/tiny/.hidden", "org/tiny/a b"])
       await rejectsWith(wrong(name), "hub-name", /org\/name\[\/folder\]/);
+    await rejectsWith(wrong("kernel-lib/src/nothing"), "hub-name", /no such folder here, though there is kernel-lib/);
     for (const subfolder of ["../x", "a//../b", ".git", "a b"])
       await rejectsWith(wrong("org/tiny", subfolder), "hub-name", /./);
   });

@@ -153,6 +153,8 @@ describe("attach", () => {
     expect(notes).toEqual([expect.stringMatching(/names base model example-org\/other and is bound to here/)]);
     const nested = path.dirname(renamed);
     const subfolder = path.basename(renamed);
-    expect((await adapterFor(model.checkpoint, model, nested, { subfolder, otherBase: "accept" })).folder).toBe(renamed);
+    expect((await adapterFor(model.checkpoint, model, nested, { subfolder, otherBase: "accept" })).folder).toBe(
+      renamed,
+    );
   });
 });

@@ -70,12 +70,17 @@ interface Place {
 /** @throws InputError "hub-name" */
 function placeOf(name: string, kind: RepoKind, subfolder: string | undefined): Place {
   const match = HUB_NAME.exec(name);
-  const [, repo, path, revision = "main"] = match ?? ["", "", ""];
-  const folders = [...path.split("/"), ...(subfolder ?? "").split("/")].filter((part) => part !== "");
+  const [, repo, within, revision = "main"] = match ?? ["", "", ""];
+  const folders = [...within.split("/"), ...(subfolder ?? "").split("/")].filter((part) => part !== "");
   const dots = [...folders, ...revision.split("/")].some((part) => /^\.\.?$/.test(part));
   if (match === null || dots || name.includes("--") || (folders.length > 0 && !kind.nested)) {
     const form = `an existing folder or a hub name org/name${kind.nested ? "[/folder]" : ""}[@revision]`;
     throw new InputError("hub-name", expected(form, kind.noun, name));
+  }
+  const first = repo.split("/")[0];
+  if (within !== "" && fs.existsSync(first)) {
+    const mistyped = `There is no such folder here, though there is ${first}: name an organisation of the hub, or mend the path.`;
+    throw new InputError("hub-name", expected("an existing folder", kind.noun, name, mistyped));
   }
   if (!folders.every((part) => FILE_NAME.test(part)))
     throw new InputError("hub-name", expected("a plain relative path", "subfolder", subfolder));
@@ -123,7 +128,7 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
   if (hub.offline) {
     throw new DataError(
       "hub-offline",
-      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on.`,
+      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on. There is no folder ${name} on this machine either.`,
     );
   }
   try {
