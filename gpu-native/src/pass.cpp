@@ -113,6 +113,7 @@ void Pass::project(int l, const std::vector<int>& projections, void* y, int ldy,
       use.dropout = options_.dropout ? options_.dropout->p : 0;
       use.a = pair.a;
       use.b = pair.b;
+      use.bias = pair.bias;
       use.u = u[p].at(l, range.begin);
       uses[count].push_back(use);
     }

@@ -83,6 +83,7 @@ struct LoraTask {
   float* u;
   int y_col, out;
   uint32_t site;
+  const float* bias;  // (out), or null
 };
 struct LoraTasks {
   int count;
@@ -91,7 +92,7 @@ struct LoraTasks {
 // u = dropout(x) A^T for every task. x (n, in).
 template <class T>
 void lora_down(cudaStream_t s, const LoraTasks& tasks, const T* x, int in, const DropoutKey& key);
-// y[:, y_col..] += scaling u B^T in F32, rounded, for every task.
+// y[:, y_col..] += scaling (u B^T + bias) in F32, rounded, for every task.
 template <class T>
 void lora_up(cudaStream_t s, const LoraTasks& tasks, T* y, int ldy);
 struct BiasParts {

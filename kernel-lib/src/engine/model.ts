@@ -49,6 +49,8 @@ export interface EngineOptions {
 }
 
 export interface AttachOptions {
+  /** folder of the adapter within the repository or folder, as PEFT's `subfolder`: step_0900 */
+  subfolder?: string;
   /** "accept" takes an adapter whose manifest or configuration tells of another base, without a word; default "refuse" */
   otherBase?: "refuse" | "accept";
 }
@@ -94,9 +96,10 @@ export async function adapterFor(
 ): Promise<AdapterFiles> {
   const quick = checkpoint.weightBytes <= QUICK_HASH_BYTES;
   const hash = base.hash ?? (quick ? await checkpointHash(checkpoint) : null);
-  const { config } = checkpoint;
-  const files = await readAdapter(await resolveAdapter(folderOrName), { config, name: base.name, hash }, options);
-  if (files.note !== null) process.stderr.write(`steerlab: ${files.note}\n`);
+  const { config, tensors } = checkpoint;
+  const folder = await resolveAdapter(folderOrName, { subfolder: options.subfolder });
+  const files = await readAdapter(folder, { config, tensors, name: base.name, hash }, options);
+  for (const note of files.notes) process.stderr.write(`steerlab: note: ${note}\n`);
   return files;
 }
 

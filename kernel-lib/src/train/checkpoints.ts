@@ -8,7 +8,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected } from "../base";
-import { type AdapterManifest, type ModelConfig, partsFromFlat, writeAdapter } from "../checkpoint";
+import { type AdapterManifest, type ModelConfig, writeAdapter } from "../checkpoint";
 import type { TrainerState, TrainerTensor } from "../engine";
 import {
   commitPartial,
@@ -21,6 +21,7 @@ import {
   writeSafetensors,
 } from "../files";
 import { requireSameRun, type RunIdentity } from "../runs";
+import { partsFromFlat } from "./flat-parameters";
 import type { TrainConfig } from "./config";
 
 /** What position.json says. */
