@@ -33,11 +33,6 @@ size_t arena_elements(const ModelConfig& c) {
 
 }  // namespace
 
-DType kept_weight_type(DType act, DType stored) {
-  if (act == DType::BF16 || stored == DType::BF16) return DType::BF16;
-  return act == DType::F64 && stored == DType::F64 ? DType::F64 : DType::F32;
-}
-
 MemoryEstimate estimate_memory(const ModelConfig& c, const WorkShape& w, DType act, DType stored, bool device) {
   MemoryEstimate e;
   const size_t a = bytes_of(act), m = act == DType::F64 ? 8 : 4, L = static_cast<size_t>(c.num_hidden_layers);

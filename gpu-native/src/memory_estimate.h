@@ -33,9 +33,6 @@ struct MemoryEstimate {
   size_t total() const { return weights + adapters + kv + activations + workspace + context; }
 };
 
-// The type in which a backend keeps a matrix stored as `stored`; as both backends' load_matrix.
-DType kept_weight_type(DType act, DType stored);
-
 // act: type of activations; weights are counted in `stored` (BF16 for BF16 activations). device: whether the device's own
 // costs are added.
 MemoryEstimate estimate_memory(const ModelConfig& config, const WorkShape& work, DType act, DType stored, bool device);

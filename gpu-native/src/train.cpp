@@ -180,7 +180,8 @@ BatchResult Trainer::step(const TrainBatch& batch, int64_t step, double lr, cons
   }
   job.checkpoint();  // the last moment at which stopping leaves the parameters as they were
   const AdamW hyper{lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, options_.max_grad_norm, step};
-  result.grad_norm = model_->backend().optimizer_step(params_->get(), m_.get(), v_.get(), grads_.get(), static_cast<size_t>(layout_.count), hyper);
+  model_->backend().optimizer_step({.p = params_->get(), .m = m_.get(), .v = v_.get(), .g = grads_.get(),
+                                    .count = static_cast<size_t>(layout_.count), .hyper = hyper, .norm = result.grad_norm});
   return result;
 }
 
@@ -210,19 +211,23 @@ void Trainer::micro_pass(const TrainBatch& batch, int first, int count, bool wit
   for (const int32_t token : plan.reported) order.push_back(pass.wanted_row(token));
   const int32_t* index = scratch.upload("train.order", order.data(), order.size());
   void* rows = scratch.get("train.rows", static_cast<size_t>(count) * C * bytes_of(be.act()));
-  be.gather_rows(rows, pass.final_rows(), index, count, c.hidden_size);
+  be.gather_rows({.dst = rows, .src = pass.final_rows(), .index = index, .n = count, .width = c.hidden_size});
   void* logits = scratch.get("train.logits", static_cast<size_t>(count) * c.vocab_size * bytes_of(be.master()));
-  be.logits(logits, rows, model_->weights().head, count);
+  be.logits({.logits = logits, .x = rows, .head = model_->weights().head, .n = count});
 
   const int32_t* labels = scratch.upload("train.labels", batch.labels.data() + 2 * first, static_cast<size_t>(2 * count));
   const int32_t* targets = scratch.upload("train.targets", batch.targets.data() + first, static_cast<size_t>(count));
   std::vector<LabelResult> labelled(static_cast<size_t>(count));
   const Settled settled(be);  // destroyed before `labelled`
-  be.label_loss(labelled.data(), with_gradient ? logits : nullptr, logits, labels, targets, options_.mass_weight, 1.0 / batch.examples(), count,
-                c.vocab_size);
+  const std::vector<double> scales(static_cast<size_t>(count), 1.0 / batch.examples());
+  be.label_loss({.out = labelled, .dlogits = with_gradient ? logits : nullptr, .logits = logits, .labels = labels, .targets = targets,
+                 .scale = scratch.upload("train.scales", scales.data(), scales.size()), .mass_weight = options_.mass_weight, .n = count,
+                 .V = c.vocab_size});
   if (with_gradient) {
-    Backward back{*model_, pass, plan, layout_, *live_, grads_, options, count};
-    back.run(logits, options_.mass_weight == 0 ? labels : nullptr, job);
+    void* dfinal = scratch.get("train.dfinal", static_cast<size_t>(count) * C * bytes_of(be.act()));
+    be.logits_backward({.dx = dfinal, .dlogits = logits, .head = model_->weights().head,
+                        .labels = options_.mass_weight == 0 ? labels : nullptr, .n = count});
+    Backward{*model_, pass, plan, layout_, *live_, grads_, options}.run(dfinal, job);
   }
   be.synchronize();
   for (const LabelResult& r : labelled) {

@@ -13,10 +13,11 @@ constexpr int kLossThreads = 1024;
 // d loss / d l_j = (softmax over the pair - 1 for the target, labels only) + mass_weight (p_j - pair softmax, labels only).
 __global__ void __launch_bounds__(kLossThreads)
     loss_kernel(LabelResult* out, float* dlogits, const float* logits, const int32_t* labels, const int32_t* targets,
-                float mass_weight, double scale, int V) {
+                const double* scales, float mass_weight, int V) {
   __shared__ float scratch[32];
   __shared__ double scratch64[32];
   const int i = blockIdx.x;
+  const double scale = scales[i];
   const float* row = logits + static_cast<int64_t>(i) * V;
   float most = -INFINITY;
   for (int c = threadIdx.x; c < V; c += kLossThreads) most = fmaxf(most, row[c]);
@@ -106,8 +107,8 @@ __global__ void finish_kernel(T* dx, const float* partial, int chunks, int n, in
 }  // namespace
 
 void label_loss(cudaStream_t s, LabelResult* out, float* dlogits, const float* logits, const int32_t* labels,
-                const int32_t* targets, float mass_weight, double scale, int n, int V) {
-  launch(loss_kernel, dim3(n), dim3(kLossThreads), 0, s, out, dlogits, logits, labels, targets, mass_weight, scale, V);
+                const int32_t* targets, const double* scale, float mass_weight, int n, int V) {
+  launch(loss_kernel, dim3(n), dim3(kLossThreads), 0, s, out, dlogits, logits, labels, targets, scale, mass_weight, V);
 }
 
 template <class T, class W>

@@ -127,8 +127,6 @@ ForwardRequest rich_request(const Side& side, bool share) {
   return q;
 }
 
-bool own_products(const Side& gpu) { return gpu.model->backend().describe().find("own") != std::string::npos; }
-
 void check_forward(const std::string& type, Side& cpu, Side& gpu, bool half) {
   const Job job;
   const ForwardResult want = cpu.model->forward(rich_request(cpu, true), job), got = gpu.model->forward(rich_request(gpu, true), job);
@@ -139,7 +137,7 @@ void check_forward(const std::string& type, Side& cpu, Side& gpu, bool half) {
   expect(type + "/forward_shared_work", got.shared_token_layers == want.shared_token_layers && got.shared_token_layers > 0);
   const ForwardResult alone = gpu.model->forward(rich_request(gpu, false), job), again = gpu.model->forward(rich_request(gpu, true), job);
   expect(type + "/forward_same_bytes", again.all == got.all && again.captures == got.captures);
-  if (own_products(gpu))
+  if (gpu.model->backend().rows_independent())
     expect(type + "/forward_sharing_changes_nothing", alone.all == got.all);
   else
     note(type + "/forward_sharing_changes_little", distance(alone.all, got.all), 2e-2);
@@ -190,7 +188,7 @@ void check_training(const std::string& type, Side& cpu, Side& gpu, bool half) {
       b3.step(batch, step, 1e-3, job);
       if (step < 2) continue;
       const Trainer::State once = b.state(), cut = b2.state(), again = b3.state();
-      if (own_products(gpu)) expect(at + "_split_batch_same_bytes", once.params == cut.params && once.v == cut.v);
+      if (gpu.model->backend().rows_independent()) expect(at + "_split_batch_same_bytes", once.params == cut.params && once.v == cut.v);
       expect(at + "_repeated_same_bytes", once.params == again.params && once.m == again.m);
     }
     // compared by what twelve steps changed
