@@ -255,6 +255,17 @@ struct LabelLoss {
   int n, V;
 };
 
+// Divergence of row i from the distribution of another row, in nats: KL(P || Q) = sum over V of P (log P - log Q) with P = softmax(base)
+// and Q = softmax(logits). dlogits (n, V) may alias logits and gets scale[i] * (Q - P); null when only the result is wanted.
+// base (n, V) master; scale (n) F64. Equal rows give exactly 0. out (n) is filled as in LabelLoss.
+struct MatchLoss {
+  HostSpan<double> out;
+  void* dlogits = nullptr;
+  const void *logits, *base;
+  const double* scale;
+  int n, V;
+};
+
 // dx (n, C) act = dlogits W. labels given: only those two columns are non-zero (cheap path).
 struct LogitsBackward {
   void* dx;
@@ -383,6 +394,7 @@ struct Sample {
   OP(to_f32, ToF32)                          \
   OP(logits, Logits)                         \
   OP(label_loss, LabelLoss)                  \
+  OP(match_loss, MatchLoss)                  \
   OP(logits_backward, LogitsBackward)        \
   OP(norm_backward, NormBackward)            \
   OP(swiglu_backward, SwigluBackward)        \

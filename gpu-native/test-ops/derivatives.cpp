@@ -170,6 +170,14 @@ void loss(Report& report, Backend& b) {
       return losses;
     }, lab.read_master(d, n * V));
   }
+  Values divergences(n);
+  void *d = lab.poison_master(n * V), *base = lab.master(noise(n * V, 214));
+  b.match_loss({.out = divergences, .dlogits = d, .logits = lab.master(l), .base = base, .scale = scale, .n = n, .V = V});
+  check(report, "match_loss", l, weights, [&](const Values& v) {
+    Values out(n);
+    b.match_loss({.out = out, .logits = lab.master(v), .base = base, .scale = scale, .n = n, .V = V});
+    return out;
+  }, lab.read_master(d, n * V));
   const Weight head = lab.weight(noise(V * 7, 211), V, 7, DType::F64);
   const Values g = noise(n * V, 212);
   void* dx = lab.poison_act(n * 7);

@@ -1,4 +1,4 @@
-// Cases of label_loss, optimizer_step, score and sample.
+// Cases of label_loss, match_loss, optimizer_step, score and sample.
 #include "lab.h"
 
 namespace ops_test {
@@ -26,6 +26,23 @@ Values label_loss(Lab& lab, int n, int V, float mass_weight, bool backward) {
   lab.b.synchronize();
   Values out;
   for (const LabelResult& r : results) out.insert(out.end(), {r.loss, r.logprob[0], r.logprob[1], r.logmass});
+  if (backward)
+    for (double v : lab.read_master(logits, count)) out.push_back(v);
+  return out;
+}
+
+// The last row equals its base.
+Values match_loss(Lab& lab, int n, int V, bool backward) {
+  const size_t count = static_cast<size_t>(n) * V, last = static_cast<size_t>(V);
+  Values l = noise(count, 63, 4), b = noise(count, 64, 0.3);
+  for (size_t i = 0; i < count; ++i) b[i] = to_float(to_bf16(static_cast<float>(b[i] + l[i])));
+  std::copy(l.end() - static_cast<int64_t>(last), l.end(), b.end() - static_cast<int64_t>(last));
+  void* logits = lab.master(l);
+  Values out(static_cast<size_t>(n));
+  lab.b.match_loss({.out = out, .dlogits = backward ? logits : nullptr, .logits = logits, .base = lab.master(b), .scale = scales(lab, n),
+                    .n = n, .V = V});
+  lab.b.synchronize();
+  if (out.back() != 0) out.back() = NAN;
   if (backward)
     for (double v : lab.read_master(logits, count)) out.push_back(v);
   return out;
@@ -80,6 +97,9 @@ std::vector<Case> loss_cases() {
     for (bool backward : {true, false})
       cases.push_back({"label_loss w=" + std::to_string(w) + (backward ? " with gradient" : ""),
                        [=](Lab& lab) { return label_loss(lab, 5, 2051, w, backward); }});
+  for (bool backward : {true, false})
+    cases.push_back({std::string("match_loss") + (backward ? " with gradient" : ""),
+                     [=](Lab& lab) { return match_loss(lab, 4, 2051, backward); }});
   for (double clip : {0.0, 1.0})
     cases.push_back({"optimizer_step clip=" + std::to_string(clip), [=](Lab& lab) { return optimizer(lab, 10007, clip); }});
   cases.push_back({"score", [](Lab& lab) { return score(lab, 4, 1003, 6); }});

@@ -88,6 +88,7 @@ describe.skipIf(!configured)("ops of the cpu engine (needs the CMake folder of `
           "embed",
           "add",
           "label_loss",
+          "match_loss",
           "optimizer_step",
           "score",
         ])

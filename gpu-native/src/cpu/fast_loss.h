@@ -1,4 +1,4 @@
-// Label loss, AdamW and scoring on the vector engine; formulas in plain_loss.h. Sampling is a sort: it stays with the plain loops.
+// Losses, AdamW and scoring on the vector engine; formulas in plain_loss.h. Sampling is a sort: it stays with the plain loops.
 #pragma once
 #include "fast.h"
 
@@ -28,6 +28,17 @@ void FastBackend<A>::label_loss(const LabelLoss& op) {
     for (int j = 0; j < 2; ++j)
       d[pair[j]] = static_cast<float>(op.scale[i] * (op.mass_weight * std::exp(label_logits[j] - all) +
                                                (1 - op.mass_weight) * std::exp(label_logits[j] - both) - (op.targets[i] == j)));
+  });
+}
+
+template <class A>
+void FastBackend<A>::match_loss(const MatchLoss& op) {
+  ran("match_loss");
+  pool().run(op.n, [&](int64_t i, int) {
+    const float *l = static_cast<const float*>(op.logits) + i * op.V, *b = static_cast<const float*>(op.base) + i * op.V;
+    const double all = row_log_sum_exp(k_, l, op.V), base = row_log_sum_exp(k_, b, op.V);
+    op.out[i] = k_.match(op.dlogits ? static_cast<float*>(op.dlogits) + i * op.V : nullptr, l, b, static_cast<float>(all),
+                         static_cast<float>(base), static_cast<float>(all - base), static_cast<float>(op.scale[i]), op.V);
   });
 }
 

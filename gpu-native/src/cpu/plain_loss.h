@@ -1,4 +1,4 @@
-// Plain loops of the label loss, AdamW, scoring and sampling.
+// Plain loops of the losses, AdamW, scoring and sampling.
 #pragma once
 #include <numeric>
 
@@ -36,6 +36,23 @@ void PlainBackend<A>::label_loss(const LabelLoss& op) {
     for (int j = 0; j < 2; ++j)
       d[pair[j]] = static_cast<Master>(op.scale[i] * (op.mass_weight * std::exp(label_logits[j] - all) +
                                                 (1 - op.mass_weight) * std::exp(label_logits[j] - both) - (op.targets[i] == j)));
+  });
+}
+
+template <class A>
+void PlainBackend<A>::match_loss(const MatchLoss& op) {
+  count("match_loss");
+  pool().run(op.n, [&](int64_t i, int) {
+    const Master *l = masters(op.logits) + i * op.V, *b = masters(op.base) + i * op.V;
+    Master* d = op.dlogits ? masters(op.dlogits) + i * op.V : nullptr;
+    const double all = log_sum_exp(l, op.V), base = log_sum_exp(b, op.V);
+    double divergence = 0;
+    for (int j = 0; j < op.V; ++j) {
+      const double log_p = b[j] - base, log_q = l[j] - all, p = std::exp(log_p);
+      divergence += p * (log_p - log_q);
+      if (d) d[j] = static_cast<Master>(op.scale[i] * (std::exp(log_q) - p));
+    }
+    op.out[i] = divergence;
   });
 }
 

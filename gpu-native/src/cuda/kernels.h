@@ -116,8 +116,9 @@ void lora_dx(cudaStream_t s, const LoraTasks& tasks, float* const* du, T* dx, co
              const DropoutKey& key);
 
 // ---- head.cu ----
-void label_loss(cudaStream_t s, LabelResult* out, float* dlogits, const float* logits, const int32_t* labels,
-                const int32_t* targets, const double* scale, float mass_weight, int n, int V);
+// out: device.
+void label_loss(cudaStream_t s, LabelResult* out, const LabelLoss& op);
+void match_loss(cudaStream_t s, double* out, const MatchLoss& op);
 template <class T, class W>
 void logits_backward_labels(cudaStream_t s, T* dx, const float* dlogits, const W* head, const int32_t* labels, int n, int V,
                             int C);

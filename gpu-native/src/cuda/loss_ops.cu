@@ -26,15 +26,19 @@ void CudaBackend<T>::logits_backward(const LogitsBackward& op) {
   else if constexpr (sizeof(T) == 4) with_head(static_cast<const float*>(op.head.data));
 }
 
-template <class T>
-void CudaBackend<T>::label_loss(const LabelLoss& op) {
-  count("label_loss");
-  if (op.n == 0) return;
-  Workspace out(*this, sizeof(LabelResult) * static_cast<size_t>(op.n));
-  gpu::label_loss(stream_, out.template as<LabelResult>(), static_cast<float*>(op.dlogits), static_cast<const float*>(op.logits), op.labels,
-                  op.targets, op.scale, op.mass_weight, op.n, op.V);
-  staging_->expect(op.out.data, out.template as<LabelResult>(), sizeof(LabelResult) * static_cast<size_t>(op.n));
-}
+#define ROW_LOSS(name, Arguments, Result)                                                      \
+  template <class T>                                                                           \
+  void CudaBackend<T>::name(const Arguments& op) {                                             \
+    count(#name);                                                                              \
+    if (op.n == 0) return;                                                                     \
+    const size_t bytes = sizeof(Result) * static_cast<size_t>(op.n);                           \
+    Workspace out(*this, bytes);                                                               \
+    gpu::name(stream_, out.template as<Result>(), op);                                         \
+    staging_->expect(op.out.data, out.template as<Result>(), bytes);                           \
+  }
+ROW_LOSS(label_loss, LabelLoss, LabelResult)
+ROW_LOSS(match_loss, MatchLoss, double)
+#undef ROW_LOSS
 
 template <class T>
 void CudaBackend<T>::optimizer_step(const OptimizerStep& op) {

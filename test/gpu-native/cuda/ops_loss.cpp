@@ -1,4 +1,4 @@
-// Label loss, AdamW, scoring and sampling against their twins.
+// Losses, AdamW, scoring and sampling against their twins.
 #include "twin.h"
 
 namespace twin {
@@ -35,6 +35,31 @@ void label_loss(Twin& t) {
         t.note(at, worst, 2e-6);
         t.compare(at + "_gradient", d, 1e-5);
       }
+}
+
+void match_loss(Twin& t) {
+  for (const int V : {5, 1031})
+    for (const bool in_place : {false, true}) {
+      const int n = 5;
+      std::vector<float> base = t.random.normals(static_cast<size_t>(n * V), 3), moved = base;
+      for (int i = 0; i < (n - 1) * V; ++i) moved[static_cast<size_t>(i)] += 0.3f * t.random.normal();  // the last row equals its base
+      const Buffer reference = t.from(base, DType::F32), logits = t.from(moved, DType::F32);
+      const Buffer d = in_place ? logits : t.poisoned(static_cast<size_t>(n * V), DType::F32);
+      const auto scale = t.table(std::vector<double>{0.125, 1, 2, 0, 3});
+      std::vector<double> a(static_cast<size_t>(n)), b(a), only(a);
+      t.gpu.match_loss({.out = only, .logits = logits.gpu, .base = reference.gpu, .scale = scale.second, .n = n, .V = V});
+      t.cpu.match_loss({.out = a, .dlogits = d.cpu, .logits = logits.cpu, .base = reference.cpu, .scale = scale.first, .n = n, .V = V});
+      t.gpu.match_loss({.out = b, .dlogits = d.gpu, .logits = logits.gpu, .base = reference.gpu, .scale = scale.second, .n = n, .V = V});
+      t.gpu.synchronize();
+      double worst = 0;
+      for (size_t i = 0; i < a.size(); ++i)
+        for (const double e : {b[i] - a[i], only[i] - a[i]}) worst = std::isnan(e) ? e : std::max(worst, std::abs(e));
+      const std::string at = "V" + std::to_string(V) + (in_place ? "_in_place" : "");
+      t.note(at, worst, 2e-7);
+      t.compare(at + "_gradient", d, 1e-5);
+      const std::vector<float> last = t.read(t.gpu, static_cast<const float*>(d.gpu) + (n - 1) * V, static_cast<size_t>(V), DType::F32);
+      t.expect(at + "_equal_rows", b.back() == 0 && *std::max_element(last.begin(), last.end()) == 0);
+    }
 }
 
 void optimizer(Twin& t) {
@@ -110,6 +135,6 @@ void sample(Twin& t) {
 
 }  // namespace
 
-std::vector<Case> loss_cases() { return {{"label_loss", label_loss}, {"optimizer", optimizer}, {"score", score}, {"sample", sample}}; }
+std::vector<Case> loss_cases() { return {{"label_loss", label_loss}, {"match_loss", match_loss}, {"optimizer", optimizer}, {"score", score}, {"sample", sample}}; }
 
 }  // namespace twin
