@@ -1,6 +1,6 @@
 // The kernels as host functions: each enqueues its work on a stream and returns. T is the activation type, bf16 or float.
 //
-// Semantics, shapes and rounding points are those of the op of the same name in backend.h; only what differs is said here.
+// Semantics, shapes and rounding points are those of the op of the same name in ops.h; only what differs is said here.
 // Each group lives in the .cu file named above it, with both instantiations.
 #pragma once
 #include "platform.h"
