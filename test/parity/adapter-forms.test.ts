@@ -13,7 +13,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readAdapter, readCheckpoint } from "../../kernel-lib/src/checkpoint";
 import { type Engine, openOnnx } from "../../kernel-lib/src/engine";
 import { engineChoices, openFolder } from "./engines";
-import { oraclePython } from "./oracle-python";
+import { oraclePython } from "./oracle";
 import { largest, modelFolder } from "./readers";
 import { F32_LOGPROB } from "./tolerances";
 

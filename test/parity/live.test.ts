@@ -12,7 +12,7 @@ import * as path from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { expectScores, expectTraining, steerlab, trainFlags, trialFlags } from "./command-line";
-import { oraclePython } from "./oracle-python";
+import { oraclePython, oracleRequired } from "./oracle";
 import { FIXTURES } from "./readers";
 
 const run = promisify(execFile);
@@ -21,7 +21,7 @@ const LIVE = path.join(FIXTURES, "live.py");
 const TIMEOUT_MS = 300_000;
 
 const python = oraclePython();
-const required = process.env.STEERLAB_REQUIRE_ORACLE === "1";
+const required = oracleRequired;
 const rounds = Number(process.env.STEERLAB_LIVE_ROUNDS ?? "2");
 const fixed = process.env.STEERLAB_LIVE_SEED;
 const seeds = Array.from({ length: rounds }, (_, i) =>
