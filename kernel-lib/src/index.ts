@@ -74,7 +74,6 @@ export {
   clusteredMeanTest,
   clusteredRate,
   type ClusterLabel,
-  clusterMean,
   type ClusterOptions,
   type ClusterSample,
   criterion,
@@ -101,7 +100,6 @@ export {
   noiseFloor,
   normalCdf,
   normalQuantile,
-  pairedBootstrap,
   pairedMeanDifference,
   percentileInterval,
   permutationTest,
@@ -338,9 +336,11 @@ export {
   type VectorSplit,
 } from "./study";
 export {
+  adjusted,
   type AdapterRuns,
   type AimResult,
   createRunFolder,
+  type Evidence,
   findMetrics,
   findRun,
   listRunFolders,
@@ -400,10 +400,11 @@ export {
 } from "./train";
 export {
   AIM_WORDS,
+  ALL_TIERS,
   type AnswerReading,
   askFacts,
   checkSteerRemoveAsk,
-  clusterOf,
+  axesOf,
   countsOf,
   doseByHand,
   type DoseRow,
@@ -422,6 +423,7 @@ export {
   type IdentityRecord,
   type InnerLife,
   isOnlyYesNo,
+  PRIORS,
   type PsychometricCurve,
   psychometricCurves,
   readAnswer,

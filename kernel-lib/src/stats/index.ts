@@ -3,9 +3,7 @@ export { auroc, clusteredAuroc, midranks, type ScoreSample } from "./auroc";
 export {
   type BootstrapOptions,
   clusterBootstrap,
-  clusterMean,
   crossedBootstrap,
-  pairedBootstrap,
   percentileInterval,
   sortedQuantile,
 } from "./bootstrap";

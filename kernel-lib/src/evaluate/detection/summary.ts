@@ -4,6 +4,8 @@
 import type { AimResult, Metric } from "../../runs";
 import type { Protocol, TrialRecord } from "../../study";
 import { aimResults } from "./aims";
+import { distinctMetrics } from "./distinct";
+import { doseMetrics } from "./doses";
 import { detectionMetrics } from "./metrics";
 import { pairedMetrics } from "./paired";
 import { thresholdMetrics } from "./thresholds";
@@ -22,7 +24,9 @@ export function summariseDetection(
 ): { metrics: Metric[]; aims: AimResult[] } {
   const records = inPlanOrder(recorded, protocol);
   const metrics = [
-    ...detectionMetrics(records, seed),
+    ...detectionMetrics(records),
+    ...distinctMetrics(records),
+    ...doseMetrics(records, seed),
     ...thresholdMetrics(records, seed),
     ...pairedMetrics(records, seed),
   ];

@@ -1,0 +1,40 @@
+/**
+ * Hits by dose, pooled over tiers: tiers that steer harder or over more layers are not compared by their means.
+ *
+ * A dose is (length added / mean residual norm, two digits) and the number of layers that it is added to. Trials that several
+ * tiers ask count once; trials with the info prompt are another question and stay out.
+ */
+import { random } from "../../base";
+import { type Metric, metricOf } from "../../runs";
+import { clusteredRate, thresholdInterval } from "../../stats";
+import type { TrialRecord } from "../../study";
+import { axesOf, groupBy, isSteered, sampleOf } from "./counts";
+import { ALL_TIERS, distinctTrials } from "./distinct";
+
+const SAMPLES = 300;
+
+const layersOf = (record: TrialRecord): number => (record.layerEnd as number) - (record.layerStart as number);
+const relativeOf = (record: TrialRecord): number => Number((record.relativeStrength as number).toPrecision(2));
+
+/** `hitRateOfDose` of every dose and `thresholdOfDose` (relative strength at 50 %), by split of vectors and number of layers. */
+export function doseMetrics(records: readonly TrialRecord[], seed = 0): Metric[] {
+  const steered = distinctTrials(records.filter((record) => isSteered(record) && !record.infoPrompt));
+  const metrics: Metric[] = [];
+  const curves = groupBy(steered, (record) => `${record.condition} ${record.vectorSplit} ${layersOf(record)}`);
+  for (const [key, curve] of curves) {
+    const { condition, vectorSplit } = curve[0];
+    const group = { vectors: vectorSplit as string, layers: layersOf(curve[0]) };
+    const doses = [...groupBy(curve, relativeOf)].sort(([one], [other]) => one - other);
+    for (const [relativeStrength, of] of doses) {
+      const { outcomes, clusters } = sampleOf(of, false);
+      const rate = clusteredRate(outcomes, clusters);
+      metrics.push(metricOf("hitRateOfDose", ALL_TIERS, condition, rate, { ...group, relativeStrength }));
+    }
+    if (doses.length < 2) continue;
+    const trials = curve.map((record) => ({ strength: relativeOf(record), hit: record.saysSteered }));
+    const stream = random(seed).fork("dose").fork(key);
+    const options = { clusters: axesOf(curve, false), random: stream, samples: SAMPLES };
+    metrics.push(metricOf("thresholdOfDose", ALL_TIERS, condition, thresholdInterval(trials, options), group));
+  }
+  return metrics;
+}
