@@ -100,7 +100,6 @@ export {
   noiseFloor,
   normalCdf,
   normalQuantile,
-  pairedMeanDifference,
   percentileInterval,
   permutationTest,
   type PlannedAxis,

@@ -22,6 +22,11 @@ export function distinctTrials(records: readonly TrialRecord[]): TrialRecord[] {
   return [...new Map(records.map((record) => [`${record.condition}|${promptKey(record)}`, record] as const)).values()];
 }
 
+/** Distinct clean trials of all tiers. Those with the info prompt are another question and have their own tier. */
+export function distinctClean(records: readonly TrialRecord[]): TrialRecord[] {
+  return distinctTrials(records.filter((record) => isClean(record) && !record.infoPrompt));
+}
+
 /** Clean prompts that more than one tier asks. */
 export function sharedPrompts(records: readonly TrialRecord[]): ReadonlySet<string> {
   const first = new Map<string, string>();
@@ -52,7 +57,7 @@ export function falseAlarmRate(clean: readonly TrialRecord[], shared: ReadonlySe
  */
 export function distinctMetrics(records: readonly TrialRecord[]): Metric[] {
   const metrics: Metric[] = [];
-  for (const [condition, clean] of groupBy(distinctTrials(records.filter(isClean)), (record) => record.condition)) {
+  for (const [condition, clean] of groupBy(distinctClean(records), (record) => record.condition)) {
     const add = (name: string, of: readonly TrialRecord[], ofWordings: boolean, group: Metric["group"] = {}): void => {
       const { outcomes, clusters } = sampleOf(of, ofWordings);
       metrics.push(metricOf(name, ALL_TIERS, condition, clusteredRate(outcomes, clusters), group));
@@ -70,7 +75,7 @@ export function distinctMetrics(records: readonly TrialRecord[]): Metric[] {
 
 /** Standard deviation of P(steered) among wordings asked of one cache; no interval, since caches share topics. */
 function wordingNoise(clean: readonly TrialRecord[], condition: string): Metric {
-  const caches = groupBy(clean, ({ context, reply, infoPrompt }) => `${context}|${reply}|${infoPrompt}`);
+  const caches = groupBy(clean, ({ context, reply }) => `${context}|${reply}`);
   const repeats = [...caches.values()].map((of) => of.map((record) => record.probability));
   const { value, n, items } = noiseFloor(repeats);
   const method = `standard deviation among wordings, pooled within ${items} caches`;

@@ -9,7 +9,8 @@ import { type Metric, metricOf } from "../../runs";
 import { clusteredRate, thresholdInterval } from "../../stats";
 import type { TrialRecord } from "../../study";
 import { axesOf, groupBy, isSteered, sampleOf } from "./counts";
-import { ALL_TIERS, distinctTrials } from "./distinct";
+import { ALL_TIERS, distinctClean, distinctTrials } from "./distinct";
+import { guessRate } from "./thresholds";
 
 const SAMPLES = 300;
 
@@ -19,6 +20,7 @@ const relativeOf = (record: TrialRecord): number => Number((record.relativeStren
 /** `hitRateOfDose` of every dose and `thresholdOfDose` (relative strength at 50 %), by split of vectors and number of layers. */
 export function doseMetrics(records: readonly TrialRecord[], seed = 0): Metric[] {
   const steered = distinctTrials(records.filter((record) => isSteered(record) && !record.infoPrompt));
+  const clean = distinctClean(records);
   const metrics: Metric[] = [];
   const curves = groupBy(steered, (record) => `${record.condition} ${record.vectorSplit} ${layersOf(record)}`);
   for (const [key, curve] of curves) {
@@ -33,7 +35,9 @@ export function doseMetrics(records: readonly TrialRecord[], seed = 0): Metric[]
     if (doses.length < 2) continue;
     const trials = curve.map((record) => ({ strength: relativeOf(record), hit: record.saysSteered }));
     const stream = random(seed).fork("dose").fork(key);
-    const options = { clusters: axesOf(curve, false), random: stream, samples: SAMPLES };
+    const topics = new Set(curve.map((record) => record.contextSplit));
+    const guess = guessRate(clean.filter((one) => one.condition === condition && topics.has(one.contextSplit)));
+    const options = { clusters: axesOf(curve, false), guess, random: stream, samples: SAMPLES };
     metrics.push(metricOf("thresholdOfDose", ALL_TIERS, condition, thresholdInterval(trials, options), group));
   }
   return metrics;

@@ -16,8 +16,8 @@ import {
   type TestResult,
 } from "../../stats";
 import type { TrialRecord } from "../../study";
-import { axesOf, groupBy, isClean, sampleOf } from "./counts";
-import { ALL_TIERS, distinctTrials, promptKey, sharedPrompts } from "./distinct";
+import { axesOf, groupBy, sampleOf } from "./counts";
+import { ALL_TIERS, distinctClean, promptKey, sharedPrompts } from "./distinct";
 
 interface Pair {
   tuned: TrialRecord;
@@ -37,7 +37,7 @@ export function pairedMetrics(records: readonly TrialRecord[], seed = 0): Metric
       ),
     ),
   );
-  const clean = pairsOf(distinctTrials(records.filter(isClean)));
+  const clean = pairsOf(distinctClean(records));
   const pooled = shared.size === 0 || clean.length === 0 ? [] : changes(ALL_TIERS, clean, false, seed);
   return adjusted([...byTier, ...pooled]);
 }

@@ -24,10 +24,15 @@ export interface PsychometricCurve {
 const MOST_GUESS = 0.45;
 const SAMPLES = 300;
 
+/** False-alarm rate of clean trials as the guess rate of a curve. */
+export function guessRate(records: readonly TrialRecord[]): number {
+  const { falseAlarms, clean } = countsOf(records);
+  return clean === 0 ? 0 : Math.min(MOST_GUESS, falseAlarms / clean);
+}
+
 function eachRange(records: readonly TrialRecord[], visit: (of: TrialRecord[], guess: number) => void): void {
   for (const ofTier of groupBy(records, (record) => `${record.tier} ${record.condition}`).values()) {
-    const { falseAlarms, clean } = countsOf(ofTier);
-    const guess = clean === 0 ? 0 : Math.min(MOST_GUESS, falseAlarms / clean);
+    const guess = guessRate(ofTier);
     for (const of of groupBy(ofTier.filter(isSteered), (record) => record.range).values()) visit(of, guess);
   }
 }
