@@ -11,7 +11,9 @@
 // F32 otherwise: LoRA parameters, their gradients, u = x A^T, logits, losses and optimizer state use it. Sums are
 // accumulated in at least F32. BF16 rounds where transformers rounds: see each op.
 //
-// Determinism: the result of a row never depends on the other rows of the call, on N, or on the thread count.
+// Determinism: the same call gives the same bytes, whatever the thread count. On the CPU, and on CUDA with own matrix products
+// (F32, or STEERLAB_BATCH_INVARIANT=1), a row's result depends on nothing but the row. With cuBLASLt it may change in the last
+// bits with the bucket of row counts that N falls into (cuda/gemm_source.h), never with the other rows' values.
 #pragma once
 #include <cstddef>
 #include <cstdint>

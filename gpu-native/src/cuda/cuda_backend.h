@@ -4,13 +4,16 @@
 // float (row_ops.cu, linear_ops.cu, loss_ops.cu). Weights are bf16 for T = bf16; stored precision (bf16 or F32) otherwise.
 // Workspaces of an op come from the pool and return to it before the op's kernels have run: one stream, call order.
 #pragma once
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "block_pool.h"
 #include "cublaslt.h"
 #include "kernels.h"
+#include "op_times.h"
 #include "staging.h"
 #include "weight_arena.h"
 
@@ -40,8 +43,9 @@ class CudaMemory : public Backend {
   const float* load_vector(const HostTensor& t) override;
   Weight random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) override;
 
-  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...) and memory in bytes ("memory.peak", ...;
-  // "memory.device" is all that the driver counts, other processes included).
+  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...), memory in bytes ("memory.peak", ...;
+  // "memory.device" is all that the driver counts, other processes included), and with STEERLAB_CUDA_TIMES=1 device
+  // microseconds by op ("time.linear", ...).
   std::string counters() const override;
 
  protected:
@@ -61,6 +65,20 @@ class CudaMemory : public Backend {
   };
 
   void count(const char* what) { ++counts_[what]; }
+  // Counts an op, and times it on the device where that is asked for, until the end of the scope.
+  class Op {
+   public:
+    Op(CudaMemory& owner, const char* name) : owner_(owner), pair_(owner.times_->begin(name)) { owner.count(name); }
+    ~Op() { owner_.times_->end(pair_); }
+    Op(const Op&) = delete;
+    Op& operator=(const Op&) = delete;
+
+   private:
+    CudaMemory& owner_;
+    int pair_;
+  };
+  // A small host table on the device, sent only when its numbers are not there yet: offsets are the same in all layers of a pass.
+  const int32_t* constant(const int32_t* host, size_t size);
   void product(const gpu::Gemm& g, DType weight, bool float_output);
   DType kept_type(DType stored) const;
   void* weight_memory(size_t bytes);
@@ -74,6 +92,12 @@ class CudaMemory : public Backend {
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<CublasLt> cublaslt_;
   std::map<std::string, uint64_t> counts_;
+  std::unique_ptr<OpTimes> times_;
+  struct Constant {
+    std::vector<int32_t> values;
+    void* device;
+  };
+  std::list<Constant> constants_;  // the one used last comes first
 };
 
 template <class T>

@@ -70,7 +70,7 @@ void for_adapters(const LinearPart* parts, int n_parts, F f) {
 
 template <class T>
 void CudaBackend<T>::linear(void* y, int ldy, const void* x, int n, const LinearPart* parts, int n_parts, const DropoutKey* dropout) {
-  count("linear");
+  const Op op(*this, "linear");
   if (n == 0 || n_parts == 0) return;
   const int in = parts[0].w->in;
   for (int first = 0; first < n_parts;) {
@@ -93,7 +93,7 @@ void CudaBackend<T>::linear(void* y, int ldy, const void* x, int n, const Linear
   }
   const DropoutKey key = dropout ? *dropout : DropoutKey{};
   for_adapters(parts, n_parts, [&](const gpu::LoraTasks& tasks) {
-    count("lora");
+    const Op lora(*this, "lora");
     gpu::lora_down(stream_, tasks, acts(x), in, key);
     gpu::lora_up(stream_, tasks, acts(y), ldy);
   });
@@ -103,7 +103,7 @@ template <class T>
 void CudaBackend<T>::linear_backward(void* dx, const void* dy, int ldy, const void* x, int n, const LinearPart* parts,
                                      const LoraGrad* grads, int n_parts, const DropoutKey* dropout, const int32_t* example_offsets,
                                      int examples) {
-  count("linear_backward");
+  const Op op(*this, "linear_backward");
   if (n == 0 || n_parts == 0) return;
   const int in = parts[0].w->in;
   const DropoutKey key = dropout ? *dropout : DropoutKey{};
@@ -119,14 +119,14 @@ void CudaBackend<T>::linear_backward(void* dx, const void* dy, int ldy, const vo
     du_elements += static_cast<size_t>(n) * parts[i].lora[0].r;
   }
   Workspace du_memory(*this, sizeof(float) * (du_elements + 1));
-  Workspace offsets(*this, sizeof(int32_t) * static_cast<size_t>(examples + 1));
   if (tasks.count) {
     du[0] = du_memory.template as<float>();
     for (int i = 1; i < tasks.count; ++i) du[i] = du[i - 1] + static_cast<size_t>(n) * tasks.task[i - 1].r;
-    upload(offsets.template as<int32_t>(), example_offsets, sizeof(int32_t) * static_cast<size_t>(examples + 1));
-    count("lora_backward");
+    const int32_t* offsets = constant(example_offsets, static_cast<size_t>(examples + 1));
+    Workspace partials(*this, sizeof(float) * gpu::lora_partials(tasks, in, examples));
+    const Op lora(*this, "lora_backward");
     gpu::lora_du(stream_, tasks, du, acts(dy), ldy, n);
-    gpu::lora_gradients(stream_, tasks, du, da, db, acts(dy), ldy, acts(x), in, key, offsets.template as<int32_t>(), examples);
+    gpu::lora_gradients(stream_, tasks, du, da, db, partials.template as<float>(), acts(dy), ldy, acts(x), in, key, offsets, examples);
   }
   if (!dx) return;
 
@@ -143,12 +143,14 @@ void CudaBackend<T>::linear_backward(void* dx, const void* dy, int ldy, const vo
     product({acts(dy) + run.col, parts[first].w->data, base, n, in, run.cols, ldy, in, in, true, first > 0}, parts[first].w->type, true);
     first = run.last;
   }
-  if (!direct || tasks.count) gpu::lora_dx(stream_, tasks, du, acts(dx), base, n, in, key);
+  if (direct && !tasks.count) return;
+  const Op lora(*this, "lora_dx");
+  gpu::lora_dx(stream_, tasks, du, acts(dx), base, n, in, key);
 }
 
 template <class T>
 void CudaBackend<T>::logits(void* logits, const void* x, const Weight& head, int n) {
-  count("logits");
+  const Op op(*this, "logits");
   product({x, head.data, logits, n, head.out, head.in, head.in, head.in, head.out, false, false}, head.type, true);
 }
 

@@ -9,7 +9,7 @@ namespace steerlab {
 
 template <class T>
 void CudaBackend<T>::logits_backward(void* dx, const void* dlogits, const Weight& head, const int32_t* labels, int n) {
-  count("logits_backward");
+  const Op op(*this, "logits_backward");
   if (n == 0) return;
   const float* d = static_cast<const float*>(dlogits);
   const int V = head.out, C = head.in;
@@ -29,7 +29,7 @@ void CudaBackend<T>::logits_backward(void* dx, const void* dlogits, const Weight
 template <class T>
 void CudaBackend<T>::label_loss(LabelResult* host_out, void* dlogits, const void* logits, const int32_t* labels,
                                 const int32_t* targets, float mass_weight, double scale, int n, int V) {
-  count("label_loss");
+  const Op op(*this, "label_loss");
   if (n == 0) return;
   Workspace out(*this, sizeof(LabelResult) * static_cast<size_t>(n));
   gpu::label_loss(stream_, out.template as<LabelResult>(), static_cast<float*>(dlogits), static_cast<const float*>(logits), labels,
@@ -39,7 +39,7 @@ void CudaBackend<T>::label_loss(LabelResult* host_out, void* dlogits, const void
 
 template <class T>
 double CudaBackend<T>::optimizer_step(void* p, void* m, void* v, const void* g, size_t elements, const AdamW& hyper) {
-  count("optimizer_step");
+  const Op op(*this, "optimizer_step");
   Workspace memory(*this, sizeof(double) * static_cast<size_t>(gpu::norm_partials(elements) + 1));
   double *norm = memory.template as<double>(), *partial = norm + 1, result = 0;
   gpu::gradient_norm(stream_, norm, partial, static_cast<const float*>(g), elements);
@@ -53,7 +53,7 @@ double CudaBackend<T>::optimizer_step(void* p, void* m, void* v, const void* g, 
 template <class T>
 void CudaBackend<T>::score(const void* logits, int n, int V, const int32_t* host_ids, const int32_t* host_id_offsets, int top_k,
                            double* host_logsumexp, double* host_id_logprobs, int32_t* host_top_ids, double* host_top_logprobs) {
-  count("score");
+  const Op op(*this, "score");
   if (n == 0) return;
   const float* l = static_cast<const float*>(logits);
   const size_t ids = host_ids && host_id_offsets ? static_cast<size_t>(host_id_offsets[n] - host_id_offsets[0]) : 0;
@@ -114,7 +114,7 @@ constexpr uint32_t kSampleTag = 0x53414d50u;  // keeps sampling apart from the o
 template <class T>
 void CudaBackend<T>::sample(int32_t* host_tokens, const void* logits, int n, int V, float temperature, float top_p,
                             const SampleRow* host_rows) {
-  count("sample");
+  const Op op(*this, "sample");
   if (n == 0) return;
   std::vector<float> uniform(static_cast<size_t>(n));
   for (int i = 0; i < n; ++i)

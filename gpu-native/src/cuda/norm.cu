@@ -103,13 +103,13 @@ void residual_norm(cudaStream_t s, T* h, const T* delta, const SteerTable* steer
   SteerArgs args{nullptr, nullptr, nullptr, nullptr, layer};
   if (steer) args = {steer->token_row, steer->row_offsets, steer->entries, steer->vectors, layer};
   const bool aligned = quads_aligned(h, C) && (!delta || quads_aligned(delta, C)) && (!x || quads_aligned(x, C));
-  launch(residual_norm_kernel<T>, dim3(n), dim3(kThreads), sizeof(float) * C, s, h, delta, args, x, weight, eps, C, aligned);
+  LAUNCH(residual_norm_kernel<T>, dim3(n), dim3(kThreads), sizeof(float) * C, s, h, delta, args, x, weight, eps, C, aligned);
 }
 
 template <class T>
 void norm_backward(cudaStream_t s, T* dh, const T* dx, const T* h, const float* weight, float eps, int n, int C) {
   const bool aligned = quads_aligned(dh, C) && quads_aligned(dx, C) && quads_aligned(h, C);
-  launch(norm_backward_kernel<T>, dim3(n), dim3(kThreads), 0, s, dh, dx, h, weight, eps, C, aligned);
+  LAUNCH(norm_backward_kernel<T>, dim3(n), dim3(kThreads), 0, s, dh, dx, h, weight, eps, C, aligned);
 }
 
 #define INSTANTIATE(T)                                                                                                     \

@@ -55,13 +55,13 @@ __global__ void rope_backward_kernel(T* dqkv, const float* cos, const float* sin
 template <class T>
 void rope_store(cudaStream_t s, T* qkv, T* k_new, T* v_new, const float* cos, const float* sin, const int32_t* positions,
                 const int32_t* slot, int n, HeadShape shape) {
-  launch(rope_store_kernel<T>, dim3(n), dim3(kThreads), 0, s, qkv, k_new, v_new, cos, sin, positions, slot, shape);
+  LAUNCH(rope_store_kernel<T>, dim3(n), dim3(kThreads), 0, s, qkv, k_new, v_new, cos, sin, positions, slot, shape);
 }
 
 template <class T>
 void rope_backward(cudaStream_t s, T* dqkv, const float* cos, const float* sin, const int32_t* positions, int n,
                    HeadShape shape) {
-  launch(rope_backward_kernel<T>, dim3(n), dim3(kThreads), 0, s, dqkv, cos, sin, positions, shape);
+  LAUNCH(rope_backward_kernel<T>, dim3(n), dim3(kThreads), 0, s, dqkv, cos, sin, positions, shape);
 }
 
 #define INSTANTIATE(T)                                                                                                        \

@@ -102,42 +102,42 @@ unsigned flat_blocks(size_t count, size_t per) {
 template <class T, class W>
 void embed(cudaStream_t s, T* h, const W* table, const int32_t* tokens, int n, int C) {
   const bool aligned = quads_aligned(h, C) && quads_aligned(table, C);
-  launch(gather_kernel<T, W>, row_grid(n, C), dim3(kThreads), 0, s, h, table, tokens, n, C, aligned);
+  LAUNCH(gather_kernel<T, W>, row_grid(n, C), dim3(kThreads), 0, s, h, table, tokens, n, C, aligned);
 }
 
 template <class T>
 void gather_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width) {
   const bool aligned = quads_aligned(dst, width) && quads_aligned(src, width);
-  launch(gather_kernel<T, T>, row_grid(n, width), dim3(kThreads), 0, s, dst, src, index, n, width, aligned);
+  LAUNCH(gather_kernel<T, T>, row_grid(n, width), dim3(kThreads), 0, s, dst, src, index, n, width, aligned);
 }
 
 template <class T>
 void scatter_add_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width) {
   const bool aligned = quads_aligned(dst, width) && quads_aligned(src, width);
-  launch(scatter_add_kernel<T>, row_grid(1, width), dim3(kThreads), 0, s, dst, src, index, n, width, aligned);
+  LAUNCH(scatter_add_kernel<T>, row_grid(1, width), dim3(kThreads), 0, s, dst, src, index, n, width, aligned);
 }
 
 template <class T>
 void to_f32(cudaStream_t s, float* dst, const T* src, size_t count) {
-  launch(to_f32_kernel<T>, dim3(flat_blocks(count, kThreads)), dim3(kThreads), 0, s, dst, src, count);
+  LAUNCH(to_f32_kernel<T>, dim3(flat_blocks(count, kThreads)), dim3(kThreads), 0, s, dst, src, count);
 }
 
 template <class T>
 void add(cudaStream_t s, T* a, const T* b, size_t count) {
   const bool aligned = quads_aligned(a, 4) && quads_aligned(b, 4);
-  launch(add_kernel<T>, dim3(flat_blocks(count, kThreads * 4)), dim3(kThreads), 0, s, a, b, count, aligned);
+  LAUNCH(add_kernel<T>, dim3(flat_blocks(count, kThreads * 4)), dim3(kThreads), 0, s, a, b, count, aligned);
 }
 
 template <class T>
 void swiglu(cudaStream_t s, T* out, const T* gu, int n, int F) {
   const bool aligned = quads_aligned(out, F) && quads_aligned(gu, F);
-  launch(swiglu_kernel<T>, row_grid(n, F), dim3(kThreads), 0, s, out, gu, n, F, aligned);
+  LAUNCH(swiglu_kernel<T>, row_grid(n, F), dim3(kThreads), 0, s, out, gu, n, F, aligned);
 }
 
 template <class T>
 void swiglu_backward(cudaStream_t s, T* dgu, const T* dout, const T* gu, int n, int F) {
   const bool aligned = quads_aligned(dgu, F) && quads_aligned(gu, F) && quads_aligned(dout, F);
-  launch(swiglu_backward_kernel<T>, row_grid(n, F), dim3(kThreads), 0, s, dgu, dout, gu, n, F, aligned);
+  LAUNCH(swiglu_backward_kernel<T>, row_grid(n, F), dim3(kThreads), 0, s, dgu, dout, gu, n, F, aligned);
 }
 
 template void embed(cudaStream_t, bf16*, const bf16*, const int32_t*, int, int);
