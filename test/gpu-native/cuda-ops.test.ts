@@ -114,7 +114,9 @@ describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compile
     const wheel = "lib/python3.12/site-packages/nvidia/cu13/lib/libcublasLt.so.13";
     const wanted = ["torch", "system"].map((prefix) => `${put(join(prefix, wheel))}|python3 on PATH`);
     const text = run(await hostTest(), ["candidates"], {
-      ...Object.fromEntries(["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "STEERLAB_CUBLASLT"].map((n) => [n, ""])),
+      ...Object.fromEntries(
+        ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "STEERLAB_CUBLASLT"].map((n) => [n, ""]),
+      ),
       PATH: join(root, "local", "bin"),
     }).text;
     expect(text.split("\n").filter((line) => line.endsWith("|python3 on PATH"))).toEqual(wanted);
@@ -174,11 +176,15 @@ describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compile
       }
     });
 
-    it("says by name where less address space than asked for is given, and where there is none", { timeout: RUN_MS }, () => {
+    it("says by name where less address space than asked for is given, and where there is none", {
+      timeout: RUN_MS,
+    }, () => {
       const with_ = (gigabytes: string): Run =>
         run(ops, [library, "bf16", "linear"], { STEERLAB_CUBLASLT: "own", STEERLAB_EMULATION_ADDRESS_GB: gigabytes });
       const plenty = with_("128"); // 16 x the emulated card's 8 GiB
-      expect(plenty.text).toMatch(/^# cuda emulated device sm_80, bf16, own mma\.sync kernels \(STEERLAB_CUBLASLT=own\) against/m);
+      expect(plenty.text).toMatch(
+        /^# cuda emulated device sm_80, bf16, own mma\.sync kernels \(STEERLAB_CUBLASLT=own\) against/m,
+      );
       const less = with_("40");
       expect(less.text).toContain("; 32768 MiB of address space for weights, more was refused");
       expect(counter(less.text, "memory.address_space")).toBe(2 ** 35);
@@ -201,7 +207,9 @@ describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compile
       expect(failing("gemm_kernel")).toMatch(
         /^FAIL bf16\/linear threw Expected kernel gemm_kernel<S, Y>, or one before it, to succeed on the device but received: .+ \(cudaErrorIllegalAddress\)\. Set CUDA_LAUNCH_BLOCKING=1/m,
       );
-      expect(failing("gemm_kernel", "1")).toMatch(/Expected kernel gemm_kernel<S, Y> to succeed .+ \(cudaErrorIllegalAddress\)\.$/m);
+      expect(failing("gemm_kernel", "1")).toMatch(
+        /Expected kernel gemm_kernel<S, Y> to succeed .+ \(cudaErrorIllegalAddress\)\.$/m,
+      );
       const refused = failing("malloc");
       expect(refused).toContain("cudaErrorIllegalAddress");
       expect(refused).not.toMatch(/out-of-memory|none left|are free/);

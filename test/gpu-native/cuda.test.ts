@@ -9,7 +9,7 @@ import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { cudaFinding } from "../../kernel-lib/src/doctor/checks";
 import type { NativeInfo } from "../../kernel-lib/src/native";
-import { compilerFound, deviceBench, emulatedLibrary, endToEnd, native } from "./cuda/build";
+import { compilerFound, emulatedLibrary, endToEnd, native } from "./cuda/build";
 
 const BUILD_MS = 900_000; // some 40 files on one busy core; seconds when the objects are there
 const RUN_MS = 600_000;
@@ -167,23 +167,6 @@ describe.skipIf(!compilerFound)("the emulated library (needs a C++20 compiler)",
       expect(text).toMatch(dtype === "bf16" ? /^attention\.mma=\d+$/m : /^gemm\.tile=\d+$/m);
     },
   );
-
-  it("gives every row of the device benchmark", { timeout: BUILD_MS + RUN_MS }, async () => {
-    const { status, text } = run(await deviceBench(), ["toy", "0.01"], env());
-    expect(status, text).toBe(0);
-    for (const what of [
-      "ceiling: matrix product",
-      "product gate_up 8 rows",
-      "training step",
-      "memory after training",
-      "sweep of 24 rows, shared",
-      "sweep of 24 rows, unshared",
-      "3 questions on one cache",
-      "decode, batch 3",
-      "peak device memory",
-    ])
-      expect(text).toMatch(new RegExp(`^result\\ttoy\\t${what}[^\\t]*\\t[\\d.e+-]+\\t`, "m"));
-  });
 
   it.skipIf(!existsSync(addon))("is met by the addon like a device", () => {
     const { cuda, made } = meet(env());

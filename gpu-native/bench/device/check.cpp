@@ -51,7 +51,7 @@ std::vector<float> read(Backend& b, const void* data, size_t count) {
 // y = x W^T (n, out), or dx = dy W (n, in), on random numbers that depend on the seed alone.
 std::vector<float> product(Backend& b, const Weight& w, int rows, bool backward) {
   const int from = backward ? w.out : w.in, to = backward ? w.in : w.out;
-  const size_t inputs = static_cast<size_t>(rows) * static_cast<size_t>(from), outputs = static_cast<size_t>(rows) * static_cast<size_t>(to);
+  const size_t outputs = static_cast<size_t>(rows) * static_cast<size_t>(to);
   const Weight x = b.random_matrix(rows, from, 1.0f, 3, 3);
   void* y = b.allocate(2 * outputs);
   const std::vector<uint16_t> poison(outputs, 0xffff);

@@ -61,13 +61,10 @@ class Products {
  public:
   explicit Products(const Backend& b) : backend_(b) { since(); }
   std::string since() {
-    const auto now = counts(backend_);
-    const auto delta = [&](const char* name) {
-      const auto at = now.find(name), before = last_.find(name);
-      return (at == now.end() ? 0 : at->second) - (before == last_.end() ? 0 : before->second);
-    };
-    const bool library = delta("gemm.cublaslt") > 0, own = delta("gemm.mma") + delta("gemm.tile") > 0;
-    last_ = now;
+    auto now = counts(backend_);
+    const auto ran = [&](const char* name) { return now[name] > last_[name]; };
+    const bool library = ran("gemm.cublaslt"), own = ran("gemm.mma") || ran("gemm.tile");
+    last_ = std::move(now);
     return library ? (own ? "both" : "cuBLASLt") : own ? "own" : "none";
   }
   // A check that fails where cuBLASLt was found and anything else ran (gemm.mma == 0).

@@ -145,6 +145,7 @@ export function endToEnd(): Promise<string> {
   return build("steerlab_cuda_end_to_end", ["end_to_end.cpp", work, ...engineSources(), ...PLAIN]);
 }
 
-export function deviceBench(): Promise<string> {
-  return build("steerlab_device_bench", [join(native, "bench", "device", "bench.cpp"), work, ...engineSources()]);
+/** One of the programs of bench/device.sh: "bench", "check" or "lab". */
+export function deviceProgram(name: string): Promise<string> {
+  return build(`steerlab_device_${name}`, [join(native, "bench", "device", `${name}.cpp`), work, ...engineSources()]);
 }

@@ -2,7 +2,8 @@
 // host memory, with every argument checked as the real library would. Written from the library's public documentation.
 //
 // FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm; =bucket: none for a multiple of 16 rows; =matmul: the product does not
-// support its rows; =rows: it supports only the row count that the heuristic was asked for. A copy in a folder "newer" does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
+// support its rows; =rows: it supports only the row count that the heuristic was asked for. FAKE_CUBLASLT_LOSES=N: the last N of the
+// depth are left out, as a faulty split over the depth would. A copy in a folder "newer" does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
 #include <dlfcn.h>
 
 #include <cstdint>
@@ -146,11 +147,13 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
     if (reinterpret_cast<uintptr_t>(p) % 16) return complain("alignment below what was promised");
   const uint64_t m = op.trans_a ? A.cols : A.rows, k = op.trans_a ? A.rows : A.cols;
   if (op.trans_b || B.rows != k || D.rows != m || D.cols != B.cols) return complain("shapes do not fit");
+  const char* loses = std::getenv("FAKE_CUBLASLT_LOSES");
+  const uint64_t depth = k - (loses ? std::strtoull(loses, nullptr, 10) : 0);
   const float s = *static_cast<const float*>(alpha), t = *static_cast<const float*>(beta);
   for (uint64_t j = 0; j < D.cols; ++j)
     for (uint64_t i = 0; i < m; ++i) {
       float sum = 0;
-      for (uint64_t x = 0; x < k; ++x) {
+      for (uint64_t x = 0; x < depth; ++x) {
         const int64_t at = op.trans_a ? static_cast<int64_t>(i) * A.ld + static_cast<int64_t>(x) : static_cast<int64_t>(x) * A.ld + static_cast<int64_t>(i);
         sum += read(a, A.type, at) * read(b, B.type, static_cast<int64_t>(j) * B.ld + static_cast<int64_t>(x));
       }
