@@ -78,7 +78,7 @@ compile() { # <part> <folder> <target> <options...>
 programs="steerlab_cuda_ops_test steerlab_cuda_end_to_end steerlab_device_check steerlab_device_lab steerlab_device_bench"
 build_programs() {
   bin=$native/build/device${dry:+-dry}
-  local want library=steerlab_cuda tree=$native/build/device-tree p
+  local want tree=$native/build/device-tree p
   want=$(stamp)
   if [ "$(cat "$bin/stamp" 2> /dev/null)" = "$want" ] && "$bin/steerlab_device_check" toy starts 2> /dev/null; then
     say "programs are up to date in $bin"
@@ -88,14 +88,13 @@ build_programs() {
   mkdir -p "$bin" && rm -f "$bin/stamp"
   compile addon tools steerlab_device || { say "could not build the programs; the end of device.log says why"; return 1; }
   if [ -n "$dry" ]; then
-    library=steerlab_cuda_emulated
-    compile addon tools $library || { say "could not build the emulated library"; return 1; }
-    cp "$tree-tools/lib$library.so" "$bin/libsteerlab_cuda.so"
+    compile addon tools steerlab_cuda || { say "could not build the emulated library"; return 1; }
+    cp "$tree-tools/libsteerlab_cuda.so" "$bin/"
   else
     local nvcc
     nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null)
     [ -n "$nvcc" ] || { say "nvcc is missing: the library cannot be built"; return 1; }
-    compile cuda cuda steerlab_cuda "-DCMAKE_CUDA_COMPILER=$nvcc" "-DSTEERLAB_CUDA_CODE=${CUDA_CODE:-90a}" ||
+    compile cuda cuda steerlab_cuda "-DCMAKE_CUDA_COMPILER=$nvcc" "-DSTEERLAB_CUDA_CODE=-gencode=arch=compute_${CUDA_CODE:-90a},code=sm_${CUDA_CODE:-90a}" ||
       { say "could not build the library; the end of device.log says why"; return 1; }
     cp "$tree-cuda/libsteerlab_cuda.so" "$bin/"
   fi

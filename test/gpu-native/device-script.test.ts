@@ -18,7 +18,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { compilerFound, deviceProgram, emulatedLibrary, fakeCublasLt, native } from "./cuda/build";
+import { configured, emulatedLibrary, fakeCublasLt, native, program as built } from "./targets";
 
 const BUILD_MS = 900_000; // some 30 files on one busy core; seconds when the objects are there
 const RUN_MS = 600_000;
@@ -171,14 +171,14 @@ describe("device.sh", () => {
   });
 });
 
-describe.skipIf(!compilerFound)("the programs of device.sh on the emulated library (needs a C++20 compiler)", () => {
+describe.skipIf(!configured)("the programs of device.sh on the emulated library (needs a C++20 compiler)", () => {
   let bin = "";
   let env: Record<string, string> = {};
   beforeAll(async () => {
     bin = fresh();
     copyFileSync(await emulatedLibrary(), join(bin, "libsteerlab_cuda.so"));
     for (const name of ["bench", "check", "lab"])
-      copyFileSync(await deviceProgram(name), join(bin, `steerlab_device_${name}`));
+      copyFileSync(await built(`device_${name}`), join(bin, `steerlab_device_${name}`));
     const fake = join(fresh(), "libcublasLt.so.13");
     copyFileSync(await fakeCublasLt(), fake);
     env = { STEERLAB_CUBLASLT: fake };

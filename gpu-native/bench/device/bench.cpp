@@ -98,12 +98,12 @@ class Bench {
     LinearPart part;
     part.w = &w;
     const LoraGrad none;
-    const int32_t offsets[] = {0, rows};
     const int repeats = shape_ == "toy" ? 2 : 20;
     Timing t = time([&] {
       for (int i = 0; i < repeats; ++i) {
-        if (backward) backend_->linear_backward(y, x.data, w.out, nullptr, rows, &part, &none, 1, nullptr, offsets, 1);
-        else backend_->linear(y, w.out, x.data, rows, &part, 1, nullptr);
+        if (backward)
+          backend_->linear_backward({.dx = y, .dy = x.data, .ldy = w.out, .n = rows, .parts = {&part, 1}, .grads = {&none, 1}, .example_offsets = nullptr, .examples = 0});
+        else backend_->linear({.y = y, .ldy = w.out, .x = x.data, .n = rows, .parts = {&part, 1}});
       }
       backend_->synchronize();
     }, kProductSeconds);

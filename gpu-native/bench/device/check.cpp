@@ -59,9 +59,9 @@ std::vector<float> product(Backend& b, const Weight& w, int rows, bool backward)
   LinearPart part;
   part.w = &w;
   const LoraGrad none;
-  const int32_t offsets[] = {0, rows};
-  if (backward) b.linear_backward(y, x.data, w.out, nullptr, rows, &part, &none, 1, nullptr, offsets, 1);
-  else b.linear(y, w.out, x.data, rows, &part, 1, nullptr);
+  if (backward)
+    b.linear_backward({.dx = y, .dy = x.data, .ldy = w.out, .n = rows, .parts = {&part, 1}, .grads = {&none, 1}, .example_offsets = nullptr, .examples = 0});
+  else b.linear({.y = y, .ldy = w.out, .x = x.data, .n = rows, .parts = {&part, 1}});
   std::vector<float> out = read(b, y, outputs);
   b.release(y);
   b.release_weight(x.data);

@@ -1,7 +1,7 @@
 // The C door of libsteerlab_cuda.so: what loader.cpp finds with dlopen/dlsym, and nothing else of the library is exported.
 //
 // The library links the CUDA runtime statically and the driver not at all, so it opens on a machine without a GPU; probe then
-// answers with the reason, and makes no context on the device. Nothing here throws: failures come back as text. (Backend methods do throw steerlab::Error.)
+// answers with the reason. Nothing here throws: failures come back as text. (Backend methods do throw steerlab::Error.)
 #pragma once
 #include <cstdint>
 
@@ -9,8 +9,8 @@
 
 namespace steerlab {
 
-// Raised whenever this header, backend.h or error.h changes in a way that an older library could not serve.
-constexpr int kCudaAbi = 3;
+// Raised whenever this header, ops.h, backend.h or error.h changes in a way that an older library could not serve.
+constexpr int kCudaAbi = 4;
 
 struct CudaProbe {
   int32_t abi;              // kCudaAbi of the library
@@ -20,7 +20,7 @@ struct CudaProbe {
   int32_t device_count;
   int32_t sm;               // compute capability of device 0, as 80 or 90; 0: unknown
   uint64_t memory_bytes;    // of device 0
-  uint64_t memory_free_bytes;  // ~0: unknown
+  uint64_t memory_free_bytes;
   char device[256];         // name of device 0
   char reason[512];         // why it is not available; "" when it is
   char gemm[1024];          // "cuBLASLt 13.0 from PATH", or "own mma.sync kernels (tried ...)"

@@ -1,5 +1,4 @@
 // CudaMemory: allocation, copies, weights, counters, and the choice of matrix product.
-#include <algorithm>
 #include <cstring>
 #include <mutex>
 
@@ -127,23 +126,6 @@ void CudaMemory::upload(void* dst, const void* host, size_t bytes) {
   staging_->upload(dst, host, bytes);
 }
 
-const int32_t* CudaMemory::constant(const int32_t* host, size_t size) {
-  constexpr size_t kMost = 8;
-  const std::vector<int32_t> values(host, host + size);
-  const auto found = std::find_if(constants_.begin(), constants_.end(), [&](const Constant& c) { return c.values == values; });
-  if (found != constants_.end()) {
-    constants_.splice(constants_.begin(), constants_, found);
-    return static_cast<const int32_t*>(found->device);
-  }
-  if (constants_.size() == kMost) {
-    pool_->release(constants_.back().device);  // in call order: ops before this one still read it
-    constants_.pop_back();
-  }
-  constants_.push_front({values, allocate(sizeof(int32_t) * std::max<size_t>(size, 1))});
-  upload(constants_.front().device, values.data(), sizeof(int32_t) * size);
-  return static_cast<const int32_t*>(constants_.front().device);
-}
-
 void CudaMemory::download(void* host, const void* src, size_t bytes) {
   if (bytes) check_cuda(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream_), "download");
   synchronize();
@@ -165,11 +147,6 @@ void CudaMemory::synchronize() {
   staging_->deliver();
 }
 
-DType CudaMemory::kept_type(DType stored) const {
-  if (act_ == DType::BF16 || stored == DType::BF16) return DType::BF16;
-  return DType::F32;
-}
-
 void* CudaMemory::weight_memory(size_t bytes) {
   void* p = arena_->allocate(bytes);
   if (!p && pool_->trim() > 0) p = arena_->allocate(bytes);  // what earlier work left in the pool made the room short
@@ -181,7 +158,7 @@ void* CudaMemory::weight_memory(size_t bytes) {
 
 Weight CudaMemory::load_matrix(const HostTensor& t) {
   Weight w;
-  w.type = kept_type(t.type);
+  w.type = kept_type(act_, t.type);
   w.out = static_cast<int>(t.rows);
   w.in = static_cast<int>(t.cols);
   const size_t count = static_cast<size_t>(t.rows) * static_cast<size_t>(t.cols), bytes = count * bytes_of(w.type);
@@ -204,7 +181,7 @@ const float* CudaMemory::load_vector(const HostTensor& t) {
 
 Weight CudaMemory::random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) {
   Weight w;
-  w.type = kept_type(act_);
+  w.type = kept_type(act_, act_);
   w.out = out;
   w.in = in;
   const size_t count = static_cast<size_t>(out) * static_cast<size_t>(in);
@@ -217,7 +194,7 @@ Weight CudaMemory::random_matrix(int out, int in, float std, uint64_t seed, uint
 
 void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
   if (g.n == 0 || g.cols == 0) return;
-  const Op op(*this, g.input_gradient ? "product_backward" : "product");
+  const Timed timed(*this, g.input_gradient ? "product_backward" : "product");
   if (act_ != DType::BF16) {
     count("gemm.tile");
     if (weight == DType::BF16) gpu::tile_gemm<float, bf16, float>(stream_, g);
