@@ -155,6 +155,8 @@ TrainBatch batch_of(const Work& k) {
     b.context_offsets.push_back(static_cast<int32_t>(b.context_tokens.size()));
     b.question_offsets.push_back(static_cast<int32_t>(b.question_tokens.size()));
     b.labels.insert(b.labels.end(), {1, 2});
+    b.match_positions.push_back(0);
+    b.weights.push_back(1);
     steer(b.steering, k, k.trials + i, i);
   }
   b.targets = k.targets;
