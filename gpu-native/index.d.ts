@@ -122,9 +122,10 @@ export interface NativeAdapterPart {
   layer: number;
   module: NativeProjection;
   r: number;
-  scaling: number; // alpha / r
+  scaling: number; // alpha / r, or alpha / sqrt(r) in rsLoRA
   a: Float32Array; // (r, in)
   b: Float32Array; // (out, r)
+  bias?: Float32Array; // (out), added to B A x before scaling
 }
 
 /** Steering entries as columns of a table, one element per entry; entries of one row apply in table order. */

@@ -187,7 +187,7 @@ Napi::Value load_adapter(const Napi::CallbackInfo& call) {
     auto parts = std::make_shared<std::vector<AdapterPart>>(read_parts(call[1].As<Napi::Array>()));
     check_parts(box->config, *parts);
     int64_t bytes = 0;
-    for (const AdapterPart& part : *parts) bytes += static_cast<int64_t>((part.a.size() + part.b.size()) * sizeof(float));
+    for (const AdapterPart& part : *parts) bytes += static_cast<int64_t>((part.a.size() + part.b.size() + part.bias.size()) * sizeof(float));
     return wrap_pending<Adapter>(env, box, bytes, [box, parts] { return upload_adapter(box->model->memory(), box->config, *parts); });
   });
 }

@@ -178,6 +178,7 @@ std::vector<AdapterPart> read_parts(const Napi::Array& list) {
     part.scaling = static_cast<float>(number(o, "scaling"));
     part.a = floats(o, "a");
     part.b = floats(o, "b");
+    if (!o.Get("bias").IsUndefined()) part.bias = floats(o, "bias");
     out.push_back(std::move(part));
   }
   return out;

@@ -72,14 +72,15 @@ struct DropoutKey {
 };
 
 // One adapter on one projection over the tokens [begin, end) of the call.
-// y += scaling * dropout(x) A^T B^T with A (r, in), B (out, r), both master type. u (end - begin, r), master type, receives
-// dropout(x) A^T, unscaled. dropout is a probability; kept elements are multiplied by 1 / (1 - dropout).
+// y += scaling * (dropout(x) A^T B^T + bias) with A (r, in), B (out, r), bias (out) or null, all master type. u (end - begin, r),
+// master type, receives dropout(x) A^T, unscaled. dropout is a probability; kept elements are multiplied by 1 / (1 - dropout).
 struct LoraUse {
   int begin = 0, end = 0, r = 0;
   float scaling = 1, dropout = 0;
   const void* a = nullptr;
   const void* b = nullptr;
   void* u = nullptr;
+  const void* bias = nullptr;  // of a finished adapter (PEFT's lora_bias); a trainer has none
 };
 
 // One projection of a group that shares the input x; its output fills columns [y_col, y_col + w->out) of y.

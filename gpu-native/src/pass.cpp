@@ -117,7 +117,7 @@ void Pass::project(int l, const std::vector<int>& projections, void* y, int ldy,
       const int end = std::min(range.end, n);
       if (pair.r == 0 || range.begin >= end) continue;
       uses[count].push_back({range.begin, end, pair.r, pair.scaling, options_.dropout ? options_.dropout->p : 0, pair.a, pair.b,
-                             u[p].at(l, range.begin)});
+                             u[p].at(l, range.begin), pair.bias});
     }
     part.lora = uses[count];
     ++count;

@@ -234,7 +234,12 @@ void FastBackend<A>::finish_group(Worker& w, const LinearPart& part, int n0, int
       const int tile = t / T, first = tile * T, last = std::min(first + T, to);
       k_.gemm_group_f32(c2, group(), u_tiles_.template get<float>(0) + uses[i].at + (tile - uses[i].first(T)) * uses[i].stride, 0, panels,
                         panel_words, last - first, use.r, cols, false, {});
-      for (; t < last; ++t) store(t, c2 + static_cast<int64_t>(t - first) * group(), use.scaling);
+      for (; t < last; ++t) {
+        float* lora = c2 + static_cast<int64_t>(t - first) * group();
+        if (use.bias)
+          for (int o = 0; o < cols; ++o) lora[o] += static_cast<const float*>(use.bias)[n0 + o];
+        store(t, lora, use.scaling);
+      }
     }
   }
   for (; t < end; ++t) store(t, nullptr, 0);

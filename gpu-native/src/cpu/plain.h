@@ -1,4 +1,4 @@
-// Every op of backend.h in plain loops: the definition the vector kernels are tested against, always built, isa "plain".
+// Every op of ops.h in plain loops: the definition the vector kernels are tested against, always built, isa "plain".
 //
 // Template parameter A is F64, F32 or BF16 (number.h). Sums run in double in index order, elementwise arithmetic in A::Calc.
 // The bodies are in plain_*.h, backward beside forward; plain.cpp instantiates the three classes.

@@ -27,7 +27,7 @@ void PlainBackend<A>::linear(const Linear& op) {
     });
     for (int l = 0; l < part.lora.count; ++l) {
       const LoraUse& use = part.lora[l];
-      const Master *a = masters(use.a), *b = masters(use.b);
+      const Master *a = masters(use.a), *b = masters(use.b), *bias = masters(use.bias);
       for (int t = use.begin; t < use.end; ++t) {
         Master* u = masters(use.u) + static_cast<int64_t>(t - use.begin) * use.r;
         std::vector<double> dropped(wide.begin() + static_cast<int64_t>(t) * in, wide.begin() + static_cast<int64_t>(t + 1) * in);
@@ -39,7 +39,7 @@ void PlainBackend<A>::linear(const Linear& op) {
           u[j] = static_cast<Master>(sum);
         }
         for (int o = 0; o < part.w->out; ++o) {
-          double sum = 0;
+          double sum = bias ? static_cast<double>(bias[o]) : 0;
           for (int j = 0; j < use.r; ++j) sum += static_cast<double>(u[j]) * b[static_cast<int64_t>(o) * use.r + j];
           Store& v = out[static_cast<int64_t>(t) * op.ldy + o];
           v = A::store(static_cast<Calc>(A::load(v) + use.scaling * sum));

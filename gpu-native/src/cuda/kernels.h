@@ -1,6 +1,6 @@
 // The kernels as host functions: each enqueues its work on a stream and returns. T is the activation type, bf16 or float.
 //
-// Semantics, shapes and rounding points are those of the op of the same name in backend.h; only what differs is said here.
+// Semantics, shapes and rounding points are those of the op of the same name in ops.h; only what differs is said here.
 // Each group lives in the .cu file named above it, with both instantiations.
 #pragma once
 #include "platform.h"
@@ -80,6 +80,7 @@ struct LoraTask {
   float* u;
   int y_col, out;
   uint32_t site;
+  const float* bias;  // (out), or null
 };
 struct LoraTasks {
   int count;
@@ -88,7 +89,7 @@ struct LoraTasks {
 // u = dropout(x) A^T for every task. x (n, in).
 template <class T>
 void lora_down(cudaStream_t s, const LoraTasks& tasks, const T* x, int in, const DropoutKey& key);
-// y[:, y_col..] += scaling u B^T in F32, rounded, for every task.
+// y[:, y_col..] += scaling (u B^T + bias) in F32, rounded, for every task.
 template <class T>
 void lora_up(cudaStream_t s, const LoraTasks& tasks, T* y, int ldy);
 struct BiasParts {

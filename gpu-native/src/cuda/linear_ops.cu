@@ -48,7 +48,8 @@ gpu::LoraTask task_of(const LinearPart& part, const LoraUse& use) {
           static_cast<float*>(use.u),
           part.y_col,
           part.w->out,
-          part.site};
+          part.site,
+          static_cast<const float*>(use.bias)};
 }
 
 // Hands the adapters of all parts to f, as many at a time as one launch describes.

@@ -2,7 +2,15 @@
  * The batch that engines take and what they give back. Backends (native, onnx) implement `Engine`; `Model` (model.ts) is what users
  * hold. Shape letters: B rows, C hidden_size, V vocab_size, L num_hidden_layers, r LoRA rank. Logarithms are natural.
  */
-import type { AdapterPart, ChatTemplate, ModelConfig, Projection, Tokenizer } from "../checkpoint";
+import type {
+  AdapterPart,
+  ChatTemplate,
+  ChatTurn,
+  EncodedChat,
+  ModelConfig,
+  Projection,
+  Tokenizer,
+} from "../checkpoint";
 
 export type BackendName = "cpu" | "cuda" | "onnx";
 export type DTypeName = "f32" | "bf16" | "f64";
@@ -107,6 +115,8 @@ export interface Engine {
   readonly config: ModelConfig;
   /** ISA or device, threads: for run records */
   readonly description: string;
+  /** what rounds: instruction set, GPU with its source of products, or runtime version; equal arithmetic, equal bytes */
+  readonly arithmetic: string;
   forward(rows: readonly Row[], options?: ForwardOptions): Promise<RowResult[]>;
   generate(rows: readonly Row[], options: GenerateOptions): Promise<Generated[]>;
   bindAdapter(parts: readonly AdapterPart[], identity: { name: string; hash: string }): Adapter;
@@ -232,7 +242,7 @@ export interface TrainerState {
   v: Float32Array | Float64Array;
 }
 
-/** What a study needs of a model; `Model` of model.ts is one. */
+/** What a study needs of a model; `Model` is one. */
 export interface StudyModel {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -243,4 +253,8 @@ export interface StudyModel {
   readonly hash: string;
   /** true for the small model that ships with the project */
   readonly isLabModel: boolean;
+  /** tokens that end an answer */
+  readonly stopIds: readonly number[];
+  /** a conversation in tokens, by the model's own template; `answerPrefix` opens the assistant's answer */
+  encodeChat(turns: readonly ChatTurn[], options?: { answerPrefix?: string }): EncodedChat;
 }
