@@ -14,6 +14,7 @@ export const AIM_WORDS: Readonly<Record<string, string>> = {
   worstWordingFalseAlarmRate: "false-alarm rate of the worst wording",
   strongestHitRate: "hit rate at the strongest push",
   weakestHitRate: "hit rate at the weakest push",
+  selectivity: "hit rate minus leaks to control questions on the same caches",
 };
 
 /** One result per aim. */
@@ -46,6 +47,7 @@ function measured({ metric, tier }: Aim, metrics: readonly Metric[]): Metric | n
   switch (metric) {
     case "balancedAccuracy":
     case "falseAlarmRate":
+    case "selectivity":
       return whole(tuned(metric));
     case "baselineBalancedAccuracy":
       return whole(findMetrics(metrics, { name: "balancedAccuracy", tier, condition: "base" }));

@@ -4,6 +4,7 @@
 import type { AimResult, Metric } from "../../runs";
 import type { Protocol, TrialRecord } from "../../study";
 import { aimResults } from "./aims";
+import { asksDetection, controlMetrics } from "./controls";
 import { distinctMetrics } from "./distinct";
 import { doseMetrics } from "./doses";
 import { detectionMetrics } from "./metrics";
@@ -22,13 +23,15 @@ export function summariseDetection(
   protocol: Protocol,
   seed = 0,
 ): { metrics: Metric[]; aims: AimResult[] } {
-  const records = inPlanOrder(recorded, protocol);
+  const all = inPlanOrder(recorded, protocol);
+  const records = all.filter(asksDetection);
   const metrics = [
     ...detectionMetrics(records),
     ...distinctMetrics(records),
     ...doseMetrics(records, seed),
     ...thresholdMetrics(records, seed),
     ...pairedMetrics(records, seed),
+    ...controlMetrics(all, protocol),
   ];
   return { metrics, aims: aimResults(protocol.aims, metrics) };
 }
