@@ -273,6 +273,31 @@ describe("clusters, tiers and doses", () => {
     ]);
   });
 
+  it("concepts against random vectors at one dose, whole vectors changing groups", () => {
+    const ofSplit = (vectorSplit: TrialRecord["vectorSplit"], loud: number) =>
+      Array.from({ length: 6 }, (_, v) =>
+        byTopic(v < loud ? 7 : 0, 7, 1, {
+          target: "steered",
+          vector: `${vectorSplit}-${v}`,
+          vectorSplit,
+          tier: `${vectorSplit}`,
+        }),
+      ).flat();
+    const trained = ofSplit("heldOut", 6).map((r) => ({ ...r, contextSplit: "train" as const }));
+    const summary = summariseDetection(
+      [...ofSplit("concepts", 1), ...ofSplit("heldOut", 6), ...ofSplit("matched", 1), ...trained],
+      strict,
+    );
+    const against = find(summary, { tier: "all_tiers", name: "conceptsMinusRandom" });
+    expect(against.map(({ group }) => group.against)).toEqual(["heldOut", "matched"]);
+    expect(against[0].value).toBeCloseTo(1 / 6 - 1, 12);
+    expect(against[0].n).toBe(84); // held-out topics only
+    // 924 ways to choose 6 of 12 vectors, 7 of which hit: the 7 that leave one hit in a group, and their mirror images.
+    expect(against[0].p).toBeCloseTo(14 / 924, 10);
+    expect(against[1]).toMatchObject({ value: 0, p: 1 });
+    expect(against[0].pAdjusted).toBeCloseTo(28 / 924, 10);
+  });
+
   it("how far wording alone moves a clean cache", () => {
     const ask = (context: string, question: string, probability: number) => record({ context, question, probability });
     const summary = summariseDetection(

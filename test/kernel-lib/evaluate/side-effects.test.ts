@@ -126,6 +126,19 @@ describe("side effects", () => {
   });
 });
 
+it("adapters trained without steering show the noise of seeds", () => {
+  const seeds = [
+    [0.2, 0.4],
+    [0.5, 0.5],
+  ].flatMap(([one, other], q) => [
+    effect(`q${q}`, "x", "no-steer-1", one, 0.5),
+    effect(`q${q}`, "x", "no-steer-2", other, 0.5),
+  ]);
+  const [noise] = findMetrics(sideEffectMetrics(seeds), { name: "seedNoise" });
+  expect(noise.value).toBeCloseTo(0.1, 12); // sqrt((.1^2 + .1^2) / 2)
+  expect(findMetrics(sideEffectMetrics(seeds.slice(0, 1)), { name: "seedNoise" })).toEqual([]);
+});
+
 describe("answer classifier", () => {
   it.each([
     ["I do not feel anything.", "denies"],

@@ -2,10 +2,10 @@
  * Did training change the answers? Tuned against base on the very same trials.
  *
  * t tests on the multiway jackknife, so trials of one vector or topic are not taken as independent. Clean prompts that several
- * tiers ask are tested once, under `all_tiers`. p-values are adjusted by Benjamini-Hochberg over all tests of the run.
+ * tiers ask are tested once, under `all_tiers`.
  */
 import { random, type Random } from "../../base";
-import { adjusted, type Metric, metricOf } from "../../runs";
+import { type Metric, metricOf } from "../../runs";
 import {
   type ClusterAxes,
   clusteredDifference,
@@ -39,7 +39,7 @@ export function pairedMetrics(records: readonly TrialRecord[], seed = 0): Metric
   );
   const clean = pairsOf(distinctClean(records));
   const pooled = shared.size === 0 || clean.length === 0 ? [] : changes(ALL_TIERS, clean, false, seed);
-  return adjusted([...byTier, ...pooled]);
+  return [...byTier, ...pooled];
 }
 
 function pairsOf(records: readonly TrialRecord[]): Pair[] {

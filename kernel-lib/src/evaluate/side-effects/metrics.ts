@@ -3,15 +3,18 @@
  *
  * Tuned (or a twin) against base on the same questions. An answer is the larger of P(Yes) and P(No); `answerFlips` counts answers
  * that changed, `spellingChanges` likeliest tokens that changed while the answer stayed. Shifts are of P(Yes), P(No), mass and
- * log-odds, never P(Yes) alone, since a question whose mass is near zero cannot move (floor). Questions are what was sampled. The A/A row is base minus base at another batch split: zero on a
- * deterministic engine, so it shows the engine's noise and not that of wordings.
+ * log-odds, never P(Yes) alone, since a question whose mass is near zero cannot move (floor). Questions are what was sampled.
+ * Noise: the A/A row is base minus base at another batch split, zero on a deterministic engine; `seedNoise` is how far P(Yes)
+ * moves among adapters that were trained without steering, from other seeds.
  */
 import { random } from "../../base";
 import { adjusted, type Metric, metricOf } from "../../runs";
-import { clusteredMean, clusteredRate, differences, signFlipTest } from "../../stats";
+import { clusteredMean, clusteredRate, differences, noiseFloor, signFlipTest } from "../../stats";
 import type { SideEffectRecord } from "./record";
 
 const TIER = "side_effects";
+/** Twins of this name are trainings that saw no steering; their differences are noise. */
+const NO_STEER = "no-steer";
 /** Quantities that shift, by name. */
 const QUANTITIES = {
   deltaYes: (record: SideEffectRecord): number => record.yes,
@@ -64,7 +67,18 @@ export function sideEffectMetrics(records: readonly SideEffectRecord[], seed = 0
       ...pairs.flatMap((pair) => perQuestion(pair, name)),
     );
   }
-  return adjusted(metrics);
+  return adjusted([...metrics, ...seedNoise(records)]);
+}
+
+/** Standard deviation of P(Yes) of one question among no-steer trainings; nothing below two of them. */
+function seedNoise(records: readonly SideEffectRecord[]): Metric[] {
+  const seeds = records.filter((record) => record.condition.startsWith(NO_STEER));
+  if (new Set(seeds.map((record) => record.condition)).size < 2) return [];
+  const questions = [...new Set(seeds.map((record) => record.question))];
+  const repeats = questions.map((question) =>
+    seeds.filter((record) => record.question === question).map((record) => record.yes),
+  );
+  return [metricOf("seedNoise", TIER, NO_STEER, noiseFloor(repeats))];
 }
 
 function changes(pairs: readonly Pair[], condition: string, group: Metric["group"]): Metric[] {
