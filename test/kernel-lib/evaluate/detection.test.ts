@@ -185,6 +185,9 @@ describe("clusters, tiers and doses", () => {
     );
     const share = (tier: string) => one(summary, { tier, name: "sharedCleanShare" }).value;
     expect([share("held_out_random"), share("clean_held_out"), share("info_prompt")]).toEqual([1, 28 / 42, 0]);
+    const ofBase = few.map((r) => ({ ...r, condition: "base" as const }));
+    const [unshared] = find(summariseDetection([...ofBase, ...many], strict), { name: "sharedCleanShare", condition: "base" });
+    expect(unshared.value).toBe(0); // the same prompts, but of another model
     const method = (tier: string) => one(summary, { tier, name: "falseAlarmRate" }).method;
     expect(method("clean_held_out")).toMatch(/28 of these 42 prompts count in other tiers too/);
     expect(method("info_prompt")).not.toMatch(/other tiers/);
@@ -283,7 +286,11 @@ describe("clusters, tiers and doses", () => {
           tier: `${vectorSplit}`,
         }),
       ).flat();
-    const trained = ofSplit("heldOut", 6).map((r) => ({ ...r, contextSplit: "train" as const }));
+    const trained = ofSplit("heldOut", 0).map((r) => ({
+      ...r,
+      context: `train-${r.context}`,
+      contextSplit: "train" as const,
+    }));
     const summary = summariseDetection(
       [...ofSplit("concepts", 1), ...ofSplit("heldOut", 6), ...ofSplit("matched", 1), ...trained],
       strict,

@@ -17,9 +17,14 @@ export function promptKey(record: TrialRecord): string {
   return [context, reply, question, infoPrompt, vector, range, strength].join("|");
 }
 
+/** The same with the adapter: trials that agree here are copies. */
+export function trialKey(record: TrialRecord): string {
+  return `${record.condition}|${promptKey(record)}`;
+}
+
 /** One trial of each condition and prompt. */
 export function distinctTrials(records: readonly TrialRecord[]): TrialRecord[] {
-  return [...new Map(records.map((record) => [`${record.condition}|${promptKey(record)}`, record] as const)).values()];
+  return [...new Map(records.map((record) => [trialKey(record), record] as const)).values()];
 }
 
 /** Distinct clean trials of all tiers. Those with the info prompt are another question and have their own tier. */
@@ -27,13 +32,13 @@ export function distinctClean(records: readonly TrialRecord[]): TrialRecord[] {
   return distinctTrials(records.filter((record) => isClean(record) && !record.infoPrompt));
 }
 
-/** Clean prompts that more than one tier asks. */
-export function sharedPrompts(records: readonly TrialRecord[]): ReadonlySet<string> {
+/** Keys of clean trials that more than one tier asks. */
+export function sharedTrials(records: readonly TrialRecord[]): ReadonlySet<string> {
   const first = new Map<string, string>();
   const shared = new Set<string>();
   for (const record of records) {
     if (!isClean(record)) continue;
-    const key = promptKey(record);
+    const key = trialKey(record);
     const tier = first.get(key);
     if (tier === undefined) first.set(key, record.tier);
     else if (tier !== record.tier) shared.add(key);
@@ -45,7 +50,7 @@ export function sharedPrompts(records: readonly TrialRecord[]): ReadonlySet<stri
 export function falseAlarmRate(clean: readonly TrialRecord[], shared: ReadonlySet<string>): ClusteredEstimate {
   const { outcomes, clusters } = sampleOf(clean);
   const rate = clusteredRate(outcomes, clusters);
-  const copies = clean.filter((record) => shared.has(promptKey(record))).length;
+  const copies = clean.filter((record) => shared.has(trialKey(record))).length;
   return copies === 0
     ? rate
     : { ...rate, method: `${rate.method}; ${copies} of these ${clean.length} prompts count in other tiers too` };

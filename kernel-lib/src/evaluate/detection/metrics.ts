@@ -17,7 +17,7 @@ import {
 } from "../../stats";
 import type { TrialRecord } from "../../study";
 import { axesOf, countsOf, groupBy, isClean, isSteered, sampleOf } from "./counts";
-import { falseAlarmRate, promptKey, sharedPrompts } from "./distinct";
+import { falseAlarmRate, sharedTrials, trialKey } from "./distinct";
 
 /** Shares of steered among all that is asked, at which predictive values are given: steering is rare outside a study. */
 export const PRIORS = [0.1, 0.01] as const;
@@ -26,7 +26,7 @@ type Add = (name: string, estimate: Estimate & Evidence, group?: Metric["group"]
 
 /** Every metric of the records by tier. */
 export function detectionMetrics(records: readonly TrialRecord[]): Metric[] {
-  const shared = sharedPrompts(records);
+  const shared = sharedTrials(records);
   const metrics: Metric[] = [];
   for (const ofTier of groupBy(records, (record) => `${record.tier} ${record.condition}`).values()) {
     const { tier, condition } = ofTier[0];
@@ -59,7 +59,7 @@ function rates(records: readonly TrialRecord[], shared: ReadonlySet<string>, add
   if (steered.length > 0) add("hitRate", hits);
   if (clean.length > 0) {
     add("falseAlarmRate", alarms);
-    const copies = clean.filter((record) => shared.has(promptKey(record))).length;
+    const copies = clean.filter((record) => shared.has(trialKey(record))).length;
     const method = "share of clean prompts that other tiers ask too";
     add("sharedCleanShare", { value: copies / clean.length, n: clean.length, low: null, high: null, method });
   }

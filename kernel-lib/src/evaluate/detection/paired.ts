@@ -17,7 +17,7 @@ import {
 } from "../../stats";
 import type { TrialRecord } from "../../study";
 import { axesOf, groupBy, sampleOf } from "./counts";
-import { ALL_TIERS, distinctClean, promptKey, sharedPrompts } from "./distinct";
+import { ALL_TIERS, distinctClean, promptKey, sharedTrials, trialKey } from "./distinct";
 
 interface Pair {
   tuned: TrialRecord;
@@ -26,13 +26,13 @@ interface Pair {
 
 /** Changes for every tier that asked both; metrics `saysSteeredChange` and `logOddsChange` by class. */
 export function pairedMetrics(records: readonly TrialRecord[], seed = 0): Metric[] {
-  const shared = sharedPrompts(records);
+  const shared = sharedTrials(records);
   const byTier = [...groupBy(records, (record) => record.tier)].flatMap(([tier, ofTier]) =>
     [...groupBy(pairsOf(ofTier), (pair) => pair.tuned.target).values()].flatMap((pairs) =>
       changes(
         tier,
         pairs,
-        pairs[0].tuned.target === "clean" && pairs.some((pair) => shared.has(promptKey(pair.tuned))),
+        pairs[0].tuned.target === "clean" && pairs.some((pair) => shared.has(trialKey(pair.base))),
         seed,
       ),
     ),
