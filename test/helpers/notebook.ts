@@ -28,6 +28,7 @@ export interface NotebookFile {
     cell_type: string;
     source: string | string[];
     outputs?: NotebookOutput[];
+    execution_count?: number | null;
     metadata: { tags?: string[] };
   }>;
   metadata: Record<string, unknown>;

@@ -47,7 +47,9 @@ function installFrames() {
   Error.prepareStackTrace = (error, sites) => {
     const frames = sites.map((site) => placed(String(site)));
     const end = frames.indexOf(null);
-    return [headOf(error), ...(end === -1 ? frames : frames.slice(0, end)).map((frame) => `    at ${frame}`)].join("\n");
+    return [headOf(error), ...(end === -1 ? frames : frames.slice(0, end)).map((frame) => `    at ${frame}`)].join(
+      "\n",
+    );
   };
 }
 
