@@ -53,7 +53,8 @@ export async function startJupyterLab(folder: string): Promise<Lab> {
   const server = spawn(join(VENV_BIN, "jupyter"), args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   await whenRunning(server);
   return {
-    url: (notebook) => `http://127.0.0.1:${port}/lab/tree/${notebook}?token=${token}`,
+    // Without `reset` the notebooks opened before come back, and commands may go to one of them.
+    url: (notebook) => `http://127.0.0.1:${port}/lab/tree/${notebook}?reset&token=${token}`,
     stop: () => server.kill("SIGTERM"),
   };
 }
@@ -61,7 +62,7 @@ export async function startJupyterLab(folder: string): Promise<Lab> {
 interface LabWindow {
   jupyterapp: {
     commands: { execute(id: string): Promise<unknown> };
-    shell: { currentWidget: { content: { model: { toJSON(): unknown } } } };
+    shell: { currentWidget: { context: { path: string }; content: { model: { toJSON(): unknown } } } | null };
   };
 }
 
@@ -70,15 +71,19 @@ export function kernelStatus(page: Page, state: "Idle" | "Busy"): ReturnType<Pag
   return page.getByText(`TypeScript (steerlab) | ${state}`).first();
 }
 
-/** Waits for the notebook that the page shows, and its kernel. */
-export async function whenOpen(page: Page): Promise<void> {
+/** Waits until the page shows `notebook` and commands go to it. */
+export async function whenOpen(page: Page, notebook: string): Promise<void> {
   await page.locator(".jp-Notebook .jp-Cell").first().waitFor({ timeout: 120_000 });
-  await page.waitForFunction(() => "jupyterapp" in window);
+  await page.waitForFunction(
+    (name) => (window as unknown as Partial<LabWindow>).jupyterapp?.shell.currentWidget?.context?.path === name,
+    notebook,
+    { timeout: 120_000 },
+  );
 }
 
 export async function openInLab(page: Page, lab: Lab, notebook: string): Promise<void> {
   await page.goto(lab.url(notebook));
-  await whenOpen(page);
+  await whenOpen(page, notebook);
   // run-all before the kernel is connected does nothing, and says nothing
   await kernelStatus(page, "Idle").waitFor({ timeout: 120_000 });
 }
@@ -99,7 +104,7 @@ export function runAll(page: Page): Promise<void> {
 /** The notebook as the page holds it now, outputs included. */
 export function content(page: Page): Promise<NotebookFile> {
   return page.evaluate(
-    () => (window as unknown as LabWindow).jupyterapp.shell.currentWidget.content.model.toJSON() as NotebookFile,
+    () => (window as unknown as LabWindow).jupyterapp.shell.currentWidget?.content.model.toJSON() as NotebookFile,
   );
 }
 

@@ -125,7 +125,7 @@ describe.skipIf(executablePath === null)(
     }
 
     it("shows a table, a live figure and progress, and is busy from the first cell to the last", {
-      timeout: 10 * MINUTES,
+      timeout: 30 * MINUTES,
     }, async () => {
       await openInLab(page, lab, "try.ipynb");
       await runAll(page);
@@ -163,14 +163,14 @@ describe.skipIf(executablePath === null)(
     });
 
     it("01-train goes on where it stopped, stays busy through a reload, and is found finished", {
-      timeout: 10 * MINUTES,
+      timeout: 30 * MINUTES,
     }, async () => {
       await runAll(page);
       await kernelStatus(page, "Busy").waitFor({ timeout: 3 * MINUTES });
       await expect.poll(async () => errorsIn(await content(page)), { timeout: 3 * MINUTES }).toEqual([]);
       await progressOf("train").waitFor({ timeout: 10 * MINUTES });
       await page.reload();
-      await whenOpen(page);
+      await whenOpen(page, "01-train.ipynb");
       await kernelStatus(page, "Busy").waitFor({ timeout: 3 * MINUTES });
       // A page that has just come asks the kernel several things; the answers must not make it look idle.
       await page.waitForTimeout(1500);
