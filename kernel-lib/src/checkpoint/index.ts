@@ -1,13 +1,9 @@
 /** A model or adapter on disk: config, tensors, PEFT files, tokenizer, chat template, hub names. Loads no weights. */
-export { loraConfigJson, parseLoraConfig, PROJECTIONS } from "./adapter-config";
+export { type AdapterConfig, type LoraConfig, loraConfigJson, parseAdapterConfig } from "./adapter-config";
 export {
   type AdapterBase,
   type AdapterFiles,
   adapterHash,
-  flatFromParts,
-  loraTensorName,
-  partsFromFlat,
-  projectionShape,
   readAdapter,
   sameBaseName,
   writeAdapter,
@@ -28,6 +24,8 @@ export { parseModelConfig } from "./config";
 export { hubEnvironment, type HubEnvironment } from "./hub/environment";
 export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
 export { conversationOf, finiteNumber, idOf, objectOf, rangeOf, refuseLine, tokensOf } from "./line-fields";
+export { pythonMatches } from "./python-pattern";
+export { loraParameterCount, loraTensorName, moduleName, projectionShape } from "./projections";
 export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";
 export {
   type EncodedChat,
@@ -37,5 +35,5 @@ export {
   parseTokenizer,
   type Tokenizer,
 } from "./tokenizer";
-export type { AdapterPart, ModelConfig, Projection, TensorLocation } from "./types";
+export { type AdapterPart, type ModelConfig, type Projection, PROJECTIONS, type TensorLocation } from "./types";
 export { type Checkpoint, checkpointHash, modelTensors, readCheckpoint } from "./weights";
