@@ -153,6 +153,7 @@ describe.skipIf(executablePath === null)(
       await progressOf("train").waitFor({ timeout: 10 * MINUTES });
       await command(page, "kernelmenu:interrupt");
       const stopped = await whenDone(page, 6 * MINUTES);
+      await page.locator(".jp-OutputArea-output[data-mime-type*=stderr]").last().scrollIntoViewIfNeeded();
       await shot("lab-stopped");
       expect(errorsIn(stopped)).toHaveLength(1);
       const [error] = stopped.cells

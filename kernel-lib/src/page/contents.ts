@@ -5,7 +5,7 @@
  */
 
 /** Headings from which on a page has a list of contents. */
-export const CONTENTS_FROM = 5;
+export const CONTENTS_FROM = 4;
 
 const HEADING = /<h([23])((?:\s[^>]*)?)>([\s\S]*?)<\/h\1>/g;
 
