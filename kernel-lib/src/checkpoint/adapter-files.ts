@@ -12,6 +12,7 @@ import type { TrainerTensor } from "../engine";
 import {
   confinePath,
   readSafetensorsHeader,
+  readText,
   readTensor,
   type SafetensorsTable,
   sha256,
@@ -258,7 +259,7 @@ function fileIn(root: string, name: string): string {
 }
 
 function requiredText(root: string, name: string): string {
-  return fs.readFileSync(fileIn(root, name), "utf8");
+  return readText(fileIn(root, name));
 }
 
 /** Refuses other weights where both hashes are known; otherwise a sentence if the names differ. */

@@ -4,7 +4,7 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { InputError } from "../base";
+import { cannotWrite, destinationOf } from "./destination";
 
 /**
  * Makes a folder and its missing parents, one by one: mkdir's own recursion never returns on some virtual file systems.
@@ -42,12 +42,22 @@ export function removeIfEmpty(made: readonly string[]): void {
   }
 }
 
-/** The error for an output that cannot be written. */
-export function cannotWrite(target: string, name: string, cause: unknown): InputError {
-  const reason = (cause as Error).message.split(",")[0];
-  return new InputError(
-    "out-folder",
-    `Expected a place that can be written for ${name} but received ${JSON.stringify(target)} (${reason}). Choose another.`,
-    { cause },
-  );
+/**
+ * Refuses a file that could not be written at the end of the work, before the work: makes its folder and tries it out.
+ *
+ * @param name the flag or option it came from
+ * @returns the folders that were made, outermost first
+ * @throws InputError "out-kind", "out-folder"
+ */
+export function prepareFile(target: string, name: string): string[] {
+  const { how, file } = destinationOf(target, name);
+  if (how === "through") {
+    try {
+      fs.accessSync(file, fs.constants.W_OK);
+    } catch (error) {
+      throw cannotWrite(target, name, error);
+    }
+    return [];
+  }
+  return makeFolder(path.dirname(file), name);
 }
