@@ -31,8 +31,9 @@ void Backward::run(const void* dlogits, const int32_t* labels, const Job& job) {
     tail.key.token_position += tail_begin;
   }
   std::vector<int32_t> last_token;
+  const size_t first_question = plan.rows.size() - static_cast<size_t>(examples);
   for (int i = 0; i < examples; ++i) {
-    tail.offsets.push_back(tail.offsets.back() + plan.rows[static_cast<size_t>(examples + i)].len);
+    tail.offsets.push_back(tail.offsets.back() + plan.rows[first_question + static_cast<size_t>(i)].len);
     last.offsets.push_back(i + 1);
     last_token.push_back(tail.offsets.back() - 1);
   }

@@ -9,39 +9,54 @@
 namespace steerlab {
 namespace {
 
-void check_offsets(const std::vector<int32_t>& offsets, size_t tokens, int examples, const char* name) {
+void check_offsets(const std::vector<int32_t>& offsets, size_t tokens, int examples, int least, const char* name) {
   bool ok = static_cast<int>(offsets.size()) == examples + 1 && offsets.front() == 0 && offsets.back() == static_cast<int32_t>(tokens);
-  for (size_t i = 1; ok && i < offsets.size(); ++i) ok = offsets[i] > offsets[i - 1];
+  for (size_t i = 1; ok && i < offsets.size(); ++i) ok = offsets[i] >= offsets[i - 1] + least;
   if (!ok) throw Error("bad-request", std::string("Expected rising offsets over all tokens for ") + name + ".");
 }
 
-// Contexts are rows 0 .. count - 1, questions rows count .. 2 count - 1, each the child of its context.
-ForwardRequest micro_request(const TrainBatch& batch, int first, int count, std::shared_ptr<const Adapter> adapter) {
-  ForwardRequest q;
+struct MicroBatch {
+  ForwardRequest request;
+  std::vector<int32_t> example;  // of each row
+  int contexts = 0;
+};
+
+// Contexts come first, then the questions, each the child of its context; a bare question has none.
+MicroBatch micro_batch(const TrainBatch& batch, int first, int count, std::shared_ptr<const Adapter> adapter) {
+  MicroBatch micro;
+  ForwardRequest& q = micro.request;
   q.adapters = {adapter, batch.context_adapter ? batch.context_adapter : adapter};
   const int context_adapter = batch.context_adapter ? 1 : 0;
   q.row_offsets = {0};
   q.report.wanted = true;
   q.report.token_offsets = {0};
   const auto add_row = [&](const std::vector<int32_t>& tokens, const std::vector<int32_t>& offsets, int example, int parent) {
+    const bool question = &tokens == &batch.question_tokens;
     q.tokens.insert(q.tokens.end(), tokens.begin() + offsets[static_cast<size_t>(example)], tokens.begin() + offsets[static_cast<size_t>(example) + 1]);
     q.row_offsets.push_back(static_cast<int32_t>(q.tokens.size()));
     q.parent_row.push_back(parent);
     q.parent_cache.push_back(nullptr);
-    q.row_adapter.push_back(parent < 0 ? context_adapter : 0);
+    q.row_adapter.push_back(question ? 0 : context_adapter);
     q.keep_cache.push_back(0);
+    micro.example.push_back(example);
   };
-  for (int i = 0; i < count; ++i) add_row(batch.context_tokens, batch.context_offsets, first + i, -1);
+  std::vector<int> context_row(static_cast<size_t>(count), -1);
   for (int i = 0; i < count; ++i) {
-    add_row(batch.question_tokens, batch.question_offsets, first + i, i);
-    q.report.rows.push_back(count + i);
+    const size_t at = static_cast<size_t>(first + i);
+    if (batch.context_offsets[at] == batch.context_offsets[at + 1]) continue;
+    context_row[static_cast<size_t>(i)] = micro.contexts++;
+    add_row(batch.context_tokens, batch.context_offsets, first + i, -1);
+  }
+  for (int i = 0; i < count; ++i) {
+    add_row(batch.question_tokens, batch.question_offsets, first + i, context_row[static_cast<size_t>(i)]);
+    q.report.rows.push_back(micro.contexts + i);
     q.report.token_offsets.push_back(0);
   }
   const SteeringColumns& s = batch.steering;
   q.steering.vectors = s.vectors;
   for (size_t e = 0; e < s.row.size(); ++e) {
     if (s.row[e] < first || s.row[e] >= first + count) continue;
-    q.steering.row.push_back(s.row[e] - first);
+    q.steering.row.push_back(context_row[static_cast<size_t>(s.row[e] - first)]);  // -1, refused later: nothing to steer
     q.steering.vector.push_back(s.vector[e]);
     q.steering.layer_start.push_back(s.layer_start[e]);
     q.steering.layer_end.push_back(s.layer_end[e]);
@@ -49,7 +64,7 @@ ForwardRequest micro_request(const TrainBatch& batch, int first, int count, std:
     q.steering.span_end.push_back(s.span_end[e]);
     q.steering.magnitude.push_back(s.magnitude[e]);
   }
-  return q;
+  return micro;
 }
 
 // A batch stopped half-way (cancelled, out of memory) must not leave the device with results that are still to be written to host
@@ -76,8 +91,8 @@ void check_batch(const TrainBatch& b, const ModelConfig& c) {
   const int examples = b.examples();
   if (examples < 1) throw Error("bad-request", "Expected at least one example for batch but received 0.");
   if (b.micro_batch < 1) throw Error("bad-request", "Expected microBatch >= 1 but received " + std::to_string(b.micro_batch) + ".");
-  check_offsets(b.context_offsets, b.context_tokens.size(), examples, "contextOffsets");
-  check_offsets(b.question_offsets, b.question_tokens.size(), examples, "questionOffsets");
+  check_offsets(b.context_offsets, b.context_tokens.size(), examples, 0, "contextOffsets");  // a bare question has no context
+  check_offsets(b.question_offsets, b.question_tokens.size(), examples, 1, "questionOffsets");
   if (static_cast<int>(b.labels.size()) != 2 * examples) throw Error("bad-request", "Expected two labels for each example.");
   for (const int32_t label : b.labels)
     if (label < 0 || label >= c.vocab_size)
@@ -189,20 +204,20 @@ void Trainer::micro_pass(const TrainBatch& batch, int first, int count, bool wit
   Backend& be = model_->backend();
   Scratch& scratch = model_->scratch();
   const ModelConfig& c = model_->config();
-  const ForwardRequest request = micro_request(batch, first, count, live_);
-  const PassPlan plan = make_plan(request, c);
+  const MicroBatch micro = micro_batch(batch, first, count, live_);
+  const PassPlan plan = make_plan(micro.request, c);
 
   PassOptions options;
   options.progress_done = done;
   options.progress_total = total;
-  if (with_gradient) options.tail_begin = plan.rows[static_cast<size_t>(count)].begin;
+  if (with_gradient) options.tail_begin = plan.rows[static_cast<size_t>(micro.contexts)].begin;
   Dropout masks;
   if (dropout) {
     masks = *dropout;
-    for (const int32_t row : plan.token_row) masks.token_example.push_back(first + row % count);
+    for (const int32_t row : plan.token_row) masks.token_example.push_back(micro.example[static_cast<size_t>(row)]);
     options.dropout = &masks;
   }
-  Pass pass(*model_, request, plan, options);
+  Pass pass(*model_, micro.request, plan, options);
   pass.run(job);
 
   const size_t C = static_cast<size_t>(c.hidden_size);

@@ -4,6 +4,7 @@
  * tslab 1.0.22 loses output, swallows errors and cannot be interrupted; each file under preload/ cures one group of
  * those faults by replacing a method of tslab before its kernel starts. Nothing on disk is changed.
  *
+ *   reads.cjs      which files a notebook of a batch reads
  *   modules.cjs    notebooks anywhere find the `steerlab` of this installation, at run time and for the type checker
  *   sockets.cjs    messages are sent one after another, none is lost
  *   cell.cjs       what one cell prints and shows; nothing after its end
@@ -17,6 +18,8 @@
 
 const { hookModules } = require("./preload/modules.cjs");
 const { installKernel } = require("./preload/kernel.cjs");
+const { noteReads } = require("./preload/reads.cjs");
 
 const tslab = hookModules();
 installKernel(tslab);
+noteReads();

@@ -256,7 +256,12 @@ function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root
     if (dtype === undefined) {
       throw new DataError(
         "checkpoint-tensor",
-        expected("dtype F32, BF16, F16 or F64", `${name} in ${file}`, entry.dtype, "Quantised weights are not supported."),
+        expected(
+          "dtype F32, BF16, F16 or F64",
+          `${name} in ${file}`,
+          entry.dtype,
+          "Quantised weights are not supported.",
+        ),
       );
     }
     return { name, file, dtype, shape, byteOffset: entry.byteOffset, byteLength: entry.byteLength };

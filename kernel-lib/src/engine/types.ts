@@ -130,7 +130,7 @@ export interface TrainerOptions {
   maxGradNorm: number;
 }
 
-/** One training example: the context is prefilled (steered or not), the question asked clean on its cache. */
+/** One training example: the context is prefilled (steered or not), the question asked clean on its cache; without one, bare. */
 export interface Example {
   context: ArrayLike<number>;
   question: ArrayLike<number>;

@@ -56,7 +56,8 @@ function kindOf(entry: fs.Stats): string {
 }
 
 function refused(target: string, name: string, wanted: string, found: string): InputError {
-  const remedy = found === "a named pipe" ? "Write to /dev/stdout and lead that into the pipe." : "Choose another name.";
+  const remedy =
+    found === "a named pipe" ? "Write to /dev/stdout and lead that into the pipe." : "Choose another name.";
   return new InputError("out-kind", expected(`a ${wanted}`, name, target, `There is ${found} of this name. ${remedy}`));
 }
 

@@ -2,7 +2,8 @@
  * Training examples as data: one JSON object a line, tokens in, checked before any model is loaded.
  *
  * Line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1, "steering": null | entry | [entries]},
- * entry = {"vectorIndex", "layers": [start, end), "magnitude"}: it covers the whole context, never the question.
+ * entry = {"vectorIndex", "layers": [start, end), "magnitude"}: it covers the whole context, never the question. An empty context
+ * asks the bare question, without steering.
  */
 import {
   conversationOf,
@@ -12,6 +13,7 @@ import {
   objectOf,
   rangeOf,
   refuseLine,
+  steeredContext,
   tokensOf,
 } from "../checkpoint";
 import type { Example, Steering } from "../engine";
@@ -58,12 +60,19 @@ export function readTrainExample(value: unknown, at: string, config: ModelConfig
     question,
     labels: labels as [number, number],
     target: line.target as 0 | 1,
-    steering: steeringOf(line.steering, at, config, vectorCount),
+    steering: steeringOf(line.steering, at, context.length, config, vectorCount),
   };
 }
 
-function steeringOf(value: unknown, at: string, config: ModelConfig, vectorCount: number): TrainExample["steering"] {
+function steeringOf(
+  value: unknown,
+  at: string,
+  contextLength: number,
+  config: ModelConfig,
+  vectorCount: number,
+): TrainExample["steering"] {
   if (value === null || value === undefined) return null;
+  steeredContext([value].flat(), at, contextLength);
   if (Array.isArray(value))
     return value.map((entry, i) => entryOf(entry, `${at}, steering[${i}]`, config, vectorCount));
   return entryOf(value, `${at}, steering`, config, vectorCount);

@@ -33,6 +33,8 @@ export interface PapermillJob {
   parameters: Record<string, unknown>;
   /** File that the notebook's work writes its progress to. */
   progressFile: string;
+  /** File that the kernel notes in what the notebook reads. */
+  readsFile: string;
   onState: (state: RunningState) => void;
   signal?: AbortSignal;
 }
@@ -58,11 +60,20 @@ export function cellsFromLog(text: string): { done: number; total: number } | nu
   return found === undefined ? null : { done: Number(found[1]), total: Number(found[2]) };
 }
 
+/** JSON that papermill's YAML reader takes for the same: to it a number with an exponent but no point, 2e-7, is text. */
+export function yamlOf(value: unknown): string {
+  if (typeof value === "number") return JSON.stringify(value).replace(/^(-?\d+)e/, "$1.0e");
+  if (Array.isArray(value)) return `[${value.map(yamlOf).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const fields = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${yamlOf(item)}`);
+  return `{${fields.join(", ")}}`;
+}
+
 /** Runs the job to its end. @throws DeviceError "environment" if `.venv` is missing */
 export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
-  const parameters = Object.keys(job.parameters).length === 0 ? [] : ["-y", JSON.stringify(job.parameters)];
+  const parameters = Object.keys(job.parameters).length === 0 ? [] : ["-y", yamlOf(job.parameters)];
   const args = [job.notebook, job.output, "--progress-bar", "--cwd", dirname(job.notebook), ...parameters];
-  const env = { ...venvEnvironment(), STEERLAB_PROGRESS_FILE: job.progressFile };
+  const env = { ...venvEnvironment(), STEERLAB_PROGRESS_FILE: job.progressFile, STEERLAB_READS_FILE: job.readsFile };
   rmSync(job.progressFile, { force: true });
   return new Promise((done, failed) => {
     // A group of its own: Ctrl-C in the terminal reaches only us, and papermill gets one interrupt, not two.
