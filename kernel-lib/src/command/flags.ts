@@ -159,7 +159,7 @@ export function readArguments<T extends CommandTable>(
   }
   checkOperands(command, table, operands);
   const flags = Object.fromEntries(
-    Object.entries(table.flags).map(([name, flag]) => [name, valueOf(command, name, flag, given.get(name) ?? [])]),
+    Object.entries(table.flags).map(([name, flag]) => [name, checkedValue(command, name, flag, given.get(name) ?? [])]),
   );
   return { flags: flags as FlagValues<T>, operands };
 }
@@ -205,7 +205,7 @@ function checkOperands(command: string, { operands: wanted, usage }: CommandTabl
     );
 }
 
-function valueOf(command: string, name: string, flag: Flag, given: readonly string[]): unknown {
+function checkedValue(command: string, name: string, flag: Flag, given: readonly string[]): unknown {
   if (flag.kind === "pairs")
     return given.map((text) => [text.slice(0, text.indexOf("=")), text.slice(text.indexOf("=") + 1)]);
   if (flag.kind === "text" && flag.many === true) return [...given];

@@ -13,7 +13,7 @@ type Run = (args: readonly string[], signal: AbortSignal) => Promise<void> | voi
 
 interface Command {
   table: CommandTable;
-  load(): Run;
+  load(): Promise<Run>;
   /** how to go on after Ctrl-C, where the command itself does not say it */
   goOn: string;
 }
@@ -21,28 +21,28 @@ interface Command {
 const AGAIN = "Nothing was written; run the same again.";
 
 const COMMANDS: Record<string, Command> = {
-  score: { table: SCORE, load: () => (require("./score") as typeof import("./score")).score, goOn: AGAIN },
-  train: { table: TRAIN, load: () => (require("./train") as typeof import("./train")).train, goOn: AGAIN },
+  score: { table: SCORE, load: async () => (await import("./score")).score, goOn: AGAIN },
+  train: { table: TRAIN, load: async () => (await import("./train")).train, goOn: AGAIN },
   "export-onnx": {
     table: EXPORT_ONNX,
-    load: () => (require("./export-onnx") as typeof import("./export-onnx")).exportOnnxCommand,
+    load: async () => (await import("./export-onnx")).exportOnnxCommand,
     goOn: AGAIN,
   },
   batch: {
     table: BATCH,
-    load: () => (require("./notebooks") as typeof import("./notebooks")).batch,
+    load: async () => (await import("./notebooks")).batch,
     goOn: "Run the same again to go on: finished notebooks are kept.",
   },
   lab: {
     table: LAB,
-    load: () => (require("./notebooks") as typeof import("./notebooks")).lab,
+    load: async () => (await import("./notebooks")).lab,
     goOn: "Saved notebooks and runs stay; start it again with: steerlab lab",
   },
-  kernel: { table: KERNEL, load: () => (require("./notebooks") as typeof import("./notebooks")).kernel, goOn: AGAIN },
-  report: { table: REPORT, load: () => (require("./report") as typeof import("./report")).report, goOn: AGAIN },
+  kernel: { table: KERNEL, load: async () => (await import("./notebooks")).kernel, goOn: AGAIN },
+  report: { table: REPORT, load: async () => (await import("./report")).report, goOn: AGAIN },
   doctor: {
     table: DOCTOR,
-    load: () => (require("./doctor") as typeof import("./doctor")).doctor,
+    load: async () => (await import("./doctor")).doctor,
     goOn: "Nothing was changed.",
   },
 };
@@ -80,7 +80,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     const text = wantsText(command.table, args);
     if (text === "help") process.stdout.write(helpOf(name, command.table));
     else if (text === "version") process.stdout.write(`steerlab ${LIBRARY_VERSION}\n`);
-    else await command.load()(args, watch.signal);
+    else await (await command.load())(args, watch.signal);
   } catch (error) {
     process.stderr.write(`${errorLine(error, command?.goOn)}\n`);
     process.exitCode = exitStatus(error, watch);

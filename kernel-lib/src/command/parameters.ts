@@ -39,7 +39,7 @@ export function parametersOf(pairs: readonly (readonly [string, string])[]): Rec
     const key = field ?? name;
     if (Object.hasOwn(target, key))
       throw new InputError("parameter", `Expected -p ${name} once but received it twice.`);
-    target[key] = valueOf(name, text);
+    target[key] = parameterValue(name, text);
   }
   if (Object.keys(changes).length === 0) return parameters;
   const given = parameters[CHANGES] ?? {};
@@ -51,7 +51,7 @@ export function parametersOf(pairs: readonly (readonly [string, string])[]): Rec
   return { ...parameters, [CHANGES]: { ...given, ...changes } };
 }
 
-function valueOf(name: string, text: string): unknown {
+function parameterValue(name: string, text: string): unknown {
   let value: unknown;
   try {
     value = JSON.parse(text) as unknown;

@@ -9,8 +9,7 @@ export const DEFAULT_NOTEBOOKS: ReadonlyArray<string> = ["01-train", "02-concept
 export const SCORE = {
   about: "score a file of steered trials (JSONL in, JSONL out)",
   usage: "--model DIR --trials in.jsonl --out out.jsonl [options]",
-  text: `
-Scores trials: the context is prefilled with its steering, the steering is dropped, the question is asked on that cache.`,
+  text: `Scores trials: the context is prefilled with its steering, the steering is dropped, the question is asked on that cache.`,
   operands: null,
   flags: {
     model: MODEL_FLAG,
@@ -57,8 +56,7 @@ is missing, and an old file is replaced as a whole when all trials are done; /de
 export const TRAIN = {
   about: "train a LoRA adapter on a file of examples",
   usage: "--model DIR --examples ex.jsonl --vectors v.safetensors --config train.yaml --out RUN [options]",
-  text: `
-Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, the loss is on the last question position.`,
+  text: `Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, the loss is on the last question position.`,
   operands: null,
   flags: {
     model: MODEL_FLAG,
@@ -130,8 +128,7 @@ epochs or with total_steps, whichever is first`,
 export const EXPORT_ONNX = {
   about: "write a model as a steerable ONNX graph for onnxruntime",
   usage: "--model DIR --out FILE.onnx [options]",
-  text: `
-Writes a Qwen2 model as an ONNX graph of standard operators: steering, caches and adapters are inputs. The weights go to
+  text: `Writes a Qwen2 model as an ONNX graph of standard operators: steering, caches and adapters are inputs. The weights go to
 FILE.onnx.data; keep the two files together. What each input means stands in the file's metadata.`,
   operands: null,
   flags: {
@@ -154,8 +151,7 @@ FILE.onnx.data; keep the two files together. What each input means stands in the
 export const BATCH = {
   about: "run notebooks headless and render their reports (the main job)",
   usage: "[--notebook NAME ...] [--out DIR] [-p NAME VALUE ...]",
-  text: `
-Runs notebooks headless and renders each to HTML, with an index page; exits with 1 unless every notebook is valid.`,
+  text: `Runs notebooks headless and renders each to HTML, with an index page; exits with 1 unless every notebook is valid.`,
   operands: null,
   flags: {
     notebook: {
@@ -184,8 +180,7 @@ field of the protocol`,
 export const LAB = {
   about: "open JupyterLab with the TypeScript kernel",
   usage: "[JUPYTER ARGUMENTS]",
-  text: `
-Opens JupyterLab on notebooks/ with the kernel "TypeScript (steerlab)". Arguments go to jupyter lab.`,
+  text: `Opens JupyterLab on notebooks/ with the kernel "TypeScript (steerlab)". Arguments go to jupyter lab.`,
   operands: null,
   flags: {},
 } as const satisfies CommandTable;
@@ -194,8 +189,7 @@ Opens JupyterLab on notebooks/ with the kernel "TypeScript (steerlab)". Argument
 export const KERNEL = {
   about: "install the TypeScript kernel into a Jupyter of your own",
   usage: "install [--user | --prefix DIR]",
-  text: `
-Writes the kernelspec "TypeScript (steerlab)" for a Jupyter of your own.`,
+  text: `Writes the kernelspec "TypeScript (steerlab)" for a Jupyter of your own.`,
   operands: { name: '"install"', least: 1 },
   flags: {
     user: { kind: "switch", about: "for this user (default)" },
@@ -207,8 +201,7 @@ Writes the kernelspec "TypeScript (steerlab)" for a Jupyter of your own.`,
 export const REPORT = {
   about: "rebuild the HTML report of run folders, without a model",
   usage: "RUN [RUN ...] [--out FILE]",
-  text: `
-Writes one self-contained HTML page over run folders, most important first (detection, side effects and training of one
+  text: `Writes one self-contained HTML page over run folders, most important first (detection, side effects and training of one
 adapter). A folder of runs, such as runs/batch, stands for all its finished runs, those of the newest adapter first.`,
   operands: { name: "run folder", least: 1 },
   flags: { out: { kind: "text", value: "FILE", about: "default: report.html in the first folder given" } },
@@ -218,8 +211,7 @@ adapter). A folder of runs, such as runs/batch, stands for all its finished runs
 export const DOCTOR = {
   about: "say what this machine has, what is missing, and what mends it",
   usage: "",
-  text: `
-Prints one line per thing this project needs or can use, with a remedy where one is missing; exits with 1 if a needed one is.`,
+  text: `Prints one line per thing this project needs or can use, with a remedy where one is missing; exits with 1 if a needed one is.`,
   operands: null,
   flags: {},
 } as const satisfies CommandTable;

@@ -8,7 +8,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { destinationOf, stagingPlace, writeFully, writeThrough, writing } from "./destination";
-import { makeFolder } from "./folders";
+import { makeMissing } from "./folders";
 import { finiteJson } from "./json";
 
 let partialCount = 0;
@@ -57,7 +57,7 @@ export function commitPartial(partial: string, target: string): void {
  */
 export function writeWhole(target: string, fill: (handle: number) => void): void {
   writing(target, () => {
-    makeFolder(path.dirname(target), "the output");
+    makeMissing(path.dirname(target));
     const partial = partialPath(target);
     try {
       const handle = fs.openSync(partial, "wx");

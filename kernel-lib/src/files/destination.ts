@@ -25,9 +25,13 @@ const LINK_LIMIT = 40; // as the kernel's own
  *
  * @param name the flag or option it came from, for the error sentence
  * @param kind what is to stand there
- * @throws InputError "out-kind" for what can be neither replaced nor written through
+ * @throws InputError "out-kind" for what can be neither replaced nor written through, "out-folder" for no place at all
  */
 export function destinationOf(target: string, name = "the output", kind: "file" | "folder" = "file"): Destination {
+  return writing(target, () => decide(target, name, kind));
+}
+
+function decide(target: string, name: string, kind: "file" | "folder"): Destination {
   let file = path.resolve(target);
   for (let hop = 0; hop < LINK_LIMIT; hop++) {
     // The last link of a descriptor is no path ("pipe:[123]"), so it is not followed by hand.

@@ -6,14 +6,8 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { cannotWrite, destinationOf } from "./destination";
 
-/**
- * Makes a folder and its missing parents, one by one: mkdir's own recursion never returns on some virtual file systems.
- *
- * @param name the flag or option it came from, for the error sentence
- * @returns the folders that were made, outermost first
- * @throws InputError "out-folder"
- */
-export function makeFolder(folder: string, name: string): string[] {
+/** Makes a folder and its missing parents, one by one: mkdir's own recursion never returns on some virtual file systems. */
+export function makeMissing(folder: string): string[] {
   const missing: string[] = [];
   for (let at = path.resolve(folder); !fs.existsSync(at); at = path.dirname(at)) missing.unshift(at);
   const made: string[] = [];
@@ -22,8 +16,29 @@ export function makeFolder(folder: string, name: string): string[] {
       fs.mkdirSync(at);
       made.push(at);
     }
+  } catch (error) {
+    removeIfEmpty(made);
+    throw error;
+  }
+  return made;
+}
+
+/**
+ * Makes a folder and its missing parents, and proves that a file can be put there.
+ *
+ * @param name the flag or option it came from, for the error sentence
+ * @returns the folders that were made, outermost first
+ * @throws InputError "out-folder"
+ */
+export function makeFolder(folder: string, name: string): string[] {
+  let made: string[] = [];
+  try {
+    made = makeMissing(folder);
     if (!fs.statSync(folder).isDirectory()) throw new Error("a file is there");
-    fs.accessSync(folder, fs.constants.W_OK);
+    // Asking for permission is not enough: to root everything is allowed, also where the file system makes no files.
+    const trial = path.join(folder, `.${process.pid}.partial`);
+    fs.writeFileSync(trial, "");
+    fs.rmSync(trial);
   } catch (error) {
     removeIfEmpty(made);
     throw cannotWrite(folder, name, error);

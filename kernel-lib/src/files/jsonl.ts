@@ -10,7 +10,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError } from "../base";
 import { writeFully, writing } from "./destination";
-import { makeFolder } from "./folders";
+import { makeMissing } from "./folders";
 import { checkReadable, openToRead } from "./input";
 import { duplicateKey, finiteJson } from "./json";
 
@@ -99,9 +99,9 @@ export class JsonlWriter {
    * @throws InputError "out-folder"; DataError "no-regular-file": records are read back, so a device will not do
    */
   constructor(readonly file: string) {
-    makeFolder(path.dirname(file), "the output");
-    if (fs.existsSync(file)) checkReadable(file);
     this.handle = writing(file, () => {
+      makeMissing(path.dirname(file));
+      if (fs.existsSync(file)) checkReadable(file);
       cutTornLine(file);
       return fs.openSync(file, "a");
     });
