@@ -1,8 +1,9 @@
 /** The steerlab command: batch, score, train, report, doctor and the rest. */
 export { type BatchOptions, type NotebookBatch, runBatch } from "./batch";
 export { cellsFromLog, failureFromLog, yamlOf } from "./batch/papermill";
-export { notebookPath } from "./batch/plan";
+export { notebookPath, planJobs } from "./batch/plan";
 export type { NotebookRecord } from "./batch/records";
+export { decidersOf, whyAgain } from "./batch/unchanged";
 export { batchReporter, batchSecondsLeft } from "./batch/reporter";
 export { diagnose, findingLine } from "./doctor";
 export {

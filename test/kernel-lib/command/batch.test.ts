@@ -1,9 +1,9 @@
 // The batch runner on real kernels: order, parameters, resuming, and what counts as ran and as valid.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { describe, expect, it } from "vitest";
-import { runBatch } from "../../../kernel-lib/src/command";
+import { decidersOf, type NotebookRecord, planJobs, runBatch, whyAgain, yamlOf } from "../../../kernel-lib/src/command";
 import { notebook, type TestCell, temporaryFolder } from "../../helpers/notebook";
 
 const RESULT = (numbers: object, more = ""): string =>
@@ -84,6 +84,114 @@ describe("runBatch", { timeout: 180_000 }, () => {
     expect(page).toContain('<a href="report.html">');
   });
 
+  it("runs again whatever was read, changed or is lost, says why, and keeps the rest", async () => {
+    const folder = temporaryFolder();
+    const outDir = join(folder, "out");
+    const inputs = join(folder, "inputs");
+    mkdirSync(inputs);
+    const at = (name: string): string => join(inputs, name);
+    writeFileSync(at("mine.yaml"), "prompts: words.txt\n");
+    writeFileSync(at("words.txt"), "yes");
+    writeFileSync(at("large.bin"), Buffer.alloc(5 << 20));
+    const head = `import * as fs from "fs";
+const dir = batchDir + "/20300102-030405-study-s1";
+fs.mkdirSync(dir, { recursive: true });
+for (const name of ["mine.yaml", "words.txt"]) fs.readFileSync(inputs + "/" + name, "utf8");
+fs.closeSync(fs.openSync(inputs + "/large.bin", "r"));
+fs.writeFileSync(dir + "/trials.jsonl", "{}\\n"); fs.readFileSync(dir + "/trials.jsonl"); fs.writeFileSync(dir + "/DONE", "");`;
+    const study = write(folder, "study.ipynb", [
+      {
+        tags: ["parameters"],
+        code: `const batchDir: string = "";\nconst inputs: string = "";\nconst extra: number[] = [];`,
+      },
+      { code: head },
+      { code: RESULT({ n: 1 }, ', ...{ run: batchDir + "/20300102-030405-study-s1" }') },
+    ]);
+    const run = join(outDir, "20300102-030405-study-s1");
+    const parameters: Record<string, unknown> = { inputs };
+    const again = async (): Promise<string> => {
+      const said = listener();
+      const { records, ok } = await runBatch({ notebooks: [study], parameters, outDir, stream: said });
+      expect(ok).toBe(true);
+      const kept = await runBatch({ notebooks: [study], parameters, outDir, stream: listener() });
+      expect(kept.records[0].reused).toBe(true);
+      return records[0].reused ? "kept" : (/running again, (.*)/.exec(said.text)?.[1] ?? "first");
+    };
+    expect(await again()).toBe("first");
+    const record = (JSON.parse(readFileSync(join(outDir, "batch.json"), "utf8")) as { reads: object }[])[0];
+    expect(Object.keys(record.reads)).toEqual(
+      ["large.bin", "mine.yaml", "words.txt"].map((name) => join("..", "inputs", name)),
+    );
+
+    const cases: [string, () => void, RegExp][] = [
+      ["the protocol", () => writeFileSync(at("mine.yaml"), "prompts: words.txt # new\n"), /changed: .*mine\.yaml/],
+      ["a prompt file", () => writeFileSync(at("words.txt"), "no"), /changed: .*words\.txt/],
+      [
+        "a file that is gone and came back as another",
+        () => {
+          renameSync(at("large.bin"), at("old.bin"));
+          writeFileSync(at("large.bin"), Buffer.alloc(5 << 20, 1));
+        },
+        /changed: .*large\.bin/,
+      ],
+      ["the parameters", () => Object.assign(parameters, { extra: [1, 2e-7] }), /changed: its parameters/],
+      [
+        "the executed notebook, cut off",
+        () => {
+          const text = readFileSync(join(outDir, "study.ipynb"), "utf8");
+          writeFileSync(join(outDir, "study.ipynb"), text.slice(0, text.length / 2));
+        },
+        /study\.ipynb is missing or damaged/,
+      ],
+      [
+        "the executed notebook, a cell less",
+        () => {
+          const file = JSON.parse(readFileSync(join(outDir, "study.ipynb"), "utf8")) as { cells: unknown[] };
+          file.cells.splice(2, 1);
+          writeFileSync(join(outDir, "study.ipynb"), JSON.stringify(file));
+        },
+        /study\.ipynb lacks cells/,
+      ],
+      ["the page", () => rmSync(join(outDir, "study.html")), /study\.html is missing/],
+      ["the run's mark", () => rmSync(join(run, "DONE")), /not marked DONE/],
+      ["the run's records", () => rmSync(join(run, "trials.jsonl")), /trials\.jsonl is missing in its run folder/],
+      ["the run", () => rmSync(run, { recursive: true }), /does not exist/],
+      [
+        "the notebook",
+        () => {
+          const file = JSON.parse(readFileSync(study, "utf8")) as { cells: { source: string }[] };
+          file.cells[1].source += "\n// new";
+          writeFileSync(study, JSON.stringify(file));
+        },
+        /changed: the notebook/,
+      ],
+    ];
+    for (const [name, change, why] of cases) {
+      change();
+      expect(await again(), name).toMatch(why);
+    }
+    // Only looked at again, or newer with the same content: no reason.
+    utimesSync(at("words.txt"), new Date(), new Date());
+    expect(await again()).toBe("kept");
+  }, 400_000);
+
+  it("counts the library among what decides, and hands numbers to papermill as numbers", () => {
+    expect(yamlOf({ lr: 2e-7, big: 1e21, n: [1, -0.5, null], t: "2e-7", o: { a: true } })).toBe(
+      '{"lr": 2.0e-7, "big": 1.0e+21, "n": [1, -0.5, null], "t": "2e-7", "o": {"a": true}}',
+    );
+    const folder = temporaryFolder();
+    const path = write(folder, "a.ipynb", SWEEP);
+    const [job] = planJobs([path], {}, folder);
+    const before = decidersOf(job, []);
+    expect(before["the library"]).toMatch(/^[0-9a-f]{64}$/);
+    const old = {
+      name: "a",
+      valid: true,
+      deciders: { ...before, "the library": "another" },
+    } as unknown as NotebookRecord;
+    expect(whyAgain(old, job, [], folder)).toBe("changed: the library");
+  });
+
   it("keeps ran and valid apart, names every problem and starts nothing that builds on a failure", async () => {
     const folder = temporaryFolder();
     const outDir = join(folder, "out");
@@ -128,7 +236,13 @@ describe("runBatch", { timeout: 180_000 }, () => {
     await expect(runBatch({ notebooks: ["no-such"], outDir })).rejects.toMatchObject({ code: "notebook-path" });
     await expect(runBatch({ notebooks: [path], outDir, parameters: { stpes: 1 } })).rejects.toMatchObject({
       code: "parameter",
+      message: expect.stringContaining('declares for -p but received "stpes". a declares none.'),
     });
+    const named = write(folder, "b.ipynb", TRAIN);
+    await expect(runBatch({ notebooks: [path, named], outDir, parameters: { stpes: 1 } })).rejects.toThrow(
+      /a declares none; b declares steps\.$/,
+    );
+    await expect(runBatch({ notebooks: [path], outDir: "/proc/foo" })).rejects.toMatchObject({ code: "out-folder" });
     expect(existsSync(outDir)).toBe(false);
   });
 
