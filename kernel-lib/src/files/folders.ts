@@ -13,8 +13,13 @@ export function makeMissing(folder: string): string[] {
   const made: string[] = [];
   try {
     for (const at of missing) {
-      fs.mkdirSync(at);
-      made.push(at);
+      try {
+        fs.mkdirSync(at);
+        made.push(at);
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code;
+        if (code !== "EEXIST" || !fs.existsSync(at)) throw error; // another process made it first: as good
+      }
     }
   } catch (error) {
     removeIfEmpty(made);

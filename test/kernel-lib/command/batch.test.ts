@@ -1,10 +1,11 @@
 // The batch runner on real kernels: order, parameters, resuming, and what counts as ran and as valid.
+import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { describe, expect, it } from "vitest";
 import { decidersOf, type NotebookRecord, planJobs, runBatch, whyAgain, yamlOf } from "../../../kernel-lib/src/command";
-import { notebook, type TestCell, temporaryFolder } from "../../helpers/notebook";
+import { notebook, ROOT, type TestCell, temporaryFolder } from "../../helpers/notebook";
 
 const RESULT = (numbers: object, more = ""): string =>
   `(globalThis as any)[Symbol.for("steerlab.kernel")].display({ "text/plain": "result", "application/vnd.steerlab.result+json": { numbers: ${JSON.stringify(numbers)}, run: null, problems: [] ${more} } });`;
@@ -245,6 +246,46 @@ fs.writeFileSync(dir + "/trials.jsonl", "{}\\n"); fs.readFileSync(dir + "/trials
     await expect(runBatch({ notebooks: [path], outDir: "/proc/foo" })).rejects.toMatchObject({ code: "out-folder" });
     expect(existsSync(outDir)).toBe(false);
   });
+
+  it.skipIf(!existsSync("/proc/self/task"))(
+    "lets work save on SIGTERM, however long, and says how to go on",
+    async () => {
+      const folder = temporaryFolder();
+      const [started, saved] = ["started", "saved"].map((name) => join(folder, name));
+      const long = write(folder, "long.ipynb", [
+        { code: 'console.log("first cell")' },
+        {
+          code: `import { writeFileSync } from "fs"; import { interruptSignal } from "steerlab";
+const signal = interruptSignal();
+writeFileSync(${JSON.stringify(started)}, "");
+await new Promise<void>((done) => signal.addEventListener("abort", () => setTimeout(() => { writeFileSync(${JSON.stringify(saved)}, ""); done(); }, 6000)));
+throw new Error("stopped after saving");`,
+        },
+      ]);
+      const args = [
+        join(ROOT, "kernel-lib/bin/steerlab.cjs"),
+        "batch",
+        "--notebook",
+        long,
+        "--out",
+        join(folder, "out"),
+      ];
+      const child = spawn(process.execPath, args);
+      let said = "";
+      child.stderr.on("data", (chunk) => {
+        said += chunk;
+      });
+      const poll = setInterval(() => existsSync(started) && child.kill("SIGTERM") && clearInterval(poll), 200);
+      const status = await new Promise((done) => child.on("close", done));
+      expect({ status, saved: existsSync(saved) }).toEqual({ status: 143, saved: true });
+      expect(said).toMatch(/long: stopped/);
+      expect(said).toMatch(
+        /Stopped on request\. Run the same again to go on: finished notebooks are kept\. \[aborted\]\n$/,
+      );
+      expect(readFileSync(join(folder, "out", "long.ipynb"), "utf8")).toContain("first cell\\n");
+      expect(existsSync(join(folder, "out", "index.html"))).toBe(true);
+    },
+  );
 
   it("stops on request, says so, and starts nothing more", async () => {
     const folder = temporaryFolder();

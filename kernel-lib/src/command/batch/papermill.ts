@@ -6,7 +6,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { type ProgressState, venvEnvironment, venvProgram } from "../../notebook";
 
@@ -41,6 +41,8 @@ export interface PapermillJob {
 
 const POLL_MS = 500;
 const LOG_CHARS = 20_000;
+/** Work that is told to stop ends its step and saves; of a large model that takes a while. */
+const SAVE_MS = 60_000;
 /** papermill needs a moment to shut the kernel down and to save the notebook. */
 const STOP_MS = 10_000;
 
@@ -69,6 +71,17 @@ export function yamlOf(value: unknown): string {
   return `{${fields.join(", ")}}`;
 }
 
+/** Processes that a process started, where the system tells: the kernel, of a papermill. */
+function childrenOf(pid: number): number[] {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    const lists = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8"));
+    return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
+  } catch {
+    return []; // no such file system, or the process is gone
+  }
+}
+
 /** Runs the job to its end. @throws DeviceError "environment" if `.venv` is missing */
 export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
   const parameters = Object.keys(job.parameters).length === 0 ? [] : ["-y", yamlOf(job.parameters)];
@@ -95,8 +108,12 @@ export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
     const timer = setInterval(() => job.onState({ cells, work: readWork(job.progressFile) }), POLL_MS);
     const stop = (): void => {
       stopped = true;
-      child.kill("SIGINT");
-      setTimeout(() => child.kill("SIGKILL"), STOP_MS).unref();
+      // The kernel first: its cell saves and fails, and papermill ends with it. papermill itself would give it 3 seconds.
+      const kernels = childrenOf(child.pid as number);
+      for (const kernel of kernels) process.kill(kernel, "SIGINT");
+      const patience = kernels.length === 0 ? 0 : SAVE_MS;
+      setTimeout(() => child.kill("SIGINT"), patience).unref();
+      setTimeout(() => child.kill("SIGKILL"), patience + STOP_MS).unref();
     };
     job.signal?.addEventListener("abort", stop, { once: true });
     const finish = (): void => {

@@ -6,7 +6,7 @@
  * Made: the executed notebook with all cells, its page, its run folder with what lay in it.
  */
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { LIBRARY_FOLDER, LIBRARY_VERSION, PROJECT_FOLDER } from "../../base";
 import { canonicalJson, sha256 } from "../../files";
@@ -54,10 +54,19 @@ function libraryHash(): string {
   return library;
 }
 
+function regularFile(file: string): Stats | null {
+  try {
+    const entry = statSync(file);
+    return entry.isFile() ? entry : null;
+  } catch {
+    return null; // looked for and not found, or no longer there
+  }
+}
+
 /** Content of a small file, else size, time and inode; "absent" without one. */
 function fingerprint(file: string): string {
-  const entry = statSync(file, { throwIfNoEntry: false });
-  if (entry === undefined || !entry.isFile()) return "absent";
+  const entry = regularFile(file);
+  if (entry === null) return "absent";
   if (entry.size <= CONTENT_BYTES) return sha256(readFileSync(file));
   return `${entry.size} bytes, inode ${entry.ino}, ${entry.mtimeMs}`;
 }
@@ -81,8 +90,8 @@ export function readsOf(
   if (!existsSync(notes)) return {};
   const files = [...new Set(readFileSync(notes, "utf8").split("\n"))].filter((file) => file !== "").sort();
   const before = files.filter((file) => {
-    const entry = statSync(file, { throwIfNoEntry: false });
-    if (entry?.isFile() !== true || entry.mtimeMs >= started || !isInput(file)) return false;
+    const entry = isInput(file) ? regularFile(file) : null;
+    if (entry === null || entry.mtimeMs >= started) return false;
     return !below(file, folder) || needed.some(({ run }) => run !== null && below(file, run));
   });
   return Object.fromEntries(before.map((file) => [relative(folder, file), fingerprint(file)]));
@@ -148,7 +157,7 @@ function outputFault(old: NotebookRecord, job: Job, folder: string): string | nu
   if (!hasCellsOf(file, job.file)) return `${outputNotebook} lacks cells`;
   const { problems } = judge(file, 0, dirname(job.path));
   if (problems.length > 0) return problems[0];
-  if ((statSync(join(folder, html), { throwIfNoEntry: false })?.size ?? 0) === 0) return `${html} is missing`;
+  if ((regularFile(join(folder, html))?.size ?? 0) === 0) return `${html} is missing`;
   const lost = (old.made?.run ?? []).find((name) => run !== null && !existsSync(join(run, name)));
   return lost === undefined ? null : `${lost} is missing in its run folder`;
 }
