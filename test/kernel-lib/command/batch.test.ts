@@ -1,6 +1,6 @@
 // The batch runner on real kernels: order, parameters, resuming, and what counts as ran and as valid.
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { describe, expect, it } from "vitest";
@@ -110,71 +110,70 @@ fs.writeFileSync(dir + "/trials.jsonl", "{}\\n"); fs.readFileSync(dir + "/trials
     ]);
     const run = join(outDir, "20300102-030405-study-s1");
     const parameters: Record<string, unknown> = { inputs };
-    const again = async (): Promise<string> => {
+    const batch = async (): Promise<{ record: NotebookRecord; said: string }> => {
       const said = listener();
-      const { records, ok } = await runBatch({ notebooks: [study], parameters, outDir, stream: said });
-      expect(ok).toBe(true);
-      const kept = await runBatch({ notebooks: [study], parameters, outDir, stream: listener() });
-      expect(kept.records[0].reused).toBe(true);
-      return records[0].reused ? "kept" : (/running again, (.*)/.exec(said.text)?.[1] ?? "first");
+      const { records } = await runBatch({ notebooks: [study], parameters, outDir, stream: said });
+      return { record: records[0], said: said.text };
     };
-    expect(await again()).toBe("first");
-    const record = (JSON.parse(readFileSync(join(outDir, "batch.json"), "utf8")) as { reads: object }[])[0];
+    const { record } = await batch();
+    expect(record).toMatchObject({ valid: true, reused: false });
     expect(Object.keys(record.reads)).toEqual(
       ["large.bin", "mine.yaml", "words.txt"].map((name) => join("..", "inputs", name)),
     );
+    expect((await batch()).record.reused).toBe(true);
 
-    const cases: [string, () => void, RegExp][] = [
-      ["the protocol", () => writeFileSync(at("mine.yaml"), "prompts: words.txt # new\n"), /changed: .*mine\.yaml/],
-      ["a prompt file", () => writeFileSync(at("words.txt"), "no"), /changed: .*words\.txt/],
-      [
-        "a file that is gone and came back as another",
-        () => {
-          renameSync(at("large.bin"), at("old.bin"));
-          writeFileSync(at("large.bin"), Buffer.alloc(5 << 20, 1));
-        },
-        /changed: .*large\.bin/,
-      ],
-      ["the parameters", () => Object.assign(parameters, { extra: [1, 2e-7] }), /changed: its parameters/],
-      [
-        "the executed notebook, cut off",
-        () => {
-          const text = readFileSync(join(outDir, "study.ipynb"), "utf8");
-          writeFileSync(join(outDir, "study.ipynb"), text.slice(0, text.length / 2));
-        },
-        /study\.ipynb is missing or damaged/,
-      ],
-      [
-        "the executed notebook, a cell less",
-        () => {
-          const file = JSON.parse(readFileSync(join(outDir, "study.ipynb"), "utf8")) as { cells: unknown[] };
-          file.cells.splice(2, 1);
-          writeFileSync(join(outDir, "study.ipynb"), JSON.stringify(file));
-        },
-        /study\.ipynb lacks cells/,
-      ],
-      ["the page", () => rmSync(join(outDir, "study.html")), /study\.html is missing/],
-      ["the run's mark", () => rmSync(join(run, "DONE")), /not marked DONE/],
-      ["the run's records", () => rmSync(join(run, "trials.jsonl")), /trials\.jsonl is missing in its run folder/],
-      ["the run", () => rmSync(run, { recursive: true }), /does not exist/],
-      [
-        "the notebook",
-        () => {
-          const file = JSON.parse(readFileSync(study, "utf8")) as { cells: { source: string }[] };
-          file.cells[1].source += "\n// new";
-          writeFileSync(study, JSON.stringify(file));
-        },
-        /changed: the notebook/,
-      ],
-    ];
-    for (const [name, change, why] of cases) {
+    const why = (): string | null => whyAgain(record, planJobs([study], parameters, outDir)[0], [], outDir);
+    /** Tries a change and takes it back. */
+    const tried = (files: string[], change: () => void): string | null => {
+      const held = files.map((file) => ({ file, aside: join(folder, `held-${files.indexOf(file)}`) }));
+      for (const { file, aside } of held) cpSync(file, aside, { recursive: true, preserveTimestamps: true });
       change();
-      expect(await again(), name).toMatch(why);
-    }
-    // Only looked at again, or newer with the same content: no reason.
-    utimesSync(at("words.txt"), new Date(), new Date());
-    expect(await again()).toBe("kept");
-  }, 400_000);
+      const answer = why();
+      for (const { file, aside } of held) {
+        rmSync(file, { recursive: true, force: true });
+        renameSync(aside, file);
+      }
+      return answer;
+    };
+    const executed = join(outDir, "study.ipynb");
+    const without = (cell: number): void => {
+      const file = JSON.parse(readFileSync(executed, "utf8")) as { cells: unknown[] };
+      file.cells.splice(cell, 1);
+      writeFileSync(executed, JSON.stringify(file));
+    };
+    expect(why()).toBeNull();
+    expect(tried([at("mine.yaml")], () => writeFileSync(at("mine.yaml"), "prompts: []\n"))).toMatch(
+      /changed: .*mine\.yaml/,
+    );
+    expect(tried([at("words.txt")], () => rmSync(at("words.txt")))).toMatch(/changed: .*words\.txt/);
+    expect(tried([executed], () => writeFileSync(executed, readFileSync(executed).subarray(0, 900)))).toMatch(
+      /damaged/,
+    );
+    expect(tried([executed], () => without(2))).toBe("study.ipynb lacks cells");
+    expect(tried([executed], () => without(3))).toBe("study.ipynb lacks cells");
+    expect(tried([join(outDir, "study.html")], () => writeFileSync(join(outDir, "study.html"), ""))).toMatch(
+      /html is missing/,
+    );
+    expect(tried([join(run, "DONE")], () => rmSync(join(run, "DONE")))).toMatch(/not marked DONE/);
+    expect(tried([join(run, "trials.jsonl")], () => rmSync(join(run, "trials.jsonl")))).toMatch(
+      /trials\.jsonl is missing/,
+    );
+    expect(tried([run], () => rmSync(run, { recursive: true }))).toMatch(/does not exist/);
+    expect(tried([study], () => writeFileSync(study, `${readFileSync(study, "utf8")} `))).toBe("changed: the notebook");
+    parameters.extra = [1, 2e-7];
+    expect(why()).toBe("changed: its parameters");
+    delete parameters.extra;
+    utimesSync(at("words.txt"), new Date(), new Date()); // the same content again is no reason
+    expect(why()).toBeNull();
+
+    // A file too large to hash is another one as soon as it lies elsewhere on the disk.
+    writeFileSync(at("large.bin.new"), Buffer.alloc(5 << 20));
+    renameSync(at("large.bin.new"), at("large.bin"));
+    const again = await batch();
+    expect(again.said).toMatch(/study: running again, changed: .*large\.bin\n/);
+    expect(again.record).toMatchObject({ valid: true, reused: false });
+    expect((await batch()).record.reused).toBe(true);
+  });
 
   it("counts the library among what decides, and hands numbers to papermill as numbers", () => {
     expect(yamlOf({ lr: 2e-7, big: 1e21, n: [1, -0.5, null], t: "2e-7", o: { a: true } })).toBe(
@@ -275,7 +274,8 @@ throw new Error("stopped after saving");`,
       child.stderr.on("data", (chunk) => {
         said += chunk;
       });
-      const poll = setInterval(() => existsSync(started) && child.kill("SIGTERM") && clearInterval(poll), 200);
+      while (!existsSync(started)) await new Promise((later) => setTimeout(later, 200));
+      child.kill("SIGTERM");
       const status = await new Promise((done) => child.on("close", done));
       expect({ status, saved: existsSync(saved) }).toEqual({ status: 143, saved: true });
       expect(said).toMatch(/long: stopped/);
