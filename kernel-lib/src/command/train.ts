@@ -4,7 +4,7 @@
  * Everything is checked before the weights are touched. Ctrl-C (or SIGTERM) finishes the step under way, saves, and says
  * how to resume.
  */
-import { DataError, expected, InputError } from "../base";
+import { DataError, DeviceError, expected, InputError } from "../base";
 import {
   type AdapterFiles,
   type AdapterPart,
@@ -69,6 +69,9 @@ export async function train(args: readonly string[], signal?: AbortSignal): Prom
     const { engine } = await openEngine(modelName, { ...engineOptions(flags), work, signal });
     try {
       process.stdout.write(`${await trained(engine, { ...inputs, signal })}\n`);
+    } catch (error) {
+      const full = error instanceof DeviceError && error.code === "disk-full";
+      throw full ? new DeviceError(error.code, `${error.message} Add --resume then.`, { cause: error }) : error;
     } finally {
       engine.dispose();
     }
