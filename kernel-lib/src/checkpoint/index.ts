@@ -1,13 +1,9 @@
 /** A model or adapter on disk: config, tensors, PEFT files, tokenizer, chat template, hub names. Loads no weights. */
-export { loraConfigJson, parseLoraConfig, PROJECTIONS } from "./adapter-config";
+export { type AdapterConfig, type LoraConfig, loraConfigJson, parseAdapterConfig } from "./adapter-config";
 export {
   type AdapterBase,
   type AdapterFiles,
   adapterHash,
-  flatFromParts,
-  loraTensorName,
-  partsFromFlat,
-  projectionShape,
   readAdapter,
   sameBaseName,
   writeAdapter,
@@ -38,6 +34,8 @@ export {
   steeredContext,
   tokensOf,
 } from "./line-fields";
+export { pythonMatches } from "./python-pattern";
+export { loraParameterCount, loraTensorName, moduleName, projectionShape } from "./projections";
 export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";
 export {
   type EncodedChat,
@@ -47,5 +45,5 @@ export {
   parseTokenizer,
   type Tokenizer,
 } from "./tokenizer";
-export type { AdapterPart, ModelConfig, Projection, TensorLocation } from "./types";
+export { type AdapterPart, type ModelConfig, type Projection, PROJECTIONS, type TensorLocation } from "./types";
 export { type Checkpoint, checkpointHash, modelTensors, readCheckpoint } from "./weights";

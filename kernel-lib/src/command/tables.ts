@@ -15,7 +15,7 @@ export const SCORE = {
     model: MODEL_FLAG,
     adapter: {
       kind: "text",
-      value: "DIR|RUN|ORG/NAME",
+      value: "DIR|RUN|ORG/NAME[/STEP]",
       about: "PEFT LoRA adapter, or the run that trained it; active on context and question",
     },
     "other-base": {

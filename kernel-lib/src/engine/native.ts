@@ -96,5 +96,11 @@ export async function openNative(options: NativeOptions): Promise<NativeEngine> 
   const model = await abortable(options, (job) =>
     binding.openModel(handle, config, tensors === null ? null : [...tensors], randomSeed, job),
   );
-  return new NativeEngine(binding, handle, model, { backend, dtype, config });
+  return new NativeEngine(binding, handle, model, { backend, dtype, config, arithmetic: arithmeticOf(backend, isa) });
+}
+
+/** What decides the last bits: the instruction set in use, or the device and where its matrix products come from. */
+function arithmeticOf(backend: "cpu" | "cuda", isa: string): string {
+  const { isas, cuda } = nativeInfo();
+  return backend === "cpu" ? isa || isas[0] : `${cuda.device ?? "cuda"}, ${cuda.gemm ?? "own products"}`;
 }

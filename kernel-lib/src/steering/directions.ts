@@ -6,9 +6,11 @@
  */
 import { DataError, expected, InputError, random } from "../base";
 import {
+  contentHash,
   parseJsonStrict,
   readSafetensorsHeader,
   readTensor,
+  sha256,
   tensorEntry,
   type TensorToWrite,
   writeSafetensors,
@@ -29,6 +31,8 @@ export interface NamedDirection {
 export interface DirectionSet {
   /** one per direction, unique */
   names: string[];
+  /** what kind of concept each is, or null; null: none is known */
+  categories: (string | null)[] | null;
   /** (C) each, unit length */
   directions: Float32Array[];
   /** length before normalising, in residual-stream units, one per direction; null if not known */
@@ -46,8 +50,29 @@ const FORMAT = "steerlab-vectors-1";
 /** Directions count as unit vectors within this; 32-bit rounding of 5120 components stays below 1e-6. */
 const UNIT_TOLERANCE = 1e-3;
 
+/** Hash of one direction's bytes. */
+export function directionHash(direction: Float32Array): string {
+  const held = hashes.get(direction);
+  if (held !== undefined) return held;
+  const hash = sha256(new Uint8Array(direction.buffer, direction.byteOffset, direction.byteLength));
+  hashes.set(direction, hash);
+  return hash;
+}
+
+const hashes = new WeakMap<Float32Array, string>();
+
+/** Hash of a set: names, categories and every direction's bytes, in order. Where they came from does not count. */
+export function directionSetHash({ names, categories, directions }: DirectionSet): string {
+  return contentHash({ names, categories, directions: directions.map(directionHash) });
+}
+
+/** The directions of a set one by one, each with its name and category. */
+export function namedDirections({ names, categories, directions }: DirectionSet): NamedDirection[] {
+  return names.map((id, i) => ({ id, category: categories?.[i] ?? null, direction: directions[i] }));
+}
+
 /**
- * Random directions as a set, named "random-0000", ...
+ * Random unit directions as a set, named "random-0", "random-1", ...: those that a protocol with this seed trains on and holds out.
  *
  * @param count how many
  * @param size C
@@ -58,8 +83,9 @@ const UNIT_TOLERANCE = 1e-3;
  */
 export function randomDirectionSet(count: number, size: number, seed: number): DirectionSet {
   return {
-    names: Array.from({ length: count }, (_, i) => `random-${String(i).padStart(4, "0")}`),
-    directions: randomDirections(count, size, random(seed)),
+    names: Array.from({ length: count }, (_, i) => `random-${i}`),
+    categories: null,
+    directions: randomDirections(count, size, random(seed).fork("directions")),
     norms: null,
     method: "random",
     seed,
@@ -69,12 +95,15 @@ export function randomDirectionSet(count: number, size: number, seed: number): D
 }
 
 function checkSet(set: DirectionSet): void {
-  const { names, directions, norms } = set;
+  const { names, categories, directions, norms } = set;
   if (names.length !== directions.length || new Set(names).size !== names.length) {
     throw new InputError(
       "vector-names",
       expected(`${directions.length} different names`, "names", `${new Set(names).size}`),
     );
+  }
+  if (categories !== null && categories.length !== directions.length) {
+    throw new InputError("vector-count", expected(`${directions.length} categories`, "categories", categories.length));
   }
   if (norms !== null && norms.length !== directions.length) {
     throw new InputError("vector-count", expected(`${directions.length} norms`, "norms", norms.length));
@@ -111,6 +140,7 @@ export function saveDirections(file: string, set: DirectionSet): void {
     format: FORMAT,
     origin: JSON.stringify({
       names: set.names,
+      categories: set.categories,
       method: set.method,
       seed: set.seed,
       layer: set.layer,
@@ -164,6 +194,7 @@ function parseOrigin(
   if (metadata.format !== FORMAT) {
     return {
       names: Array.from({ length: n }, (_, i) => `vector-${i}`),
+      categories: null,
       method: null,
       seed: null,
       layer: null,
@@ -184,9 +215,17 @@ function parseOrigin(
     typeof value === type ? (value as T) : null;
   return {
     names: names as string[],
+    categories: categoriesOf(origin?.categories, n),
     method: ofType<string>(origin?.method, "string"),
     seed: ofType<number>(origin?.seed, "number"),
     layer: ofType<number>(origin?.layer, "number"),
     modelHash: ofType<string>(origin?.modelHash, "string"),
   };
+}
+
+/** Absent in files of older versions. */
+function categoriesOf(value: unknown, n: number): (string | null)[] | null {
+  const fits =
+    Array.isArray(value) && value.length === n && value.every((item) => item === null || typeof item === "string");
+  return fits ? (value as (string | null)[]) : null;
 }

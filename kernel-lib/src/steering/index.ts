@@ -14,8 +14,11 @@ export {
 export { type ConceptVectorOptions, conceptVectors } from "./concept-vectors";
 export { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
 export {
+  directionHash,
   type DirectionSet,
+  directionSetHash,
   loadDirections,
+  namedDirections,
   type NamedDirection,
   randomDirectionSet,
   saveDirections,

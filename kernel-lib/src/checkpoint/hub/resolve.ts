@@ -1,5 +1,6 @@
 /**
- * A model or adapter by folder or by hub name `org/name[@revision]` -> a folder on disk that holds its files.
+ * A model or adapter by folder or by hub name `org/name[@revision]` -> a folder on disk that holds its files. An adapter may lie
+ * in a folder of its repository: `org/name/step_0900[@revision]`.
  *
  * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>}.
  * A complete cached snapshot is used as it is, without asking the hub, so that the same name gives the same bytes until
@@ -21,6 +22,8 @@ export interface ResolveOptions {
   signal?: AbortSignal;
   /** default process.env */
   env?: NodeJS.ProcessEnv;
+  /** folder of an adapter within its repository or folder, as PEFT's `subfolder`; a name may say it instead */
+  subfolder?: string;
   /** first pause before a new attempt, milliseconds; default 500 */
   retryDelayMs?: number;
 }
@@ -33,6 +36,8 @@ interface RepoKind {
   /** weights: one of these single files, or the index with its shards */
   single: string;
   index: string | null;
+  /** whether it may lie in a folder of the repository */
+  nested: boolean;
 }
 
 const MODEL: RepoKind = {
@@ -41,6 +46,7 @@ const MODEL: RepoKind = {
   optional: ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"],
   single: "model.safetensors",
   index: "model.safetensors.index.json",
+  nested: false,
 };
 const ADAPTER: RepoKind = {
   noun: "adapter",
@@ -48,9 +54,41 @@ const ADAPTER: RepoKind = {
   optional: ["steerlab.json"],
   single: "adapter_model.safetensors",
   index: null,
+  nested: true,
 };
 
-const HUB_NAME = /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
+const HUB_NAME =
+  /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)((?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
+
+/** Where a name points: a repository, a commit or its name, and a folder within ("" for none). */
+interface Place {
+  repo: string;
+  revision: string;
+  inside: string;
+}
+
+/** @throws InputError "hub-name" */
+function placeOf(name: string, kind: RepoKind, subfolder: string | undefined): Place {
+  const match = HUB_NAME.exec(name);
+  const [, repo, within, revision = "main"] = match ?? ["", "", ""];
+  const folders = [...within.split("/"), ...(subfolder ?? "").split("/")].filter((part) => part !== "");
+  const dots = [...folders, ...revision.split("/")].some((part) => /^\.\.?$/.test(part));
+  if (match === null || dots || name.includes("--") || (folders.length > 0 && !kind.nested)) {
+    const form = `an existing folder or a hub name org/name${kind.nested ? "[/folder]" : ""}[@revision]`;
+    throw new InputError("hub-name", expected(form, kind.noun, name));
+  }
+  const first = repo.split("/")[0];
+  if (within !== "" && fs.existsSync(first)) {
+    const mistyped = `There is no such folder here, though there is ${first}: name an organisation of the hub, or mend the path.`;
+    throw new InputError("hub-name", expected("an existing folder", kind.noun, name, mistyped));
+  }
+  if (!folders.every((part) => FILE_NAME.test(part)))
+    throw new InputError("hub-name", expected("a plain relative path", "subfolder", subfolder));
+  return { repo, revision, inside: folders.join("/") };
+}
+
+/** One part of a file's path: nothing that leads out of a folder. */
+const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 
 /**
  * The folder of a model.
@@ -66,30 +104,35 @@ export function resolveModel(name: string, options: ResolveOptions = {}): Promis
   return resolve(name, MODEL, options);
 }
 
-/** The folder of an adapter. @param name @throws as `resolveModel` */
+/**
+ * The folder of an adapter.
+ *
+ * @param name an existing folder, or `org/name[/folder][@revision]`
+ * @throws as `resolveModel`
+ *
+ * @example
+ * const folder = await resolveAdapter("org/detector/step_0900");
+ */
 export function resolveAdapter(name: string, options: ResolveOptions = {}): Promise<string> {
   return resolve(name, ADAPTER, options);
 }
 
 async function resolve(name: string, kind: RepoKind, options: ResolveOptions): Promise<string> {
-  if (fs.statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false) return path.resolve(name);
-  const match = HUB_NAME.exec(name);
-  if (match === null || (match[2] ?? "").split("/").some((part) => /^\.\.?$/.test(part)) || name.includes("--")) {
-    throw new InputError("hub-name", expected("an existing folder or a hub name org/name[@revision]", kind.noun, name));
-  }
-  const [, repo, revision = "main"] = match;
+  if (fs.statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false)
+    return path.resolve(name, options.subfolder ?? "");
+  const place = placeOf(name, kind, options.subfolder);
   const hub = hubEnvironment(options.env);
-  const store = path.join(hub.cache, `models--${repo.replace("/", "--")}`);
-  const cached = cachedSnapshot(store, revision, kind);
+  const store = path.join(hub.cache, `models--${place.repo.replace("/", "--")}`);
+  const cached = cachedSnapshot(store, place, kind);
   if (cached !== null && (options.refresh !== true || hub.offline)) return cached;
   if (hub.offline) {
     throw new DataError(
       "hub-offline",
-      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on.`,
+      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on. There is no folder ${name} on this machine either.`,
     );
   }
   try {
-    return await download(hub, repo, revision, store, kind, options);
+    return await download(hub, place, store, kind, options);
   } catch (error) {
     // A mistyped folder looks like a hub name: say that it was looked for.
     const unreachable =
@@ -103,12 +146,12 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
 }
 
 /** The snapshot that a revision stands for, if every file that is read is there. */
-function cachedSnapshot(store: string, revision: string, kind: RepoKind): string | null {
+function cachedSnapshot(store: string, { revision, inside }: Place, kind: RepoKind): string | null {
   const reference = path.join(store, "refs", ...revision.split("/"));
   const isFile = fs.statSync(reference, { throwIfNoEntry: false })?.isFile() ?? false;
   const commit = isFile ? fs.readFileSync(reference, "utf8").trim() : revision;
   if (!/^[A-Za-z0-9._-]+$/.test(commit) || commit.startsWith(".")) return null;
-  const folder = path.join(store, "snapshots", commit);
+  const folder = path.join(store, "snapshots", commit, inside);
   const has = (file: string): boolean => fs.existsSync(path.join(folder, file));
   if (!kind.required.every(has)) return null;
   if (has(kind.single)) return folder;
@@ -130,8 +173,7 @@ function shardsOf(indexText: string): string[] | null {
 
 async function download(
   hub: HubEnvironment,
-  repo: string,
-  revision: string,
+  { repo, revision, inside }: Place,
   store: string,
   kind: RepoKind,
   options: ResolveOptions,
@@ -140,36 +182,47 @@ async function download(
   const listing = `/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`;
   const response = await hubFetch(hub, listing, purpose, { signal: options.signal });
   const { commit, files } = parseListing(await response.text(), purpose);
-  const folder = path.join(store, "snapshots", commit);
+  const folder = path.join(store, "snapshots", commit, inside);
+  const has = (name: string): boolean => files.has(path.posix.join(inside, name));
 
-  const wanted = [...kind.required, ...kind.optional.filter((name) => files.has(name))];
-  const absent = kind.required.find((name) => !files.has(name));
-  if (absent !== undefined) throw missing(repo, kind, absent);
+  const wanted = [...kind.required, ...kind.optional.filter(has)];
+  const absent = kind.required.find((name) => !has(name));
+  if (absent !== undefined)
+    throw missing(repo, kind, path.posix.join(inside, absent), foldersWith(files, absent, kind));
   const get = async (names: string[]): Promise<void> => {
     const remote: RemoteFile[] = [];
-    for (const name of names) remote.push(await describe(hub, repo, commit, files.get(name) as ListedFile, options));
+    for (const name of names)
+      remote.push(await describe(hub, repo, commit, files.get(path.posix.join(inside, name)) as ListedFile, options));
     checkSpace(store, remote);
     await fetchFiles(hub, repo, commit, store, remote, options);
   };
   await get(wanted);
-  if (files.has(kind.single)) await get([kind.single]);
-  else if (kind.index !== null && files.has(kind.index)) {
+  if (has(kind.single)) await get([kind.single]);
+  else if (kind.index !== null && has(kind.index)) {
     await get([kind.index]);
     const shards = shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"));
     if (shards === null) throw responseError(purpose, `a weight_map in ${kind.index}`, "none");
-    const lost = shards.find((shard) => !files.has(shard));
-    if (lost !== undefined) throw missing(repo, kind, lost);
+    const lost = shards.find((shard) => !has(shard));
+    if (lost !== undefined) throw missing(repo, kind, path.posix.join(inside, lost));
     await get(shards);
-  } else throw missing(repo, kind, kind.single);
+  } else throw missing(repo, kind, path.posix.join(inside, kind.single));
   if (revision !== commit) writeFileAtomic(path.join(store, "refs", ...revision.split("/")), commit);
   return folder;
 }
 
-function missing(repo: string, kind: RepoKind, file: string): DataError {
-  return new DataError(
-    "hub-files",
-    `Expected ${file} in ${repo} but the repository has none. It is not a ${kind.noun} that can be read here.`,
-  );
+/** Folders of a repository that hold `file`, where the kind may lie in one. */
+function foldersWith(files: Map<string, ListedFile>, file: string, kind: RepoKind): string[] {
+  if (!kind.nested) return [];
+  return [...files.keys()].filter((name) => name.endsWith(`/${file}`)).map((name) => name.slice(0, -file.length - 1));
+}
+
+function missing(repo: string, kind: RepoKind, file: string, folders: string[] = []): DataError {
+  const some = folders.slice(0, 8).map((folder) => `${repo}/${folder}`);
+  const remedy =
+    some.length > 0
+      ? `Name one of its folders: ${some.join(", ")}.`
+      : `It is not a ${kind.noun} that can be read here.`;
+  return new DataError("hub-files", `Expected ${file} in ${repo} but the repository has none. ${remedy}`);
 }
 
 interface ListedFile {
@@ -196,7 +249,8 @@ function parseListing(text: string, purpose: RequestPurpose): { commit: string; 
     blobId?: unknown;
     lfs?: { sha256?: unknown; size?: unknown } | null;
   }[]) {
-    if (typeof item?.rfilename !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(item.rfilename)) continue;
+    if (typeof item?.rfilename !== "string" || !item.rfilename.split("/").every((part) => FILE_NAME.test(part)))
+      continue;
     const size = item.lfs?.size ?? item.size;
     const etag = item.lfs?.sha256 ?? item.blobId;
     files.set(item.rfilename, {
@@ -209,7 +263,7 @@ function parseListing(text: string, purpose: RequestPurpose): { commit: string; 
 }
 
 const filePath = (repo: string, commit: string, name: string): string =>
-  `/${repo}/resolve/${commit}/${encodeURIComponent(name)}`;
+  `/${repo}/resolve/${commit}/${name.split("/").map(encodeURIComponent).join("/")}`;
 
 /** Size and tag of a file; a mirror whose listing lacks them is asked for the file's headers. */
 async function describe(
