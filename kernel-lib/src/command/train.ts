@@ -88,7 +88,7 @@ async function trained(engine: Engine, inputs: Omit<TrainingRun, "engine">): Pro
     engine,
     onEvent: (event, totalSteps) => {
       progress.line ??= startProgress("train", totalSteps);
-      progress.line.update(event.step, `loss ${event.loss.toFixed(4)}`);
+      progress.line.update(event.step, `loss ${event.loss?.toFixed(4) ?? "-"}`);
     },
   });
   progress.line?.done();
