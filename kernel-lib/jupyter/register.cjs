@@ -4,6 +4,7 @@
  * tslab 1.0.22 loses output, swallows errors and cannot be interrupted; each file under preload/ cures one group of
  * those faults by replacing a method of tslab before its kernel starts. Nothing on disk is changed.
  *
+ *   reads.cjs      which files a notebook of a batch reads
  *   modules.cjs    notebooks anywhere find the `steerlab` of this installation, at run time and for the type checker
  *   compiler.cjs   source maps, `for await` at the top, promises that nobody awaits
  *   sockets.cjs    messages are sent one after another, none is lost
@@ -24,7 +25,9 @@
 const { hookModules } = require("./preload/modules.cjs");
 const { installKernel } = require("./preload/kernel.cjs");
 const { dropForeignArguments } = require("./preload/lifecycle.cjs");
+const { noteReads } = require("./preload/reads.cjs");
 
 dropForeignArguments(process.argv);
 const tslab = hookModules();
 installKernel(tslab);
+noteReads();
