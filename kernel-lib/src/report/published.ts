@@ -1,8 +1,7 @@
 /** The published card's figures (data/published/card.json): another model's numbers, for side-by-side only. */
-import * as fs from "node:fs";
 import * as path from "node:path";
 import { DATA_FOLDER, DataError, expected } from "../base";
-import { parseJsonStrict } from "../files";
+import { parseJsonStrict, readText } from "../files";
 import { balancedAccuracy, clopperPearson, type Estimate, wilson } from "../stats";
 
 /** What the card reports; `audit` is recounted from its author's public result files. */
@@ -24,7 +23,7 @@ export interface PublishedCard {
 
 /** Reads the shipped figures. @throws DataError "published-card" if a field is missing */
 export function readPublishedCard(file: string = path.join(DATA_FOLDER, "published", "card.json")): PublishedCard {
-  const card = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as PublishedCard;
+  const card = parseJsonStrict(readText(file), file) as PublishedCard;
   if (typeof card.model !== "string" || !Array.isArray(card.tiers) || !Array.isArray(card.side_effects)) {
     throw new DataError("published-card", expected("model, tiers and side_effects", file, "an incomplete card"));
   }

@@ -3,7 +3,8 @@
  *
  * Line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1, "steering": null | entry | [entries], "weight"?},
  * or "positions": K in place of labels and target: the base model's own distribution at the question's last K positions is kept;
- * entry = {"vectorIndex", "layers": [start, end), "magnitude"}: it covers the whole context, never the question.
+ * entry = {"vectorIndex", "layers": [start, end), "magnitude"}: it covers the whole context, never the question. An empty context
+ * asks the bare question, without steering.
  */
 import {
   conversationOf,
@@ -13,6 +14,7 @@ import {
   objectOf,
   rangeOf,
   refuseLine,
+  steeredContext,
   tokensOf,
 } from "../checkpoint";
 import type { Steering, TrainingExample } from "../engine";
@@ -64,7 +66,7 @@ export function readTrainExample(value: unknown, at: string, config: ModelConfig
   const line = objectOf(value, at, FIELDS);
   const id = idOf(line.id, at);
   const { context, question } = conversationOf(line, at, config);
-  const steering = steeringOf(line.steering, at, config, vectorCount);
+  const steering = steeringOf(line.steering, at, context.length, config, vectorCount);
   const weight = weightOf(line.weight, at);
   const lesson = { id, context, question, steering, ...(weight === undefined ? {} : { weight }) };
   if (line.positions !== undefined) return { ...lesson, positions: positionsOf(line, at, question.length) };
@@ -91,8 +93,15 @@ function weightOf(value: unknown, at: string): number | undefined {
   return weight;
 }
 
-function steeringOf(value: unknown, at: string, config: ModelConfig, vectorCount: number): TrainExample["steering"] {
+function steeringOf(
+  value: unknown,
+  at: string,
+  contextLength: number,
+  config: ModelConfig,
+  vectorCount: number,
+): TrainExample["steering"] {
   if (value === null || value === undefined) return null;
+  steeredContext([value].flat(), at, contextLength);
   if (Array.isArray(value))
     return value.map((entry, i) => entryOf(entry, `${at}, steering[${i}]`, config, vectorCount));
   return entryOf(value, `${at}, steering`, config, vectorCount);
