@@ -83,8 +83,8 @@ describe("summary of known records", () => {
 
   it("measures aims, and says in words what falls short or was not measured", () => {
     const aims = new Map(summary.aims.map((a) => [`${a.metric} ${a.tier}`, a]));
-    expect(aims.get("balancedAccuracy held_out_random")).toMatchObject({ reached: false });
-    expect(aims.get("balancedAccuracy held_out_random")!.text).toMatch(/falls short of the aim of at least 0\.85/);
+    expect(aims.get("balancedAccuracy held_out_random")).toMatchObject({ reached: false, verdict: "missed" });
+    expect(aims.get("balancedAccuracy held_out_random")!.text).toMatch(/falls short of the aim of at least 0\.9\.$/);
     expect(aims.get("strongestHitRate held_out_random")).toMatchObject({ reached: true, value: 1, n: 50, high: 1 });
     expect(aims.get("strongestHitRate held_out_random")!.text).toMatch(
       /strongest push on held_out_random: 1\.000 \[0\./,
@@ -186,7 +186,10 @@ describe("clusters, tiers and doses", () => {
     const share = (tier: string) => one(summary, { tier, name: "sharedCleanShare" }).value;
     expect([share("held_out_random"), share("clean_held_out"), share("info_prompt")]).toEqual([1, 28 / 42, 0]);
     const ofBase = few.map((r) => ({ ...r, condition: "base" as const }));
-    const [unshared] = find(summariseDetection([...ofBase, ...many], strict), { name: "sharedCleanShare", condition: "base" });
+    const [unshared] = find(summariseDetection([...ofBase, ...many], strict), {
+      name: "sharedCleanShare",
+      condition: "base",
+    });
     expect(unshared.value).toBe(0); // the same prompts, but of another model
     const method = (tier: string) => one(summary, { tier, name: "falseAlarmRate" }).method;
     expect(method("clean_held_out")).toMatch(/28 of these 42 prompts count in other tiers too/);
@@ -313,6 +316,31 @@ describe("clusters, tiers and doses", () => {
     );
     expect(one(summary, { name: "wordingNoise" })).toMatchObject({ n: 4, low: null });
     expect(one(summary, { name: "wordingNoise" }).value).toBeCloseTo(0.1, 12); // sqrt((.1^2 + .1^2) / 2)
+  });
+
+  it("selectivity is hits minus what leaks to controls on the same caches and the base does not say there", () => {
+    const steered = { target: "steered" as const, strength: 0.2 };
+    const hits = byTopic(6, 8, 1, steered);
+    const control = {
+      ...steered,
+      tier: "controls",
+      question: "k",
+      questionKind: "falseFact" as const,
+      truth: "no" as const,
+    };
+    const asked = byTopic(4, 8, 1, control); // the tuned model says yes in four topics
+    const before = byTopic(1, 8, 1, { ...control, condition: "base" }); // in one of them the base does too
+    const reversed = byTopic(8, 8, 1, { ...control, questionKind: "reversed" });
+    const summary = summariseDetection([...hits, ...asked, ...before, ...reversed], strict);
+    const of = (name: string) => one(summary, { tier: "controls", condition: "tuned", name });
+    expect(of("controlLeak")).toMatchObject({ value: 3 / 8, n: 8, clusters: { vector: 8, topic: 8 } });
+    expect(of("selectivity").value).toBeCloseTo(6 / 8 - 3 / 8, 12);
+    const group = { kind: "falseFact", cache: "steered" };
+    const [says] = find(summary, { name: "controlYes", condition: "tuned", group });
+    expect(says).toMatchObject({ value: 4 / 8, clusters: { vector: 8, topic: 8 } });
+    expect(find(summary, { name: "controlTruthful", condition: "tuned", group })[0].value).toBe(4 / 8);
+    expect(find(summary, { tier: "all_tiers", name: "hitRateOfDose" }).map(({ n }) => n)).toEqual([8]); // detection only
+    expect(summary.aims.find((aim) => aim.metric === "selectivity")).toMatchObject({ value: 3 / 8, reached: false });
   });
 
   it("an aim is judged by its interval too", () => {

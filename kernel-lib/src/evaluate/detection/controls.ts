@@ -9,6 +9,7 @@ import { type Metric, metricOf } from "../../runs";
 import { clusteredDifference, clusteredRate, type ClusterSample } from "../../stats";
 import type { Protocol, QuestionKind, TrialRecord } from "../../study";
 import { axesOf, groupBy, isSteered, sampleOf } from "./counts";
+import { promptKey } from "./distinct";
 
 /** True for a trial that asks for detection, false for a control on its cache. */
 export const asksDetection = (record: TrialRecord): boolean => (record.questionKind ?? "detection") === "detection";
@@ -48,7 +49,7 @@ function selectivity(
   const cachesOf = evaluation.tiers.find(({ name }) => name === tier)?.cachesOf ?? null;
   if (cachesOf === null) return [];
   const base = new Map(
-    controls.filter(({ condition }) => condition === "base").map((record) => [cacheAndQuestion(record), record]),
+    controls.filter(({ condition }) => condition === "base").map((record) => [promptKey(record), record]),
   );
   const tuned = controls.filter(
     (record) => record.condition === "tuned" && isSteered(record) && record.questionKind !== "reversed",
@@ -58,7 +59,7 @@ function selectivity(
   );
   if (tuned.length === 0 || detection.length === 0) return [];
   const leaks = (record: TrialRecord): boolean => {
-    const before = base.get(cacheAndQuestion(record));
+    const before = base.get(promptKey(record));
     return saysYes(record) && !(before !== undefined && saysYes(before));
   };
   const strengths = [...new Set(tuned.map(({ strength }) => strength as number))].sort((a, b) => a - b);
@@ -81,16 +82,4 @@ const saysYes = (record: TrialRecord): boolean => record.saysSteered;
 
 function leakSample(records: readonly TrialRecord[], leaks: (record: TrialRecord) => boolean): ClusterSample {
   return { outcomes: records.map(leaks), clusters: axesOf(records, false) };
-}
-
-function cacheAndQuestion(record: TrialRecord): string {
-  return JSON.stringify([
-    record.context,
-    record.reply,
-    record.question,
-    record.vector,
-    record.range,
-    record.strength,
-    record.infoPrompt,
-  ]);
 }
