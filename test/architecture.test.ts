@@ -1,17 +1,14 @@
-/** The house keeps its order: every import in kernel-lib/src goes to a lower level of the table in kernel-lib/levels.json. */
+/**
+ * The house keeps its order. kernel-lib/rooms.json lists the rooms from the ground up: an import goes to a lower room, through its
+ * door (index.ts), and test/kernel-lib mirrors the rooms.
+ */
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { describe, expect, it } from "vitest";
 
 const root = path.resolve(import.meta.dirname, "..");
 const source = path.join(root, "kernel-lib/src");
-const levels = JSON.parse(fs.readFileSync(path.join(root, "kernel-lib/levels.json"), "utf8")) as string[][];
-const levelOf = new Map(levels.flatMap((modules, level) => modules.map((name) => [name, level] as const)));
-
-/** A module is a file of src, together with the folder of the same name. */
-function moduleOf(file: string): string {
-  return path.relative(source, file).split(path.sep)[0].replace(/\.ts$/, "");
-}
+const rooms = Object.keys(JSON.parse(fs.readFileSync(path.join(root, "kernel-lib/rooms.json"), "utf8")));
 
 function sourceFiles(folder: string): string[] {
   return fs.readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
@@ -21,38 +18,77 @@ function sourceFiles(folder: string): string[] {
   });
 }
 
+/** First folder below src; "index.ts" for the library's own door. */
+function roomOf(file: string): string {
+  return path.relative(source, file).split(path.sep)[0];
+}
+
+/** Relative imports that stay in src, as absolute paths without extension. */
 function importsOf(file: string): string[] {
   const text = fs.readFileSync(file, "utf8");
-  const targets = [...text.matchAll(/(?:from|import|require\()\s*"(\.[^"]*)"/g)].map(([, target]) =>
+  const targets = [...text.matchAll(/(?:from|import|require\(|import\()\s*"(\.[^"]*)"/g)].map(([, target]) =>
     path.resolve(path.dirname(file), target),
   );
-  return targets.filter((target) => target.startsWith(source)); // kernel-lib/jupyter holds plain scripts, not modules
+  return targets.filter((target) => target.startsWith(source));
 }
 
 const files = sourceFiles(source);
 
 describe("architecture", () => {
-  it("has a level for every module and a module for every level entry", () => {
-    const modules = [...new Set(files.map(moduleOf))].sort();
-    expect(modules).toEqual([...levelOf.keys()].sort());
+  it("has a door and a line for every room, and nothing else on top", () => {
+    const entries = fs.readdirSync(source).filter((name) => name !== "index.ts");
+    expect(entries.sort()).toEqual([...rooms].sort());
+    for (const room of rooms) expect(fs.existsSync(path.join(source, room, "index.ts")), room).toBe(true);
   });
 
-  it("imports only downwards", () => {
+  it("imports only from lower rooms, and only through their doors", () => {
     const wrong: string[] = [];
     for (const file of files) {
-      const from = moduleOf(file);
+      const from = roomOf(file);
       for (const target of importsOf(file)) {
-        const to = moduleOf(target);
-        const goesDown = (levelOf.get(to) ?? Infinity) < (levelOf.get(from) ?? -1);
-        if (to !== from && !goesDown) wrong.push(`${path.relative(root, file)} -> ${to}`);
+        const to = roomOf(target);
+        if (to === from) continue;
+        const lower = from === "index.ts" || rooms.indexOf(to) < rooms.indexOf(from);
+        const door = target === path.join(source, to);
+        if (!lower || !door) wrong.push(`${path.relative(source, file)} -> ${path.relative(source, target)}`);
       }
     }
     expect(wrong).toEqual([]);
   });
 
-  it("lets one module touch the addon", () => {
+  it("exports from doors only, name by name", () => {
+    for (const file of files) {
+      const text = fs.readFileSync(file, "utf8");
+      expect(/^export \*/m.test(text), file).toBe(false);
+      if (path.basename(file) !== "index.ts") expect(/^export [^;]* from "/m.test(text), file).toBe(false);
+    }
+  });
+
+  it("has a test folder of the same name wherever a room has tests", () => {
+    const folders = fs
+      .readdirSync(path.join(root, "test/kernel-lib"), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name);
+    expect(folders.filter((name) => !rooms.includes(name))).toEqual([]);
+  });
+
+  it("lets tests in through doors too", () => {
+    const wrong = sourceFiles(path.join(root, "test")).flatMap((file) =>
+      importsOf(file)
+        .filter((target) => path.relative(source, target).includes(path.sep))
+        .map((target) => `${path.relative(root, file)} -> ${path.relative(source, target)}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("computes where the project lies once", () => {
+    const users = files.filter((file) => fs.readFileSync(file, "utf8").includes("__dirname"));
+    expect(users.map((file) => path.relative(source, file))).toEqual([path.join("base", "project.ts")]);
+  });
+
+  it("lets one room touch the addon", () => {
     const users = files.filter((file) => fs.readFileSync(file, "utf8").includes('"@steerlab/native"'));
-    expect([...new Set(users.map(moduleOf))]).toEqual(["native"]);
+    expect([...new Set(users.map(roomOf))]).toEqual(["engine"]);
   });
 
   it("never calls Math.random, and leaves the process alone outside the command line", () => {

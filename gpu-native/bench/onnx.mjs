@@ -14,7 +14,7 @@ import { writeRandomCheckpoint } from "./random-checkpoint.mjs";
 import { median, printTable, spread } from "./table.mjs";
 import { CONTEXT, QUESTION, ROWS, SHAPES } from "./workload.mjs";
 
-const library = (name) => createRequire(import.meta.url)(`../../kernel-lib/dist/${name}.js`);
+const library = (name) => createRequire(import.meta.url)(`../../kernel-lib/dist/${name}/index.js`);
 const PREFILL_TOKENS = 128;
 const DECODE_TOKENS = 24;
 
@@ -72,8 +72,8 @@ export async function measureOnnx({ shape, threads, repeats }) {
       writeRandomCheckpoint(join(folder, "model"), SHAPES[shape]),
     );
     const { config, tensors } = checkpoint;
-    const ours = await library("native").openNative({ backend: "cpu", dtype: "f32", threads, config, tensors });
-    const theirs = await library("onnx").openOnnx(checkpoint, {
+    const ours = await library("engine").openNative({ backend: "cpu", dtype: "f32", threads, config, tensors });
+    const theirs = await library("engine").openOnnx(checkpoint, {
       threads,
       cacheFolder: join(folder, "onnx"),
       notice: () => {},

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:f
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-const { modelTensors } = createRequire(import.meta.url)("../../kernel-lib/dist/checkpoint.js");
+const { modelTensors } = createRequire(import.meta.url)("../../kernel-lib/dist/checkpoint/index.js");
 
 /** Values repeat with a prime period: as good as random for a forward pass, and written in seconds. */
 const PERIOD = 1000003;

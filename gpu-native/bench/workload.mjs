@@ -11,7 +11,7 @@ import { writeRandomCheckpoint } from "./random-checkpoint.mjs";
 
 const require = createRequire(import.meta.url);
 const { loadNative } = require("../index.cjs");
-const { readCheckpoint } = require("../../kernel-lib/dist/checkpoint.js");
+const { readCheckpoint } = require("../../kernel-lib/dist/checkpoint/index.js");
 
 export const SHAPES = {
   lab: {

@@ -1,2 +1,2 @@
 #!/usr/bin/env node
-require("../dist/cli.js").main(process.argv.slice(2));
+require("../dist/command/main.js").main(process.argv.slice(2));

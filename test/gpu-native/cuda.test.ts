@@ -7,8 +7,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { cudaFinding } from "../../kernel-lib/src/doctor/checks";
-import type { NativeInfo } from "../../kernel-lib/src/native";
+import { cudaFinding } from "../../kernel-lib/src/command";
+import type { NativeInfo } from "../../kernel-lib/src/engine";
 import { compilerFound, deviceBench, emulatedLibrary, endToEnd, native } from "./cuda/build";
 
 const BUILD_MS = 900_000; // some 40 files on one busy core; seconds when the objects are there

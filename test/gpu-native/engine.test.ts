@@ -3,8 +3,7 @@ import { execFileSync } from "node:child_process";
 import * as path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadNative } from "@steerlab/native";
-import { type NativeEngine, nativeInfo, openNative } from "../../kernel-lib/src/native";
-import type { Cache } from "../../kernel-lib/src/types";
+import { type Cache, type NativeEngine, nativeInfo, openNative } from "../../kernel-lib/src/engine";
 import { adapterOf, adapterParts, directionOf, TOY, TRAINER, tokensOf, toyEngine, toyExamples } from "./toy";
 
 const ADDON = path.resolve(__dirname, "../../gpu-native");

@@ -1,7 +1,6 @@
 /** Generation: the sequence a row gets depends on its prompt, seed and adapter only, and equals step-by-step scoring. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NativeEngine } from "../../kernel-lib/src/native";
-import type { Row } from "../../kernel-lib/src/types";
+import type { NativeEngine, Row } from "../../kernel-lib/src/engine";
 import { adapterOf, directionOf, TOY, tokensOf, toyBuilds, toyEngine } from "./toy";
 
 describe.each(toyBuilds(["f32"]))("generate on $label", ({ backend, isa }) => {

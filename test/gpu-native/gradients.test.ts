@@ -6,17 +6,17 @@
  * that this matters: with the context recomputed by the changed parameters the differences are not the gradient.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NativeEngine } from "../../kernel-lib/src/native";
-import type { NativeTrainer } from "../../kernel-lib/src/native/trainer";
+import type { ModelConfig } from "../../kernel-lib/src/checkpoint";
 import type {
   Adapter,
   BatchResult,
   Cache,
   Example,
-  ModelConfig,
+  NativeEngine,
+  NativeTrainer,
   Trainer,
   TrainerOptions,
-} from "../../kernel-lib/src/types";
+} from "../../kernel-lib/src/engine";
 import { countParameters, initialParameters, TRAINER, toyEngine, toyExamples } from "./toy";
 
 const CONFIG: Partial<ModelConfig> = { num_hidden_layers: 2, vocab_size: 37, intermediate_size: 40 };

@@ -3,8 +3,7 @@
  * Every law runs on the plain kernels, on the best ones of this machine and on its CUDA device, in f32 and bf16.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NativeEngine } from "../../kernel-lib/src/native";
-import type { Adapter, Cache, ForwardOptions, Row } from "../../kernel-lib/src/types";
+import type { Adapter, Cache, ForwardOptions, NativeEngine, Row } from "../../kernel-lib/src/engine";
 import { absentBuilds, adapterOf, allLogprobs, directionOf, TOY, tokensOf, toyBuilds, toyEngine } from "./toy";
 
 const FULL: ForwardOptions = { report: "all", fullVocabulary: true };

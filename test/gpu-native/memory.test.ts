@@ -4,11 +4,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
-import { readCheckpoint } from "../../kernel-lib/src/checkpoint";
-import { LAB_MODEL } from "../../kernel-lib/src/model";
-import { describeEstimate, estimateMemory, type MemoryEstimate, openNative } from "../../kernel-lib/src/native";
-import { parameterCount, QWEN2_SHAPES, qwen2Shape } from "../../kernel-lib/src/shapes";
-import type { Projection, WorkShape } from "../../kernel-lib/src/types";
+import { LAB_MODEL } from "../../kernel-lib/src/base";
+import {
+  parameterCount,
+  type Projection,
+  QWEN2_SHAPES,
+  qwen2Shape,
+  readCheckpoint,
+} from "../../kernel-lib/src/checkpoint";
+import {
+  describeEstimate,
+  estimateMemory,
+  type MemoryEstimate,
+  openNative,
+  type WorkShape,
+} from "../../kernel-lib/src/engine";
 
 const root = join(import.meta.dirname, "..", "..");
 const CHUNK = 64 * 2 ** 20; // device memory for weights is taken in chunks of this size

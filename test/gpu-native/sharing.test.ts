@@ -1,7 +1,6 @@
 /** Rows that share layers: the same bytes as without sharing, and really less work. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NativeEngine } from "../../kernel-lib/src/native";
-import type { Cache, ForwardOptions, Row, RowResult } from "../../kernel-lib/src/types";
+import type { Cache, ForwardOptions, NativeEngine, Row, RowResult } from "../../kernel-lib/src/engine";
 import { adapterOf, directionOf, TOY, tokensOf, toyBuilds, toyEngine } from "./toy";
 
 const L = TOY.num_hidden_layers;

@@ -1,16 +1,16 @@
 /** Tiny random Qwen2 models and inputs for the laws of the native engine. */
-import { type NativeEngine, nativeInfo, openNative } from "../../kernel-lib/src/native";
-import { random } from "../../kernel-lib/src/random";
-import type {
-  Adapter,
-  AdapterPart,
-  DTypeName,
-  Example,
-  ModelConfig,
-  Projection,
-  RowResult,
-  TrainerOptions,
-} from "../../kernel-lib/src/types";
+import { random } from "../../kernel-lib/src/base";
+import type { AdapterPart, ModelConfig, Projection } from "../../kernel-lib/src/checkpoint";
+import {
+  type Adapter,
+  type DTypeName,
+  type Example,
+  type NativeEngine,
+  nativeInfo,
+  openNative,
+  type RowResult,
+  type TrainerOptions,
+} from "../../kernel-lib/src/engine";
 
 export const TOY: ModelConfig = {
   hidden_size: 32,

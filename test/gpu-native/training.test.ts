@@ -1,7 +1,6 @@
 /** Laws of training: the same bytes however the batch is split, threaded, stopped or restored. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { NativeEngine } from "../../kernel-lib/src/native";
-import type { Trainer, TrainerOptions, TrainerState } from "../../kernel-lib/src/types";
+import type { NativeEngine, Trainer, TrainerOptions, TrainerState } from "../../kernel-lib/src/engine";
 import {
   absentBuilds,
   countParameters,

@@ -4,7 +4,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { readCheckpoint } from "../../kernel-lib/src/checkpoint";
-import { type NativeEngine, openNative } from "../../kernel-lib/src/native";
+import { type NativeEngine, openNative } from "../../kernel-lib/src/engine";
 import { toyEngine } from "./toy";
 
 const MODELS = path.resolve(__dirname, "../fixtures/parity/models");

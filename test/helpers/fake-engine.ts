@@ -5,13 +5,16 @@
  * over layers of the prefix and jitter (+-0.5) a hash of the tokens. Base: w0 = -4, w1 = 0; an adapter adds 100 x the first
  * two elements of its first B. Training is true AdamW on that logistic model, so curves fall and resume can be checked.
  */
-import { adapterHash } from "../../kernel-lib/src/adapter-files";
-import { chatTemplate } from "../../kernel-lib/src/chat";
-import type { StudyModel } from "../../kernel-lib/src/protocol/bind";
-import { parseTokenizer, type Tokenizer } from "../../kernel-lib/src/tokenizer";
+import {
+  adapterHash,
+  type AdapterPart,
+  chatTemplate,
+  type ModelConfig,
+  parseTokenizer,
+  type Tokenizer,
+} from "../../kernel-lib/src/checkpoint";
 import type {
   Adapter,
-  AdapterPart,
   BatchResult,
   Cache,
   Engine,
@@ -19,15 +22,15 @@ import type {
   ForwardOptions,
   Generated,
   GenerateOptions,
-  ModelConfig,
   Row,
   RowResult,
   Steering,
+  StudyModel,
   Trainer,
   TrainerOptions,
   TrainerState,
   TrainerTensor,
-} from "../../kernel-lib/src/types";
+} from "../../kernel-lib/src/engine";
 
 const CHATML =
   "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";

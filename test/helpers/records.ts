@@ -1,5 +1,5 @@
 /** Hand-made trial records, so that the right metrics are known beforehand. */
-import type { TrialRecord } from "../../kernel-lib/src/trials";
+import type { TrialRecord } from "../../kernel-lib/src/study";
 
 let serial = 0;
 

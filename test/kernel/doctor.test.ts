@@ -2,9 +2,16 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { diagnose, findingLine } from "../../kernel-lib/src/doctor";
-import { atLeast, checkKernelspec, checkLabModel, checkNode, checkPython } from "../../kernel-lib/src/doctor/checks";
-import { kernelInstall, userKernelFolder, venvProgram } from "../../kernel-lib/src/kernel";
+import {
+  atLeast,
+  checkKernelspec,
+  checkLabModel,
+  checkNode,
+  checkPython,
+  diagnose,
+  findingLine,
+} from "../../kernel-lib/src/command";
+import { kernelInstall, userKernelFolder, venvProgram } from "../../kernel-lib/src/notebook";
 import { ROOT, temporaryFolder } from "../helpers/notebook";
 
 afterEach(() => {

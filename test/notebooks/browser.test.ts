@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { notebookToHtml } from "../../kernel-lib/src/notebook-html";
+import { notebookToHtml } from "../../kernel-lib/src/notebook";
 import { escapeHtml, figureSlot, renderPage } from "../../kernel-lib/src/page";
 import { chromiumPath, temporaryFolder } from "../helpers/notebook";
 

@@ -4,16 +4,23 @@ import {
   declareResult,
   displayBundle,
   figureBundle,
-  formatCell,
   isFigure,
   showFigure,
   showTable,
+} from "../../kernel-lib/src/notebook";
+import {
+  apply,
+  compose,
+  figureToPng,
+  figureToSvg,
+  formatCell,
+  parseTransform,
+  pathPoints,
+  pointAlong,
   tableHtml,
   tableText,
-} from "../../kernel-lib/src/display";
-import { figureToPng, figureToSvg, validateFigure } from "../../kernel-lib/src/png";
-import { pathPoints, pointAlong } from "../../kernel-lib/src/png/measure";
-import { apply, compose, parseTransform } from "../../kernel-lib/src/png/transform";
+  validateFigure,
+} from "../../kernel-lib/src/page";
 
 const KEY = Symbol.for("steerlab.kernel");
 const holder = globalThis as { [KEY]?: unknown };

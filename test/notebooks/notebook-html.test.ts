@@ -6,8 +6,8 @@ import {
   type NotebookOutput,
   notebookToHtml,
   sanitiseHtml,
-} from "../../kernel-lib/src/notebook-html";
-import { terminalText } from "../../kernel-lib/src/notebook-html/outputs";
+  terminalText,
+} from "../../kernel-lib/src/notebook";
 
 const HOSTILE = `</script><script>alert(1)</script><img src=x onerror="alert(2)">\u2028</code></pre><svg onload=alert(3)>`;
 

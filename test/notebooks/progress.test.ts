@@ -3,16 +3,20 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
+  addSample,
+  fileSink,
   formatDuration,
+  logSink,
+  notebookSink,
   type ProgressState,
   progressText,
   secondsLeft,
   showProgress,
   startProgress,
+  terminalSink,
+  WINDOW_MS,
   withProgress,
-} from "../../kernel-lib/src/progress";
-import { addSample, WINDOW_MS } from "../../kernel-lib/src/progress/estimate";
-import { fileSink, logSink, notebookSink, terminalSink } from "../../kernel-lib/src/progress/sinks";
+} from "../../kernel-lib/src/notebook";
 import { temporaryFolder } from "../helpers/notebook";
 
 function harness(intervalMs: number): { shown: ProgressState[]; advance(ms: number): void; options: object } {

@@ -6,7 +6,7 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { writeSafetensors } from "../../kernel-lib/src/safetensors";
+import { writeSafetensors } from "../../kernel-lib/src/files";
 import { engineChoices, openFolder } from "./engines";
 import { modelFolder, readGolden, readSafetensors } from "./readers";
 

@@ -6,11 +6,16 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { projectionShape } from "../../kernel-lib/src/adapter-files";
-import { modelTensors } from "../../kernel-lib/src/checkpoint";
-import { type Random, random } from "../../kernel-lib/src/random";
-import { writeSafetensors } from "../../kernel-lib/src/safetensors";
-import type { AdapterPart, Engine, ModelConfig, Projection, Row, Steering } from "../../kernel-lib/src/types";
+import { type Random, random } from "../../kernel-lib/src/base";
+import {
+  type AdapterPart,
+  type ModelConfig,
+  modelTensors,
+  type Projection,
+  projectionShape,
+} from "../../kernel-lib/src/checkpoint";
+import type { Engine, Row, Steering } from "../../kernel-lib/src/engine";
+import { writeSafetensors } from "../../kernel-lib/src/files";
 import { cacheOf, engineChoices, openFolder } from "./engines";
 import { type PlainCache, type PlainModel, plainForward } from "./plain-qwen2";
 import { largest, logSoftmax, readPlainModel, relative, row } from "./readers";

@@ -3,10 +3,15 @@
  * thread count of this machine, and on its CUDA device. What the machine lacks is not in the list; `absentBackends` names it.
  */
 import { readCheckpoint } from "../../kernel-lib/src/checkpoint";
-import { type NativeEngine, nativeInfo, openNative } from "../../kernel-lib/src/native";
-import { loadBinding } from "../../kernel-lib/src/native/binding";
-import { NativeCache } from "../../kernel-lib/src/native/handles";
-import type { Cache, DTypeName } from "../../kernel-lib/src/types";
+import {
+  type Cache,
+  type DTypeName,
+  loadBinding,
+  NativeCache,
+  type NativeEngine,
+  nativeInfo,
+  openNative,
+} from "../../kernel-lib/src/engine";
 import { type ModelName, modelFolder } from "./readers";
 
 export interface EngineChoice {

@@ -3,7 +3,7 @@
  * steer-remove-ask, adapters; f32 on every instruction set and thread count of this machine, bf16 against transformers in bf16.
  */
 import { afterAll, describe, expect, it } from "vitest";
-import type { Adapter, Engine, Row, RowResult } from "../../kernel-lib/src/types";
+import type { Adapter, Engine, Row, RowResult } from "../../kernel-lib/src/engine";
 import { absentBackends, cacheOf, type EngineChoice, engineChoices, openFixture } from "./engines";
 import { BF16_LOGITS, BF16_OF_REFERENCE, BF16_REFERENCE_SLACK, F32_HIDDEN, F32_LOGPROB } from "./tolerances";
 import {

@@ -6,7 +6,8 @@
  * transformers in plain-goldens.test.ts. Rotary cosines are rounded to f32, because transformers computes them so.
  * No backward, no batching, no speed.
  */
-import type { AdapterPart, ModelConfig, Projection, Steering } from "../../kernel-lib/src/types";
+import type { AdapterPart, ModelConfig, Projection } from "../../kernel-lib/src/checkpoint";
+import type { Steering } from "../../kernel-lib/src/engine";
 
 export type PlainConfig = ModelConfig;
 export interface PlainModel {

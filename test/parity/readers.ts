@@ -6,7 +6,8 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import type { AdapterPart, Projection, Steering } from "../../kernel-lib/src/types";
+import type { AdapterPart, Projection } from "../../kernel-lib/src/checkpoint";
+import type { Steering } from "../../kernel-lib/src/engine";
 import type { PlainConfig, PlainModel } from "./plain-qwen2";
 
 export const FIXTURES = path.resolve(__dirname, "../fixtures/parity");

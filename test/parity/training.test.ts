@@ -3,7 +3,7 @@
  * and gradient norms over twelve AdamW steps with warm-up, decay, clipping and weight decay.
  */
 import { afterAll, describe, expect, it } from "vitest";
-import type { BatchResult, Engine, Example, Trainer, TrainerOptions } from "../../kernel-lib/src/types";
+import type { BatchResult, Engine, Example, Trainer, TrainerOptions } from "../../kernel-lib/src/engine";
 import { absentBackends, type EngineChoice, engineChoices, openFixture } from "./engines";
 import {
   BF16_GRADIENT_COSINE,

@@ -6,7 +6,7 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { DataError, expected } from "../errors";
+import { DataError, expected } from "../base";
 
 /** True if `inner` is `outer` or lies below it; both absolute. */
 function isWithin(inner: string, outer: string): boolean {

@@ -4,7 +4,7 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { InputError } from "../errors";
+import { InputError } from "../base";
 
 /**
  * Makes a folder and its missing parents, one by one: mkdir's own recursion never returns on some virtual file systems.

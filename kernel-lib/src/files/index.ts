@@ -1,16 +1,27 @@
-/** Files on disk: atomic writes, JSON and JSONL, hashes, confined paths, run folders. */
+/** Files of every kind, read strictly and written atomically: JSON, JSONL, YAML, safetensors, Parquet, hashes, confined paths. */
 export { commitPartial, partialPath, writeFileAtomic, writeJsonAtomic } from "./atomic-write";
 export { confinePath } from "./confine";
 export { cannotWrite, makeFolder, removeIfEmpty } from "./folders";
 export { contentHash, sha256, sha256File } from "./hash";
 export { canonicalJson, finiteJson, parseJsonStrict } from "./json";
 export { type JsonlContent, JsonlWriter, readJsonl, scanJsonl } from "./jsonl";
+export { writeParquet } from "./parquet";
 export {
-  createRunFolder,
-  listRunFolders,
-  openRunFolder,
-  type RunFolder,
-  type RunStatus,
-  runStamp,
-  slugify,
-} from "./run-folder";
+  bfloatToFloat,
+  decodeFloat32,
+  elementBytes,
+  floatToBfloat,
+  floatToHalf,
+  halfToFloat,
+  type SafetensorsDType,
+} from "./safetensors/element";
+export {
+  MAX_HEADER_BYTES,
+  parseSafetensorsHeader,
+  readSafetensorsHeader,
+  type SafetensorsEntry,
+  type SafetensorsTable,
+} from "./safetensors/header";
+export { readTensor, streamTensorBytes, tensorEntry } from "./safetensors/read";
+export { type TensorToWrite, writeSafetensors } from "./safetensors/write";
+export { readYaml } from "./yaml";

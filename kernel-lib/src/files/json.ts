@@ -4,7 +4,7 @@
  * Reading: RFC 8259 by the engine's own parser, then a second look at the (now known to be valid) text for keys that
  * occur twice in one object, because two readers of such a file may see two different values.
  */
-import { DataError, expected, InputError } from "../errors";
+import { DataError, expected, InputError } from "../base";
 
 /**
  * JSON text of a value; refuses what JSON cannot say.

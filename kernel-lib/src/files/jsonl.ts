@@ -8,7 +8,7 @@
 import { isUtf8 } from "node:buffer";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { DataError } from "../errors";
+import { DataError } from "../base";
 import { duplicateKey, finiteJson } from "./json";
 
 const NEWLINE = 0x0a;

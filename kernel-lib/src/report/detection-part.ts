@@ -1,20 +1,17 @@
 /** Detection part of a report: curves of training, cells, thresholds, false alarms, concepts, tests against the base. */
-import { psychometricCurves } from "../detection";
-import { groupBy } from "../detection/counts";
-import {
-  calibrationPlot,
-  conceptHeatmap,
-  detectionHeatmap,
-  falseAlarmForest,
-  psychometricPlot,
-  strengthTitle,
-  trainingCurves,
-} from "../plots";
-import { conceptTable } from "../tables";
-import { findMetrics, type Metric } from "../summary";
-import { type FigureList, number, paragraph, quoted, table } from "./html";
+import { groupBy, psychometricCurves } from "../evaluate";
 import { escapeHtml } from "../page";
+import { findMetrics, type Metric } from "../runs";
+import { type FigureList, number, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel, trainedBy } from "./load";
+import { calibrationPlot } from "./plots/calibration";
+import { conceptHeatmap } from "./plots/concept-heatmap";
+import { detectionHeatmap } from "./plots/detection-heatmap";
+import { falseAlarmForest } from "./plots/false-alarms";
+import { psychometricPlot } from "./plots/psychometric";
+import { strengthTitle } from "./plots/theme";
+import { trainingCurves } from "./plots/training";
+import { conceptTable } from "./tables";
 
 /** Sections of every run that has training events or trials. */
 export function detectionSections(runs: readonly LoadedRun[], figures: FigureList): string {

@@ -1,12 +1,11 @@
 /** Side effects, identity and self-prediction in a report: what training did to everything else. */
-import { questionForest, sideEffectForest } from "../plots";
-import type { PublishedCard } from "../published";
-import { findMetrics, type Metric } from "../summary";
+import { escapeHtml, formatCell } from "../page";
+import { findMetrics, type Metric } from "../runs";
 import { type FigureList, number, paragraph, quoted, table } from "./html";
-import { escapeHtml } from "../page";
-import { formatCell } from "../display/table";
-import { sideEffectQuestions } from "../tables";
 import { type LoadedRun, modelLabel, shortModel, trainedBy } from "./load";
+import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
+import type { PublishedCard } from "./published";
+import { sideEffectQuestions } from "./tables";
 
 /** Sections of every run that measured them. */
 export function effectsSections(runs: readonly LoadedRun[], published: PublishedCard, figures: FigureList): string {

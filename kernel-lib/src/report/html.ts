@@ -1,6 +1,6 @@
 /** Small pieces of report HTML: tables, numbers with their interval, and figures that number themselves. All text is escaped. */
 import { escapeHtml, type FigureJson, figureSlot, type PageFigure } from "../page";
-import type { Metric } from "../summary";
+import type { Metric } from "../runs";
 
 /** A number of a report: at most three decimals, tiny ones in powers of ten, unknown a dash. */
 export function number(value: number | null | undefined, digits = 3): string {

@@ -1,8 +1,8 @@
 /** Last part of a report: methods rendered from the protocols, limits computed from what is there, and where numbers come from. */
 import MarkdownIt from "markdown-it";
-import { renderProtocol } from "../protocol";
 import { escapeHtml } from "../page";
-import { findMetrics } from "../summary";
+import { findMetrics } from "../runs";
+import { renderProtocol } from "../study";
 import { number, paragraph, table } from "./html";
 import { type LoadedRun, modelLabel, trainedBy } from "./load";
 

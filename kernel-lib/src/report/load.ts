@@ -1,17 +1,21 @@
 /** A run folder as the report reads it: whatever is there, absent parts empty. No model is needed. */
 import { existsSync } from "node:fs";
-import { summarizeDetection } from "../detection";
-import { openRunFolder, type RunStatus } from "../files";
-import { type IdentityRecord, readIdentity } from "../identity";
-import { loadProtocol, type Protocol } from "../protocol";
-import type { RunMeta } from "../run-meta";
-import { readSelfPredictions, type SelfPredictionRecord } from "../self-prediction";
-import { readSideEffects, type SideEffectRecord, sideEffectMetrics } from "../side-effects";
-import { identityMetrics } from "../identity";
-import { selfPredictionMetrics } from "../self-prediction";
-import type { AimResult, Metric } from "../summary";
-import { readEvents, type TrainEvent } from "../train/events";
-import { readTrials, type TrialRecord } from "../trials";
+import {
+  identityMetrics,
+  type IdentityRecord,
+  readIdentity,
+  readSelfPredictions,
+  readSideEffects,
+  readTrials,
+  selfPredictionMetrics,
+  type SelfPredictionRecord,
+  sideEffectMetrics,
+  type SideEffectRecord,
+  summarizeDetection,
+} from "../evaluate";
+import { type AimResult, type Metric, openRunFolder, type RunMeta, type RunStatus } from "../runs";
+import { loadProtocol, type Protocol, type TrialRecord } from "../study";
+import { readEvents, type TrainEvent } from "../train";
 
 /** Everything of one run. */
 export interface LoadedRun {

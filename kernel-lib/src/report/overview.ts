@@ -1,14 +1,13 @@
 /** First part of a report: whose numbers these are, aims, and card, strict and this run side by side with what each holds out. */
-import { AIM_WORDS } from "../detection/aims";
-import { isOnlyYesNo } from "../identity";
-import { type PublishedCard, publishedEstimates } from "../published";
-import { type Protocol, strengthScale, type TierSpec } from "../protocol";
-import { wilson } from "../stats";
-import { findMetrics, type Metric } from "../summary";
-import { sideBySideBars } from "../plots/published";
+import { AIM_WORDS, isOnlyYesNo } from "../evaluate";
 import { escapeHtml } from "../page";
+import { findMetrics, type Metric } from "../runs";
+import { wilson } from "../stats";
+import { type Protocol, strengthScale, type TierSpec } from "../study";
 import { type Cell, type FigureList, number, paragraph, quoted, rate, table } from "./html";
 import { type LoadedRun, modelLabel, shortModel, trainedBy } from "./load";
+import { sideBySideBars } from "./plots/published";
+import { type PublishedCard, publishedEstimates } from "./published";
 
 /** Banner, aims and side-by-side. */
 export function overviewSection(runs: readonly LoadedRun[], published: PublishedCard, figures: FigureList): string {

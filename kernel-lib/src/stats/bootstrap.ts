@@ -5,8 +5,7 @@
  * what comes out (percentile method). Seeded: the same stream gives the same interval. With few clusters (below about 20)
  * such intervals are too narrow; the method's name carries the number, so the reader sees it.
  */
-import { expected, InputError } from "../errors";
-import type { Random } from "../random";
+import { expected, InputError, type Random } from "../base";
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
 import { differences } from "./mean";
 

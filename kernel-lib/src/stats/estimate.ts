@@ -3,7 +3,7 @@
  *
  * Undefined is null, never 0 or NaN; a method's name is part of the result, so that no figure is quoted without it.
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 
 /** A value, how many observations it rests on, its interval, and how the interval was made. */
 export interface Estimate {

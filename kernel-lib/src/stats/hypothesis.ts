@@ -4,8 +4,7 @@
  * Sign flips and permutations are exact where all arrangements can be counted, else Monte Carlo with (1 + as extreme) /
  * (1 + samples), which never gives p = 0. Flips go by cluster where trials share a vector or context. Group sizes are kept.
  */
-import { expected, InputError } from "../errors";
-import type { Random } from "../random";
+import { expected, InputError, type Random } from "../base";
 import { checkCounts, checkSeries, type TestResult } from "./estimate";
 import { differences } from "./mean";
 import { logChoose } from "./special";

@@ -1,4 +1,4 @@
-/** Statistics: arrays in, numbers with intervals out. Unknown is null; randomness is an argument. */
+/** Arrays in, numbers out: intervals, tests, detectability, psychometric fits. Knows nothing of models or runs. */
 export { auroc, midranks } from "./auroc";
 export {
   type BootstrapOptions,
@@ -10,6 +10,7 @@ export {
 } from "./bootstrap";
 export { criterion, dPrime, type RateCorrection } from "./detectability";
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
+export { type ArrangementOptions, benjaminiHochberg, mcnemar, permutationTest, signFlipTest } from "./hypothesis";
 export { differences, mean, pairedMeanDifference } from "./mean";
 export { balancedAccuracy, clopperPearson, type DetectionCounts, rateDifference, wilson } from "./proportion";
 export {
@@ -21,4 +22,3 @@ export {
   thresholdInterval,
 } from "./psychometric";
 export { betaQuantile, incompleteBeta, logGamma, normalCdf, normalQuantile, studentQuantile } from "./special";
-export { type ArrangementOptions, benjaminiHochberg, mcnemar, permutationTest, signFlipTest } from "./hypothesis";

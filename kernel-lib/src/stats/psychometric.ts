@@ -5,7 +5,7 @@
  * threshold is where P = 0.5, told only where it lies within the strengths that were tried. Data with at most one strength
  * between never and always have no finite slope: then only the two strengths around one half bound the threshold.
  */
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import { type BootstrapOptions, clusterBootstrap } from "./bootstrap";
 import type { Estimate } from "./estimate";
 

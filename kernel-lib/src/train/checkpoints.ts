@@ -7,12 +7,19 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { writeAdapter, partsFromFlat } from "../adapter-files";
-import type { AdapterManifest } from "../adapter-manifest";
-import { DataError, expected } from "../errors";
-import { commitPartial, parseJsonStrict, partialPath, writeJsonAtomic } from "../files";
-import { readSafetensorsHeader, streamTensorBytes, tensorEntry, writeSafetensors } from "../safetensors";
-import type { ModelConfig, TrainerState, TrainerTensor } from "../types";
+import { DataError, expected } from "../base";
+import { type AdapterManifest, type ModelConfig, partsFromFlat, writeAdapter } from "../checkpoint";
+import type { TrainerState, TrainerTensor } from "../engine";
+import {
+  commitPartial,
+  parseJsonStrict,
+  partialPath,
+  readSafetensorsHeader,
+  streamTensorBytes,
+  tensorEntry,
+  writeJsonAtomic,
+  writeSafetensors,
+} from "../files";
 import type { TrainConfig } from "./config";
 
 /** What a run is made from, each part by its hash or name; equal parts give equal bytes. */
@@ -37,7 +44,7 @@ export interface CheckpointPosition {
 }
 
 /** A checkpoint that training can go on from. */
-export interface Checkpoint {
+export interface TrainingCheckpoint {
   folder: string;
   position: CheckpointPosition;
 }
@@ -46,7 +53,7 @@ const NAME = /^step-(\d{6,})$/;
 const STATE = "state.safetensors";
 const KEPT_STATES = 2;
 
-/** Checkpoint folders of a run, oldest first; unfinished ones are not seen. */
+/** TrainingCheckpoint folders of a run, oldest first; unfinished ones are not seen. */
 export function listCheckpoints(run: string): string[] {
   const root = path.join(run, "checkpoints");
   if (!fs.existsSync(root)) return [];
@@ -131,7 +138,7 @@ export function writeLora(
  *
  * @throws DataError "resume-mismatch" naming what differs if it belongs to another run; "checkpoint-position" if it is damaged
  */
-export function newestCheckpoint(run: string, identity: RunIdentity): Checkpoint | null {
+export function newestCheckpoint(run: string, identity: RunIdentity): TrainingCheckpoint | null {
   const folder = listCheckpoints(run)
     .filter((name) => fs.existsSync(path.join(name, STATE)))
     .pop();

@@ -8,10 +8,9 @@
  */
 import { parseDocument } from "yaml";
 import { z } from "zod";
-import { expected, InputError } from "../errors";
-import { whatWasWanted } from "../schema-issue";
-import type { LoraSpec, LossKind, OptimizerSpec } from "../protocol/types";
-import type { TrainerOptions } from "../types";
+import { expected, InputError, whatWasWanted } from "../base";
+import type { TrainerOptions } from "../engine";
+import type { LoraSpec, LossKind, OptimizerSpec } from "../study";
 
 export interface TrainConfig {
   lora: LoraSpec;

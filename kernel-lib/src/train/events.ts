@@ -5,8 +5,8 @@
  * probability of the two labels; gradNorm is before clipping. Resuming cuts the lines after the checkpoint's step.
  */
 import * as fs from "node:fs";
+import type { BatchResult } from "../engine";
 import { readJsonl, writeFileAtomic } from "../files";
-import type { BatchResult } from "../types";
 
 /** Means of one batch or of the validation set. */
 export interface BatchFigures {

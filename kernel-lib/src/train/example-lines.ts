@@ -4,8 +4,17 @@
  * Line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1, "steering": null | entry | [entries]},
  * entry = {"vectorIndex", "layers": [start, end), "magnitude"}: it covers the whole context, never the question.
  */
-import { conversationOf, finiteNumber, idOf, objectOf, rangeOf, refuseLine, tokensOf } from "../line-fields";
-import type { Example, ModelConfig, Steering } from "../types";
+import {
+  conversationOf,
+  finiteNumber,
+  idOf,
+  type ModelConfig,
+  objectOf,
+  rangeOf,
+  refuseLine,
+  tokensOf,
+} from "../checkpoint";
+import type { Example, Steering } from "../engine";
 
 /** One steering entry that names its direction by index. */
 export interface SteeringEntry {

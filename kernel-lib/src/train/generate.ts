@@ -5,10 +5,8 @@
  * the training splits only. Label 0 = steered, label 1 = clean. Controls: no-steer keeps labels and drops the steering;
  * flipped swaps labels; deny makes all clean; corrupt flips a share; unrelated asks whether the topic is a question.
  */
-import { expected, InputError } from "../errors";
-import type { BoundStudy } from "../protocol/bind";
-import type { StudyContext } from "../protocol/types";
-import { random, type Random } from "../random";
+import { expected, InputError, random, type Random } from "../base";
+import type { BoundStudy, StudyContext } from "../study";
 import type { SteeringEntry, TrainExample } from "./example-lines";
 
 /** Examples of one run, with the directions they name. */

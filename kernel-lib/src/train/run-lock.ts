@@ -7,7 +7,7 @@
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { expected, InputError } from "../errors";
+import { expected, InputError } from "../base";
 import { cannotWrite, makeFolder, partialPath, removeIfEmpty } from "../files";
 
 /** A claimed run folder. */

@@ -6,12 +6,10 @@
  * from the run's own seed. Loss and schedule: config.ts. Knows nothing of protocols; train.ts builds on it.
  */
 import * as path from "node:path";
-import { flatFromParts } from "../adapter-files";
-import type { AdapterManifest } from "../adapter-manifest";
-import { AbortedError, DataError, expected, InputError } from "../errors";
+import { AbortedError, DataError, expected, InputError, random } from "../base";
+import { type AdapterManifest, type AdapterPart, flatFromParts } from "../checkpoint";
+import type { Engine, Example, Trainer, TrainerTensor } from "../engine";
 import { contentHash, JsonlWriter, sha256 } from "../files";
-import { random } from "../random";
-import type { AdapterPart, Engine, Example, Trainer, TrainerTensor } from "../types";
 import { newestCheckpoint, readState, type RunIdentity, saveCheckpoint, writeLora } from "./checkpoints";
 import { learningRate, stepsOf, type TrainConfig, trainerOptions } from "./config";
 import { cutEvents, figuresOf, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";

@@ -1,0 +1,284 @@
+/**
+ * A model or adapter by folder or by hub name `org/name[@revision]` -> a folder on disk that holds its files.
+ *
+ * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>}.
+ * A complete cached snapshot is used as it is, without asking the hub, so that the same name gives the same bytes until
+ * `refresh` is asked for. Only the files that are read are fetched: config, tokenizer, template, safetensors.
+ */
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { DataError, DeviceError, expected, InputError } from "../../base";
+import { writeFileAtomic } from "../../files";
+import { fetchBlob, type RemoteFile } from "./blob";
+import { hubFetch, type RequestPurpose, responseError } from "./client";
+import { type HubEnvironment, hubEnvironment } from "./environment";
+
+export interface ResolveOptions {
+  /** ask the hub whether the revision has moved, even if it is cached; default false */
+  refresh?: boolean;
+  /** bytes on disk and in all, and the file under way */
+  onProgress?: (done: number, total: number, file: string) => void;
+  signal?: AbortSignal;
+  /** default process.env */
+  env?: NodeJS.ProcessEnv;
+  /** first pause before a new attempt, milliseconds; default 500 */
+  retryDelayMs?: number;
+}
+
+/** What a kind of repository must hold, and what else of it is read. */
+interface RepoKind {
+  noun: string;
+  required: readonly string[];
+  optional: readonly string[];
+  /** weights: one of these single files, or the index with its shards */
+  single: string;
+  index: string | null;
+}
+
+const MODEL: RepoKind = {
+  noun: "model",
+  required: ["config.json"],
+  optional: ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"],
+  single: "model.safetensors",
+  index: "model.safetensors.index.json",
+};
+const ADAPTER: RepoKind = {
+  noun: "adapter",
+  required: ["adapter_config.json"],
+  optional: ["steerlab.json"],
+  single: "adapter_model.safetensors",
+  index: null,
+};
+
+const HUB_NAME = /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
+
+/**
+ * The folder of a model.
+ *
+ * @param name an existing folder, or `org/name[@branch, tag or commit]`
+ * @throws InputError "hub-name"; DataError "hub-offline", "hub-access", "hub-not-found", "hub-network", "hub-checksum",
+ *   "hub-response", "hub-files" (the repository lacks a file); DeviceError "disk-space"; AbortedError
+ *
+ * @example
+ * const folder = await resolveModel("Qwen/Qwen2.5-0.5B-Instruct");
+ */
+export function resolveModel(name: string, options: ResolveOptions = {}): Promise<string> {
+  return resolve(name, MODEL, options);
+}
+
+/** The folder of an adapter. @param name @throws as `resolveModel` */
+export function resolveAdapter(name: string, options: ResolveOptions = {}): Promise<string> {
+  return resolve(name, ADAPTER, options);
+}
+
+async function resolve(name: string, kind: RepoKind, options: ResolveOptions): Promise<string> {
+  if (fs.statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false) return path.resolve(name);
+  const match = HUB_NAME.exec(name);
+  if (match === null || (match[2] ?? "").split("/").some((part) => /^\.\.?$/.test(part)) || name.includes("--")) {
+    throw new InputError("hub-name", expected("an existing folder or a hub name org/name[@revision]", kind.noun, name));
+  }
+  const [, repo, revision = "main"] = match;
+  const hub = hubEnvironment(options.env);
+  const store = path.join(hub.cache, `models--${repo.replace("/", "--")}`);
+  const cached = cachedSnapshot(store, revision, kind);
+  if (cached !== null && (options.refresh !== true || hub.offline)) return cached;
+  if (hub.offline) {
+    throw new DataError(
+      "hub-offline",
+      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on.`,
+    );
+  }
+  try {
+    return await download(hub, repo, revision, store, kind, options);
+  } catch (error) {
+    // A mistyped folder looks like a hub name: say that it was looked for.
+    const unreachable =
+      error instanceof DataError && ["hub-network", "hub-not-found", "hub-access"].includes(error.code);
+    throw unreachable
+      ? new DataError(error.code, `${error.message} There is no folder ${name} on this machine either.`, {
+          cause: error,
+        })
+      : error;
+  }
+}
+
+/** The snapshot that a revision stands for, if every file that is read is there. */
+function cachedSnapshot(store: string, revision: string, kind: RepoKind): string | null {
+  const reference = path.join(store, "refs", ...revision.split("/"));
+  const isFile = fs.statSync(reference, { throwIfNoEntry: false })?.isFile() ?? false;
+  const commit = isFile ? fs.readFileSync(reference, "utf8").trim() : revision;
+  if (!/^[A-Za-z0-9._-]+$/.test(commit) || commit.startsWith(".")) return null;
+  const folder = path.join(store, "snapshots", commit);
+  const has = (file: string): boolean => fs.existsSync(path.join(folder, file));
+  if (!kind.required.every(has)) return null;
+  if (has(kind.single)) return folder;
+  if (kind.index === null || !has(kind.index)) return null;
+  const shards = shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"));
+  return shards?.every(has) === true ? folder : null;
+}
+
+/** File names in an index, or null if it is not an index; names with a folder part are refused later by the checkpoint. */
+function shardsOf(indexText: string): string[] | null {
+  try {
+    const map = (JSON.parse(indexText) as { weight_map?: Record<string, unknown> }).weight_map ?? {};
+    const names = [...new Set(Object.values(map))];
+    return names.length > 0 && names.every((name) => typeof name === "string") ? (names as string[]) : null;
+  } catch {
+    return null;
+  }
+}
+
+async function download(
+  hub: HubEnvironment,
+  repo: string,
+  revision: string,
+  store: string,
+  kind: RepoKind,
+  options: ResolveOptions,
+): Promise<string> {
+  const purpose: RequestPurpose = { repo, what: `revision ${revision}` };
+  const listing = `/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`;
+  const response = await hubFetch(hub, listing, purpose, { signal: options.signal });
+  const { commit, files } = parseListing(await response.text(), purpose);
+  const folder = path.join(store, "snapshots", commit);
+
+  const wanted = [...kind.required, ...kind.optional.filter((name) => files.has(name))];
+  const absent = kind.required.find((name) => !files.has(name));
+  if (absent !== undefined) throw missing(repo, kind, absent);
+  const get = async (names: string[]): Promise<void> => {
+    const remote: RemoteFile[] = [];
+    for (const name of names) remote.push(await describe(hub, repo, commit, files.get(name) as ListedFile, options));
+    checkSpace(store, remote);
+    await fetchFiles(hub, repo, commit, store, remote, options);
+  };
+  await get(wanted);
+  if (files.has(kind.single)) await get([kind.single]);
+  else if (kind.index !== null && files.has(kind.index)) {
+    await get([kind.index]);
+    const shards = shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"));
+    if (shards === null) throw responseError(purpose, `a weight_map in ${kind.index}`, "none");
+    const lost = shards.find((shard) => !files.has(shard));
+    if (lost !== undefined) throw missing(repo, kind, lost);
+    await get(shards);
+  } else throw missing(repo, kind, kind.single);
+  if (revision !== commit) writeFileAtomic(path.join(store, "refs", ...revision.split("/")), commit);
+  return folder;
+}
+
+function missing(repo: string, kind: RepoKind, file: string): DataError {
+  return new DataError(
+    "hub-files",
+    `Expected ${file} in ${repo} but the repository has none. It is not a ${kind.noun} that can be read here.`,
+  );
+}
+
+interface ListedFile {
+  name: string;
+  size: number | null;
+  etag: string | null;
+}
+
+/** The hub's answer: a commit and its files. Names that are not plain relative paths are left out, so nothing can write elsewhere. */
+function parseListing(text: string, purpose: RequestPurpose): { commit: string; files: Map<string, ListedFile> } {
+  let answer: { sha?: unknown; siblings?: unknown };
+  try {
+    answer = JSON.parse(text) as typeof answer;
+  } catch {
+    throw responseError(purpose, "JSON", "something else");
+  }
+  if (typeof answer?.sha !== "string" || !/^[0-9a-f]{7,64}$/.test(answer.sha) || !Array.isArray(answer.siblings)) {
+    throw responseError(purpose, "a commit and a list of files", "neither");
+  }
+  const files = new Map<string, ListedFile>();
+  for (const item of answer.siblings as {
+    rfilename?: unknown;
+    size?: unknown;
+    blobId?: unknown;
+    lfs?: { sha256?: unknown; size?: unknown } | null;
+  }[]) {
+    if (typeof item?.rfilename !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(item.rfilename)) continue;
+    const size = item.lfs?.size ?? item.size;
+    const etag = item.lfs?.sha256 ?? item.blobId;
+    files.set(item.rfilename, {
+      name: item.rfilename,
+      size: Number.isSafeInteger(size) ? (size as number) : null,
+      etag: typeof etag === "string" && /^[0-9a-f]{40,64}$/.test(etag) ? etag : null,
+    });
+  }
+  return { commit: answer.sha, files };
+}
+
+const filePath = (repo: string, commit: string, name: string): string =>
+  `/${repo}/resolve/${commit}/${encodeURIComponent(name)}`;
+
+/** Size and tag of a file; a mirror whose listing lacks them is asked for the file's headers. */
+async function describe(
+  hub: HubEnvironment,
+  repo: string,
+  commit: string,
+  file: ListedFile,
+  options: ResolveOptions,
+): Promise<RemoteFile> {
+  if (file.size !== null && file.etag !== null) return { name: file.name, size: file.size, etag: file.etag };
+  const purpose: RequestPurpose = { repo, what: file.name };
+  const { headers } = await hubFetch(hub, filePath(repo, commit, file.name), purpose, {
+    method: "HEAD",
+    followAway: false,
+    signal: options.signal,
+  });
+  const etag = (headers.get("x-linked-etag") ?? headers.get("etag") ?? "").replace(/^W\//, "").replace(/"/g, "");
+  const size = Number(headers.get("x-linked-size") ?? headers.get("content-length") ?? Number.NaN);
+  if (!/^[A-Za-z0-9_-]{1,128}$/.test(etag) || !Number.isSafeInteger(size))
+    throw responseError(purpose, "an etag and a size", "neither");
+  return { name: file.name, size, etag };
+}
+
+/** Refuses before the first byte if the disk cannot hold what is still to come. */
+function checkSpace(store: string, files: readonly RemoteFile[]): void {
+  fs.mkdirSync(store, { recursive: true });
+  const have = (file: RemoteFile): boolean => fs.existsSync(path.join(store, "blobs", file.etag));
+  const needed = files.filter((file) => !have(file)).reduce((sum, file) => sum + file.size, 0);
+  const { bavail, bsize } = fs.statfsSync(store);
+  const free = bavail * bsize;
+  if (needed > free) {
+    const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
+    throw new DeviceError(
+      "disk-space",
+      `Expected ${gigabytes(needed)} of free disk in ${store} but there are ${gigabytes(free)}. Set HF_HUB_CACHE to a larger disk.`,
+    );
+  }
+}
+
+async function fetchFiles(
+  hub: HubEnvironment,
+  repo: string,
+  commit: string,
+  store: string,
+  files: readonly RemoteFile[],
+  options: ResolveOptions,
+): Promise<void> {
+  const total = files.reduce((sum, file) => sum + file.size, 0);
+  let before = 0;
+  for (const file of files) {
+    const blob = await fetchBlob(hub, filePath(repo, commit, file.name), repo, path.join(store, "blobs"), file, {
+      onBytes: (bytes) => options.onProgress?.(before + bytes, total, file.name),
+      signal: options.signal,
+      retryDelayMs: options.retryDelayMs ?? 500,
+    });
+    before += file.size;
+    options.onProgress?.(before, total, file.name);
+    linkBlob(blob, path.join(store, "snapshots", commit, file.name));
+  }
+}
+
+/** snapshots/<commit>/<file> -> ../../blobs/<etag>; a copy where links are not allowed. */
+function linkBlob(blob: string, link: string): void {
+  if (fs.existsSync(link)) return;
+  fs.mkdirSync(path.dirname(link), { recursive: true });
+  fs.rmSync(link, { force: true }); // a dangling link of an earlier cache
+  try {
+    fs.symlinkSync(path.relative(path.dirname(link), blob), link);
+  } catch {
+    fs.copyFileSync(blob, link);
+  }
+}

@@ -1,0 +1,41 @@
+/** A model or adapter on disk: config, tensors, PEFT files, tokenizer, chat template, hub names. Loads no weights. */
+export { loraConfigJson, parseLoraConfig, PROJECTIONS } from "./adapter-config";
+export {
+  type AdapterBase,
+  type AdapterFiles,
+  adapterHash,
+  flatFromParts,
+  loraTensorName,
+  partsFromFlat,
+  projectionShape,
+  readAdapter,
+  sameBaseName,
+  writeAdapter,
+} from "./adapter-files";
+export { type AdapterManifest, MANIFEST_NAME, parseManifest } from "./adapter-manifest";
+export {
+  type ChatRole,
+  type ChatTemplate,
+  chatTemplate,
+  type ChatText,
+  type ChatTurn,
+  loadChatTemplate,
+  renderChat,
+  type TextPart,
+  type TurnSpan,
+} from "./chat";
+export { parseModelConfig } from "./config";
+export { hubEnvironment, type HubEnvironment } from "./hub/environment";
+export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
+export { conversationOf, finiteNumber, idOf, objectOf, rangeOf, refuseLine, tokensOf } from "./line-fields";
+export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";
+export {
+  type EncodedChat,
+  type EncodedText,
+  type LabelTokens,
+  loadTokenizer,
+  parseTokenizer,
+  type Tokenizer,
+} from "./tokenizer";
+export type { AdapterPart, ModelConfig, Projection, TensorLocation } from "./types";
+export { type Checkpoint, checkpointHash, modelTensors, readCheckpoint } from "./weights";

@@ -1,0 +1,113 @@
+/**
+ * One notebook, run by the project's papermill in a process of its own.
+ *
+ * Reports which cell runs (from papermill's progress bar) and what the work in it says (from the file that
+ * progress.ts writes). Whether the result may be believed is judged from the saved notebook, not here.
+ */
+
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
+import { type ProgressState, venvEnvironment, venvProgram } from "../../notebook";
+
+/** What is running right now. */
+export interface RunningState {
+  /** Cells finished and in all; null before the kernel has started. */
+  cells: { done: number; total: number } | null;
+  /** Progress of the work in the running cell, or null. */
+  work: ProgressState | null;
+}
+
+/** How papermill ended. */
+export interface PapermillOutcome {
+  exitCode: number;
+  /** Last lines that papermill wrote, for failures before any cell ran. */
+  log: string;
+  stopped: boolean;
+}
+
+/** One run. */
+export interface PapermillJob {
+  notebook: string;
+  output: string;
+  parameters: Record<string, unknown>;
+  /** File that the notebook's work writes its progress to. */
+  progressFile: string;
+  onState: (state: RunningState) => void;
+  signal?: AbortSignal;
+}
+
+const POLL_MS = 500;
+const LOG_CHARS = 20_000;
+/** papermill needs a moment to shut the kernel down and to save the notebook. */
+const STOP_MS = 10_000;
+
+function readWork(path: string): ProgressState | null {
+  if (!existsSync(path)) return null;
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as ProgressState;
+  } catch {
+    // Caught between truncation and writing; the next poll sees it.
+    return null;
+  }
+}
+
+/** Cells done and in all from a piece of papermill's log, or null if it says nothing about them. */
+export function cellsFromLog(text: string): { done: number; total: number } | null {
+  const found = [...text.matchAll(/(\d+)\/(\d+) \[/g)].at(-1);
+  return found === undefined ? null : { done: Number(found[1]), total: Number(found[2]) };
+}
+
+/** Runs the job to its end. @throws DeviceError "environment" if `.venv` is missing */
+export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
+  const parameters = Object.keys(job.parameters).length === 0 ? [] : ["-y", JSON.stringify(job.parameters)];
+  const args = [job.notebook, job.output, "--progress-bar", "--cwd", dirname(job.notebook), ...parameters];
+  const env = { ...venvEnvironment(), STEERLAB_PROGRESS_FILE: job.progressFile };
+  rmSync(job.progressFile, { force: true });
+  return new Promise((done, failed) => {
+    // A group of its own: Ctrl-C in the terminal reaches only us, and papermill gets one interrupt, not two.
+    const child = spawn(venvProgram("papermill"), args, { env, stdio: ["ignore", "ignore", "pipe"], detached: true });
+    const leave = (): void => {
+      child.kill("SIGTERM");
+    };
+    process.once("exit", leave);
+    let log = "";
+    let cells: RunningState["cells"] = null;
+    let stopped = false;
+    child.stderr.setEncoding("utf8");
+    child.stderr.on("data", (chunk: string) => {
+      log = (log + chunk).slice(-LOG_CHARS);
+      const seen = cellsFromLog(chunk);
+      if (seen !== null && seen.done !== cells?.done) rmSync(job.progressFile, { force: true });
+      cells = seen ?? cells;
+    });
+    const timer = setInterval(() => job.onState({ cells, work: readWork(job.progressFile) }), POLL_MS);
+    const stop = (): void => {
+      stopped = true;
+      child.kill("SIGINT");
+      setTimeout(() => child.kill("SIGKILL"), STOP_MS).unref();
+    };
+    job.signal?.addEventListener("abort", stop, { once: true });
+    const finish = (): void => {
+      clearInterval(timer);
+      process.off("exit", leave);
+      job.signal?.removeEventListener("abort", stop);
+      rmSync(job.progressFile, { force: true });
+    };
+    child.on("error", (error) => {
+      finish();
+      failed(error);
+    });
+    child.on("close", (code) => {
+      finish();
+      done({ exitCode: code ?? 1, log, stopped });
+    });
+  });
+}
+
+/** The lines of papermill's log that say why: its own error sentence, or the end of the traceback. */
+export function failureFromLog(log: string): string {
+  const lines = log.split(/[\r\n]+/).filter((line) => line.trim() !== "" && !/^Executing:/.test(line.trim()));
+  const error = lines.findIndex((line) => /^Error: /.test(line));
+  return (error === -1 ? lines.slice(-4) : lines.slice(error)).join("\n");
+}

@@ -1,0 +1,72 @@
+/**
+ * What a batch remembers of each notebook, and the judgement of a finished one.
+ *
+ * "Ran" means: every cell was executed and none raised. "Valid" means more: nothing failed in the background, the
+ * notebook declared its result, names no problem, and its run folder is marked DONE. The two are never mixed up.
+ */
+
+import { existsSync } from "node:fs";
+import { isAbsolute, join, resolve } from "node:path";
+import { cellsNotRun, declaredResult, errorsOf, type NotebookFile } from "../../notebook";
+
+/** One notebook of a batch. */
+export interface NotebookRecord {
+  /** File name without extension, such as "01-train". */
+  name: string;
+  notebook: string;
+  /** "ran": to the end; "failed": a cell raised or the kernel died; "skipped": not started; "stopped": by the user. */
+  status: "ran" | "failed" | "skipped" | "stopped";
+  /** The result can be used. */
+  valid: boolean;
+  /** Why it is not valid; empty if it is. */
+  problems: string[];
+  /** null: not run. */
+  seconds: number | null;
+  numbers: Record<string, number | string | null>;
+  /** Run folder, absolute, or null. */
+  run: string | null;
+  /** File names in the batch folder; null if there is none. */
+  outputNotebook: string | null;
+  html: string | null;
+  /** Hash of the notebook, its parameters and what it builds on; a record with the same key is not run again. */
+  key: string;
+  /** True if this record was taken over from an earlier run of the same batch. */
+  reused: boolean;
+}
+
+function runFolder(run: string | null, base: string): string | null {
+  if (run === null) return null;
+  return isAbsolute(run) ? run : resolve(base, run);
+}
+
+function runProblems(folder: string | null): string[] {
+  if (folder === null) return [];
+  if (!existsSync(folder)) return [`its run folder ${folder} does not exist`];
+  if (existsSync(join(folder, "FAILED"))) return ["its run folder is marked FAILED"];
+  return existsSync(join(folder, "DONE")) ? [] : ["its run folder is not marked DONE"];
+}
+
+/** The judgement of a notebook that papermill has left behind. */
+export function judge(
+  file: NotebookFile,
+  exitCode: number,
+  base: string,
+): Pick<NotebookRecord, "status" | "valid" | "problems" | "numbers" | "run"> {
+  const errors = errorsOf(file);
+  const notRun = cellsNotRun(file);
+  const result = declaredResult(file);
+  const run = runFolder(result?.run ?? null, base);
+  const problems = errors.map(({ ename, evalue }) => `${ename ?? "Error"}: ${evalue ?? ""}`);
+  if (errors.length === 0 && exitCode !== 0) problems.push("the run ended without naming an error (see the log)");
+  if (notRun > 0) problems.push(`${notRun} ${notRun === 1 ? "cell was" : "cells were"} not run`);
+  const ran = problems.length === 0;
+  if (result !== null) problems.push(...result.problems, ...runProblems(run));
+  else if (ran) problems.push("it declares no result (declareResult in its last cell)");
+  return {
+    status: ran ? "ran" : "failed",
+    valid: problems.length === 0,
+    problems,
+    numbers: result?.numbers ?? {},
+    run,
+  };
+}

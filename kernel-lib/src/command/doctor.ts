@@ -1,0 +1,72 @@
+/**
+ * `steerlab doctor`: what this machine has, what is missing and the command that mends it, one line each.
+ *
+ * doctor/checks.ts looks; this file orders and prints. Needs no browser and no network, changes nothing.
+ */
+
+import { flagsOf } from "./flags";
+import {
+  checkCompiler,
+  checkCuda,
+  checkDisk,
+  checkEngine,
+  checkEnvironment,
+  checkFonts,
+  checkKernelRuns,
+  checkKernelspec,
+  checkLabModel,
+  checkMemory,
+  checkNode,
+  checkPython,
+  type Finding,
+} from "./doctor/checks";
+
+const CHECKS: ReadonlyArray<() => Finding> = [
+  checkNode,
+  checkCompiler,
+  checkEngine,
+  checkCuda,
+  checkPython,
+  checkEnvironment,
+  checkKernelspec,
+  checkKernelRuns,
+  checkLabModel,
+  checkFonts,
+  checkDisk,
+  checkMemory,
+];
+
+/**
+ * Looks at everything; takes a few seconds because one check starts a kernel.
+ *
+ * @param onFinding called as soon as each finding is known
+ * @returns all findings, in the order in which things depend on each other
+ * @example
+ * const healthy = diagnose((finding) => console.log(findingLine(finding))).every(({ level }) => level !== "bad");
+ */
+export function diagnose(onFinding: (finding: Finding) => void = () => {}): Finding[] {
+  return CHECKS.map((check) => {
+    const found = check();
+    onFinding(found);
+    return found;
+  });
+}
+
+const MARKS = { good: "ok  ", note: "note", bad: "BAD " } as const;
+
+/** One line: mark, name, fact, remedy. */
+export function findingLine({ name, level, fact, remedy }: Finding): string {
+  return `${MARKS[level]}  ${name.padEnd(11)} ${fact}${remedy === "" ? "" : `. Mend: ${remedy}`}`;
+}
+
+export const DOCTOR_HELP = `steerlab doctor
+
+Prints one line per thing this project needs or can use, with a remedy where one is missing; exits with 1 if a needed one is.
+`;
+
+/** The command: prints findings as they are made. */
+export function doctor(args: readonly string[]): void {
+  flagsOf("doctor", args, []);
+  const findings = diagnose((finding) => process.stdout.write(`${findingLine(finding)}\n`));
+  if (findings.some(({ level }) => level === "bad")) process.exitCode = 1;
+}

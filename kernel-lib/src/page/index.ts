@@ -1,0 +1,15 @@
+/** What is drawn on a page: the offline HTML shell, tables as HTML and text, figures as pictures. Knows nothing of studies. */
+export { escapeHtml, scriptJson } from "./escape";
+export {
+  contentSecurityPolicy,
+  type FigureJson,
+  figureSlot,
+  type PageFigure,
+  type PageOptions,
+  renderPage,
+} from "./page";
+export { figureToPng, figureToSvg, type PngOptions, validateFigure } from "./png";
+export { fontFiles } from "./png/fonts";
+export { pathPoints, pointAlong } from "./png/measure";
+export { apply, compose, parseTransform } from "./png/transform";
+export { formatCell, isTableLike, tableHtml, type TableLike, type TableOptions, tableText } from "./table";

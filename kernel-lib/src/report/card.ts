@@ -1,0 +1,149 @@
+/**
+ * Model card of an adapter, generated from records: what it is, how it was trained, what was measured, where it falls short.
+ *
+ * Written beside the PEFT files as README.md. A card with a missing number or a placeholder is refused, not published: values
+ * come from the run's own metrics, and an unmeasured part is said to be unmeasured.
+ */
+import * as path from "node:path";
+import { DataError, expected, InputError } from "../base";
+import { writeFileAtomic } from "../files";
+import { findMetrics } from "../runs";
+import { renderProtocol } from "../study";
+import { number, quoted } from "./html";
+import { limitsOf } from "./limits";
+import { type LoadedRun, loadRun, modelLabel } from "./load";
+
+/** Texts that must not stand in a card. */
+const PLACEHOLDER =
+  /\b(TBD|TODO|FIXME|XXX|lorem ipsum)\b|\?\?\?|\[(?:insert|your)[^\]]*\]|<(?:insert|your)[^>]*>|\bNaN\b|\bundefined\b/i;
+
+/**
+ * Text of the card.
+ *
+ * @param training run folder of the training
+ * @param evaluations run folders that measured the adapter
+ * @throws InputError "card-runs" if a run is unfinished or measured another adapter's model; DataError "card-placeholder"
+ * @example
+ * const text = adapterCard("runs/20300102-030000-train-strict-s1", ["runs/20300102-030405-detect-strict-s7"]);
+ */
+export function adapterCard(training: string, evaluations: readonly string[]): string {
+  return cardOfRuns(loadRun(training), evaluations.map(loadRun));
+}
+
+/** Text of the card of runs that are loaded already. @throws as `adapterCard` */
+export function cardOfRuns(trained: LoadedRun, measured: readonly LoadedRun[]): string {
+  for (const run of [trained, ...measured]) checkRun(run, trained);
+  const text = [
+    frontMatter(trained),
+    `# ${trained.protocol?.title ?? "Steering detection"}: LoRA adapter for ${modelLabel(trained)}`,
+    intro(trained),
+    "## Training",
+    trainingText(trained),
+    "## Measured",
+    ...measured.flatMap(measuredText),
+    "## Limits",
+    limitsOf([...measured, trained])
+      .map((line) => `- ${line}`)
+      .join("\n"),
+    "## Protocol",
+    renderProtocol(trained.protocol as NonNullable<LoadedRun["protocol"]>, 2),
+  ].join("\n\n");
+  refusePlaceholders(text);
+  return `${text.trim()}\n`;
+}
+
+/** Writes the card into the training run's adapter folder. @returns the file's path */
+export function writeAdapterCard(training: string, evaluations: readonly string[]): string {
+  const file = path.join(training, "adapter", "README.md");
+  writeFileAtomic(file, adapterCard(training, evaluations));
+  return file;
+}
+
+/** @throws DataError "card-placeholder" naming the first placeholder and its line */
+export function refusePlaceholders(text: string): void {
+  const lines = text.split("\n");
+  const at = lines.findIndex((line) => PLACEHOLDER.test(line));
+  if (at === -1) return;
+  throw new DataError(
+    "card-placeholder",
+    expected(
+      "no placeholder",
+      `line ${at + 1} of the card`,
+      lines[at].trim().slice(0, 80),
+      "Measure it, or leave it out.",
+    ),
+  );
+}
+
+function checkRun(run: LoadedRun, trained: LoadedRun): void {
+  if (run.status !== "done")
+    throw new InputError("card-runs", expected("finished runs", "card", `${run.id} (${run.status})`));
+  if (run.protocol === null) throw new InputError("card-runs", expected("a run with a protocol", "card", run.id));
+  if (run.meta.modelHash !== trained.meta.modelHash)
+    throw new InputError(
+      "card-runs",
+      expected("runs of one base model", "card", run.id, `${trained.id} trained another.`),
+    );
+}
+
+function frontMatter({ meta }: LoadedRun): string {
+  return [
+    "---",
+    "library_name: peft",
+    `base_model: ${JSON.stringify(meta.model ?? "")}`,
+    "tags: [lora, steering, introspection, steerlab]",
+    "---",
+  ].join("\n");
+}
+
+function intro(run: LoadedRun): string {
+  const lab =
+    run.meta.isLabModel === true
+      ? " The base is the small lab model of the steerlab project; its figures are not those of a large model."
+      : "";
+  return `This adapter was trained to answer whether activations were steered while the first turns of a conversation were read. Base weights ${run.meta.modelHash?.slice(0, 12)}, protocol ${run.protocol?.name} (${run.meta.protocolHash?.slice(0, 12)}), seed ${run.meta.seed}.${lab}`;
+}
+
+function trainingText({ events, meta }: LoadedRun): string {
+  const steps = events.filter((event) => event.kind === "step");
+  const validation = [...events].reverse().find((event) => event.kind === "validation");
+  const checked =
+    validation === undefined || validation.kind !== "validation"
+      ? "No validation examples were kept."
+      : `Validation at step ${validation.step} (n ${validation.n}): accuracy ${number(validation.accuracy)}, loss ${number(validation.loss)}, answer mass ${number(validation.mass)}.`;
+  return `${steps.length} optimizer steps on ${meta.device}, ${meta.dtype}. ${checked}`;
+}
+
+function measuredText(run: LoadedRun): string[] {
+  const tiers = [...new Set(run.records.map((record) => `${record.tier} ${record.condition}`))];
+  const rows = tiers.map((key) => {
+    const [tier, condition] = key.split(" ");
+    const cell = (name: string): string =>
+      quoted(findMetrics(run.metrics, { name, tier, condition, group: {} })[0]).text;
+    return `| ${tier} | ${condition} | ${cell("balancedAccuracy")} | ${cell("hitRate")} | ${cell("falseAlarmRate")} | ${cell("mass")} |`;
+  });
+  const detection =
+    rows.length === 0
+      ? []
+      : [
+          [
+            "| tier | condition | balanced accuracy | hit rate | false-alarm rate | mass |",
+            "|---|---|---|---|---|---|",
+            ...rows,
+          ].join("\n"),
+        ];
+  const shifts = findMetrics(run.metrics, { name: "deltaYes", condition: "tuned-base" }).filter(
+    (metric) => "category" in metric.group && !("question" in metric.group),
+  );
+  const effects =
+    shifts.length === 0
+      ? []
+      : [
+          [
+            "| side effect: category | change of P(Yes) |",
+            "|---|---|",
+            ...shifts.map((metric) => `| ${metric.group.category} | ${quoted(metric).text} |`),
+          ].join("\n"),
+        ];
+  return [...detection, ...effects];
+}

@@ -1,0 +1,33 @@
+/** Run folders in, tables, plots, HTML reports and the adapter's card out. Opens no model. */
+export { adapterCard, cardOfRuns, refusePlaceholders, writeAdapterCard } from "./card";
+export { limitsOf } from "./limits";
+export { type LoadedRun, loadRun } from "./load";
+export { calibrationPlot } from "./plots/calibration";
+export { conceptHeatmap } from "./plots/concept-heatmap";
+export { detectionHeatmap } from "./plots/detection-heatmap";
+export { falseAlarmForest } from "./plots/false-alarms";
+export { psychometricPlot } from "./plots/psychometric";
+export { publishedBars, sideBySideBars, type SideBySideSeries } from "./plots/published";
+export { identityForest, selfPredictionForest } from "./plots/self-knowledge";
+export { questionForest, sideEffectForest } from "./plots/side-effect-forest";
+export { strengthTitle } from "./plots/theme";
+export { trainingCurves } from "./plots/training";
+export { type PublishedCard, publishedEstimates, readPublishedCard } from "./published";
+export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
+export {
+  cellTable,
+  conceptTable,
+  type DanfoFrame,
+  type DataTable,
+  eventsTable,
+  identityTable,
+  metricsTable,
+  selfPredictionTable,
+  sideEffectQuestions,
+  sideEffectsTable,
+  tableOf,
+  tierReading,
+  tierTable,
+  toDanfo,
+  trialsTable,
+} from "./tables";

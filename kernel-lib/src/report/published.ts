@@ -1,0 +1,48 @@
+/** The published card's figures (data/published/card.json): another model's numbers, for side-by-side only. */
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { DATA_FOLDER, DataError, expected } from "../base";
+import { parseJsonStrict } from "../files";
+import { balancedAccuracy, clopperPearson, type Estimate, wilson } from "../stats";
+
+/** What the card reports; `audit` is recounted from its author's public result files. */
+export interface PublishedCard {
+  source: string;
+  model: string;
+  tiers: {
+    tier: string;
+    accuracy: number;
+    tpr: number;
+    fpr: number;
+    d_prime: number | null;
+    audit: { hits: number; steered: number; unsteered: number; balanced_accuracy: number };
+  }[];
+  baseline_accuracy: number;
+  info_prompt: { fine_tuned_fpr: number };
+  side_effects: { category: string; n: number; delta_p_yes: number }[];
+}
+
+/** Reads the shipped figures. @throws DataError "published-card" if a field is missing */
+export function readPublishedCard(file: string = path.join(DATA_FOLDER, "published", "card.json")): PublishedCard {
+  const card = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as PublishedCard;
+  if (typeof card.model !== "string" || !Array.isArray(card.tiers) || !Array.isArray(card.side_effects)) {
+    throw new DataError("published-card", expected("model, tiers and side_effects", file, "an incomplete card"));
+  }
+  return card;
+}
+
+/**
+ * A published tier's rates with the intervals that its counts allow. The trials shared contexts and one question, so the true
+ * uncertainty is larger; it cannot be recounted from what was published.
+ */
+export function publishedEstimates(
+  tier: PublishedCard["tiers"][number],
+): Record<"balancedAccuracy" | "hitRate" | "falseAlarmRate", Estimate> {
+  const { hits, steered, unsteered } = tier.audit;
+  const falseAlarms = Math.round(tier.fpr * unsteered);
+  return {
+    balancedAccuracy: balancedAccuracy({ hits, steered, falseAlarms, clean: unsteered }),
+    hitRate: wilson(hits, steered),
+    falseAlarmRate: clopperPearson(falseAlarms, unsteered),
+  };
+}

@@ -1,0 +1,30 @@
+/** Directions with their origin, their arithmetic, concepts by contrast, strengths relative to the residual stream. */
+export {
+  type Contrast,
+  contrastDirection,
+  cosine,
+  cosineMatrix,
+  dot,
+  matchedRandom,
+  meanNorm,
+  norm,
+  normalise,
+  randomDirections,
+} from "./arithmetic";
+export { type ConceptVectorOptions, conceptVectors } from "./concept-vectors";
+export { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
+export {
+  type DirectionSet,
+  loadDirections,
+  type NamedDirection,
+  randomDirectionSet,
+  saveDirections,
+} from "./directions";
+export {
+  absoluteSteering,
+  type LayerRange,
+  layerThirds,
+  relativeSteering,
+  residualNorms,
+  type ResidualNorms,
+} from "./strength";

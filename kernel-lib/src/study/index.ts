@@ -1,0 +1,49 @@
+/** A protocol as data, its prompts, its binding to a model, the plan of trials and the checks before a run. */
+export { bindStudy, BoundStudy } from "./bind";
+export { type PlannedTrial, planTrials } from "./plan";
+export {
+  DEFAULT_BATCH,
+  lintPrompts,
+  prefixKey,
+  preflight,
+  Preflight,
+  type PromptLint,
+  requirePrompts,
+} from "./preflight";
+export {
+  type ContextSplit,
+  type DetectionQuestions,
+  type IdentityQuestion,
+  type PropertyTest,
+  type QuestionSplit,
+  readContexts,
+  readDetectionQuestions,
+  readIdentityQuestions,
+  readInfoPrompt,
+  readSelfPrediction,
+  readSideEffectQuestions,
+  type SelfPredictionTasks,
+  type SideEffectQuestion,
+  type SideEffectQuestions,
+  type StudyContext,
+  type StudyQuestion,
+} from "./prompts";
+export { listProtocols, loadProtocol, protocolHash, saveProtocol, twin, TWINS } from "./protocol";
+export type { Trial, TrialRecord } from "./record";
+export { renderProtocol } from "./render";
+export { strengthScale, type StrengthScale } from "./scale";
+export type {
+  Aim,
+  Control,
+  ConversationSpec,
+  EvaluationSpec,
+  LoraSpec,
+  LossKind,
+  OptimizerSpec,
+  Protocol,
+  SteeringSpec,
+  StrengthUnit,
+  TierSpec,
+  TrainingSpec,
+  VectorSplit,
+} from "./types";

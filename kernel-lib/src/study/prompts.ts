@@ -1,0 +1,199 @@
+/**
+ * Readers of data/prompts/*.yaml: every text a study shows a model, checked before use.
+ *
+ * YAML in, typed lists out; unknown fields are errors. Gives protocol.ts its contexts and questions, and the evaluations
+ * their own question sets. The schema of each file stands as a comment on its top. Does not tokenise anything.
+ */
+import * as path from "node:path";
+import { z } from "zod";
+import { DATA_FOLDER, DataError, expected } from "../base";
+import { readYaml } from "../files";
+
+export type ContextSplit = "train" | "heldOut" | "hardNegative";
+export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated";
+
+/** The steered segment's topic (user turn) and its canned replies (assistant turn). */
+export interface StudyContext {
+  id: string;
+  split: ContextSplit;
+  /** plain, or what makes a hard negative look odd: code, language, base64, odd, numbers */
+  kind: string;
+  topic: string;
+  replies: string[];
+}
+
+/** A detection question: the second user turn. */
+export interface StudyQuestion {
+  id: string;
+  split: QuestionSplit;
+  text: string;
+  /** true for the published card's own question */
+  cardQuestion: boolean;
+}
+
+/** One yes/no question asked alone. */
+export interface SideEffectQuestion {
+  id: string;
+  category: string;
+  text: string;
+  /** where the world settles the answer, else null */
+  expected: "yes" | "no" | null;
+}
+
+/** The 75 side-effect questions and the instruction appended to each. */
+export interface SideEffectQuestions {
+  suffix: string;
+  questions: SideEffectQuestion[];
+}
+
+/** An open question answered by sampling. */
+export interface IdentityQuestion {
+  id: string;
+  kind: "identity" | "goals" | "awareness";
+  text: string;
+}
+
+export type PropertyTest = "startsWithI" | "hasQuestionMark" | "longerThan10Words" | "containsThe";
+
+/** Stimuli and tasks of self-prediction. */
+export interface SelfPredictionTasks {
+  stimuli: { id: string; text: string }[];
+  tasks: {
+    firstCharacter: { template: string; prefix: string };
+    twoOptions: {
+      template: string;
+      prefix: string;
+      labels: [string, string];
+      items: { id: string; stimulus: string; options: [string, string] }[];
+    };
+    property: {
+      template: string;
+      prefix: string;
+      labels: [string, string];
+      properties: { id: string; text: string; test: PropertyTest }[];
+    };
+  };
+}
+
+/** Detection questions by split, the answer prefix and the labels. */
+export interface DetectionQuestions {
+  questions: StudyQuestion[];
+  assistantPrefix: string;
+  labels: { steered: string; clean: string };
+}
+
+const id = z.string().min(1);
+const text = z.string().min(1);
+const wording = z.strictObject({ id, text, note: z.string().optional(), cardQuestion: z.boolean().optional() });
+const pair = z.tuple([z.string(), z.string()]);
+
+const contextsFile = z.strictObject({
+  contexts: z.array(
+    z.strictObject({
+      id,
+      split: z.enum(["train", "heldOut", "hardNegative"]),
+      kind: z.enum(["plain", "code", "language", "base64", "odd", "numbers"]),
+      topic: text,
+      replies: z.array(text).min(1),
+    }),
+  ),
+});
+const detectionFile = z.strictObject({
+  assistantPrefix: z.string(),
+  labels: z.strictObject({ steered: text, clean: text }),
+  train: z.array(wording).min(1),
+  heldOut: z.array(wording),
+  neutral: z.array(wording),
+  vague: z.array(wording),
+});
+const sideEffectFile = z.strictObject({
+  suffix: z.string(),
+  questions: z.array(z.strictObject({ id, category: text, text, expected: z.enum(["yes", "no"]).optional() })).min(1),
+});
+const identityFile = z.strictObject({
+  questions: z.array(z.strictObject({ id, kind: z.enum(["identity", "goals", "awareness"]), text })).min(1),
+});
+const infoFile = z.strictObject({ text, short: text });
+const selfPredictionFile = z.strictObject({
+  stimuli: z.array(z.strictObject({ id, text })).min(1),
+  tasks: z.strictObject({
+    firstCharacter: z.strictObject({ template: text, prefix: z.string() }),
+    twoOptions: z.strictObject({
+      template: text,
+      prefix: z.string(),
+      labels: pair,
+      items: z.array(z.strictObject({ id, stimulus: id, options: pair })).min(1),
+    }),
+    property: z.strictObject({
+      template: text,
+      prefix: z.string(),
+      labels: pair,
+      properties: z
+        .array(
+          z.strictObject({
+            id,
+            text,
+            test: z.enum(["startsWithI", "hasQuestionMark", "longerThan10Words", "containsThe"]),
+          }),
+        )
+        .min(1),
+    }),
+  }),
+});
+
+/** Contexts by split. @throws DataError "file-missing", "yaml-syntax", "prompt-file" (all readers here) */
+export function readContexts(file: string = path.join(DATA_FOLDER, "prompts", "contexts.yaml")): StudyContext[] {
+  return readYaml(file, contextsFile).contexts;
+}
+
+/** Detection questions; the card's own question is marked. */
+export function readDetectionQuestions(
+  file: string = path.join(DATA_FOLDER, "prompts", "detection-questions.yaml"),
+): DetectionQuestions {
+  const read = readYaml(file, detectionFile);
+  const questions = (["train", "heldOut", "neutral", "vague"] as const).flatMap((split) =>
+    read[split].map(
+      (item): StudyQuestion => ({ id: item.id, split, text: item.text, cardQuestion: item.cardQuestion ?? false }),
+    ),
+  );
+  return { questions, assistantPrefix: read.assistantPrefix, labels: read.labels };
+}
+
+/** The side-effect questions, 12 categories. */
+export function readSideEffectQuestions(
+  file: string = path.join(DATA_FOLDER, "prompts", "side-effects.yaml"),
+): SideEffectQuestions {
+  const read = readYaml(file, sideEffectFile);
+  return {
+    suffix: read.suffix,
+    questions: read.questions.map((item) => ({ ...item, expected: item.expected ?? null })),
+  };
+}
+
+/** Open questions about identity, goals and awareness. */
+export function readIdentityQuestions(
+  file: string = path.join(DATA_FOLDER, "prompts", "identity.yaml"),
+): IdentityQuestion[] {
+  return readYaml(file, identityFile).questions;
+}
+
+/** The explanation of transformers, long and short. */
+export function readInfoPrompt(file: string = path.join(DATA_FOLDER, "prompts", "info-prompt.yaml")): {
+  text: string;
+  short: string;
+} {
+  return readYaml(file, infoFile);
+}
+
+/** Stimuli and tasks of self-prediction; items refer to known stimuli. */
+export function readSelfPrediction(
+  file: string = path.join(DATA_FOLDER, "prompts", "self-prediction.yaml"),
+): SelfPredictionTasks {
+  const read = readYaml(file, selfPredictionFile);
+  const known = new Set(read.stimuli.map((item) => item.id));
+  for (const item of read.tasks.twoOptions.items) {
+    if (!known.has(item.stimulus))
+      throw new DataError("prompt-file", expected("the id of a stimulus", `item ${item.id}`, item.stimulus));
+  }
+  return read;
+}

@@ -1,0 +1,167 @@
+/**
+ * Protocols: a study read from YAML, resolved with its prompts, checked, hashed, varied into twins and rendered as text.
+ *
+ * First module of the training branch: protocol -> examples -> train, and protocol -> trials -> detection. The hash is
+ * SHA-256 of the resolved content, so two runs with one hash asked the same study. Documents are rendered from the
+ * protocol (`renderProtocol`), never written beside it. Binding to a model is protocol/bind.ts.
+ */
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { parse, stringify } from "yaml";
+import { z } from "zod";
+import { DATA_FOLDER, DataError, expected, InputError } from "../base";
+import { contentHash, writeFileAtomic } from "../files";
+import { readContexts, readDetectionQuestions, readInfoPrompt, type StudyQuestion } from "./prompts";
+import { checkProtocol } from "./schema";
+import type { Protocol } from "./types";
+
+/** Question of the unrelated-task control: answerable from the words alone, no steering involved. */
+const UNRELATED_QUESTION: StudyQuestion = {
+  id: "unrelated-01",
+  split: "unrelated",
+  text: "Does my first message end with a question mark? Answer with just yes or no.",
+  cardQuestion: false,
+};
+
+/** What a protocol file holds besides fields that are taken over as they stand. */
+const fileSchema = z.looseObject({
+  prompts: z.strictObject({
+    contexts: z.union([z.string(), z.array(z.string()).min(1)]),
+    questions: z.string(),
+    trainQuestions: z.number().int().min(1).nullable(),
+  }),
+  conversation: z.strictObject({
+    system: z.string(),
+    infoPrompt: z.strictObject({ file: z.string(), version: z.enum(["text", "short"]) }).nullable(),
+    assistantPrefix: z.string().optional(),
+    labels: z.strictObject({ steered: z.string(), clean: z.string() }).optional(),
+  }),
+});
+
+/**
+ * Reads a protocol: a shipped one by name ("card", "strict"), or a YAML file, or the resolved `protocol.yaml` of a run.
+ *
+ * @returns the resolved protocol with every text in it
+ * @throws InputError "protocol-unknown", "protocol-field", "protocol-split", "label-balance"; DataError for prompt files
+ * @example
+ * const protocol = loadProtocol("strict");
+ */
+export function loadProtocol(nameOrFile: string): Protocol {
+  const shipped = path.join(DATA_FOLDER, "protocols", `${nameOrFile}.yaml`);
+  const file = /^[a-z0-9-]+$/.test(nameOrFile) && fs.existsSync(shipped) ? shipped : nameOrFile;
+  if (!fs.existsSync(file)) {
+    const known = listProtocols().join(", ");
+    throw new InputError(
+      "protocol-unknown",
+      expected("a shipped protocol or a YAML file", "protocol", nameOrFile, `Shipped: ${known}.`),
+    );
+  }
+  let value: unknown;
+  try {
+    value = parse(fs.readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new DataError(
+      "yaml-syntax",
+      `Expected valid YAML in ${file} but received ${(error as Error).message.split("\n")[0]}`,
+    );
+  }
+  const isResolved =
+    typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
+  return checkProtocol(isResolved ? value : resolveFile(value, path.dirname(file)));
+}
+
+/** Names of the shipped protocols. */
+export function listProtocols(): string[] {
+  const folder = path.join(DATA_FOLDER, "protocols");
+  if (!fs.existsSync(folder)) return [];
+  return fs
+    .readdirSync(folder)
+    .filter((name) => name.endsWith(".yaml"))
+    .map((name) => name.slice(0, -5))
+    .sort();
+}
+
+/** Replaces file references by the texts in them. */
+function resolveFile(value: unknown, folder: string): unknown {
+  const read = fileSchema.safeParse(value);
+  if (!read.success) {
+    const issue = read.error.issues[0];
+    throw new InputError(
+      "protocol-field",
+      expected(issue.message, issue.path.join(".") || "protocol", "something else"),
+    );
+  }
+  const { prompts, conversation, ...rest } = read.data;
+  const asked = readDetectionQuestions(path.resolve(folder, prompts.questions));
+  const train = asked.questions.filter((item) => item.split === "train").slice(0, prompts.trainQuestions ?? undefined);
+  const info = conversation.infoPrompt;
+  return {
+    twinOf: null,
+    ...rest,
+    conversation: {
+      system: conversation.system,
+      assistantPrefix: conversation.assistantPrefix ?? asked.assistantPrefix,
+      labels: conversation.labels ?? asked.labels,
+      infoPrompt: info === null ? null : readInfoPrompt(path.resolve(folder, info.file))[info.version],
+    },
+    contexts: [prompts.contexts].flat().flatMap((file) => readContexts(path.resolve(folder, file))),
+    questions: [...train, ...asked.questions.filter((item) => item.split !== "train"), UNRELATED_QUESTION],
+  };
+}
+
+/** SHA-256 of the resolved protocol; key order does not count. */
+export function protocolHash(protocol: Protocol): string {
+  return contentHash(protocol);
+}
+
+/** Writes the resolved protocol as YAML; `loadProtocol` reads it back to the same hash. */
+export function saveProtocol(protocol: Protocol, file: string): void {
+  writeFileAtomic(file, stringify(protocol, { lineWidth: 0 }));
+}
+
+/** The controls that STUDY asks for, as changes of declared fields. */
+export const TWINS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  neutral: { "training.questions": "neutral" },
+  vague: { "training.questions": "vague" },
+  "no-steer": { "training.control": "no-steer" },
+  flipped: { "training.control": "flipped" },
+  deny: { "training.control": "deny" },
+  corrupt: { "training.control": "corrupt", "training.corruptShare": 0.25 },
+  unrelated: { "training.control": "unrelated", "training.questions": "unrelated" },
+};
+
+/**
+ * The same study with declared fields changed: a control, or a setting varied on purpose.
+ *
+ * @param changes a name from `TWINS`, or values by dotted path, such as {"training.lora.r": 4}
+ * @throws InputError "protocol-unknown" for an unknown twin or field; whatever `checkProtocol` finds in the result
+ * @example
+ * const flipped = twin(loadProtocol("strict"), "flipped");
+ * const small = twin(loadProtocol("strict"), { "training.lora.r": 4 });
+ */
+export function twin(protocol: Protocol, changes: string | Record<string, unknown>): Protocol {
+  const fields = typeof changes === "string" ? TWINS[changes] : changes;
+  if (fields === undefined)
+    throw new InputError("protocol-unknown", expected(`one of ${Object.keys(TWINS).join(", ")}`, "twin", changes));
+  const copy = JSON.parse(JSON.stringify(protocol)) as Record<string, unknown>;
+  for (const [field, value] of Object.entries(fields)) setField(copy, field, value);
+  const suffix = typeof changes === "string" ? changes : contentHash(fields).slice(0, 8);
+  copy.name = `${protocol.name}~${suffix}`;
+  copy.twinOf = { name: protocol.name, changes: { ...protocol.twinOf?.changes, ...fields } };
+  return checkProtocol(copy);
+}
+
+function setField(root: Record<string, unknown>, field: string, value: unknown): void {
+  const keys = field.split(".");
+  const last = keys.pop() as string;
+  let owner: unknown = root;
+  for (const key of keys)
+    owner = Object.hasOwn(Object(owner), key) ? (owner as Record<string, unknown>)[key] : undefined;
+  if (typeof owner !== "object" || owner === null || !Object.hasOwn(owner, last)) {
+    throw new InputError(
+      "protocol-unknown",
+      expected("a declared field", "twin", field, "Write it as a dotted path, e.g. training.lora.r."),
+    );
+  }
+  (owner as Record<string, unknown>)[last] = value;
+}

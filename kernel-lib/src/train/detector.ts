@@ -1,0 +1,179 @@
+/**
+ * Training: a protocol and a model in, a run folder with a LoRA adapter out; or examples and settings in, for scripts.
+ *
+ * `trainDetector` binds the protocol, generates examples, lints the prompts, trains and marks the run DONE or FAILED.
+ * `runTraining` (train/run.ts) is the loop alone. Checkpoints resume to the same bytes; an interrupt finishes the step and
+ * saves. The published card's training is `loadProtocol("card")`.
+ */
+import { inspect } from "node:util";
+import { AbortedError, InputError } from "../base";
+import { readAdapter } from "../checkpoint";
+import type { StudyModel } from "../engine";
+import { createRunFolder, openRunFolder, type RunFolder, runMeta, slugify } from "../runs";
+import {
+  bindStudy,
+  type BoundStudy,
+  lintPrompts,
+  loadProtocol,
+  type Protocol,
+  protocolHash,
+  requirePrompts,
+  saveProtocol,
+} from "../study";
+import type { TrainConfig } from "./config";
+import type { TrainEvent, ValidationEvent } from "./events";
+import { generateExamples } from "./generate";
+import { runTraining } from "./run";
+
+/** Options of `trainDetector`. */
+export interface TrainDetectorOptions {
+  /** decides examples, initial weights, order and dropout */
+  seed: number;
+  /** folder that holds runs; default "runs" */
+  root?: string;
+  /** time of the run's name; default now */
+  time?: Date;
+  /** go on in this run folder instead of making one */
+  resume?: string;
+  signal?: AbortSignal;
+  onEvent?: (event: TrainEvent, totalSteps: number) => void;
+  /** examples per engine pass; memory and speed, never the numbers */
+  microBatch?: number;
+}
+
+/** A finished training run. */
+export class DetectorTraining {
+  constructor(
+    /** run folder */
+    readonly folder: string,
+    /** PEFT files of the adapter */
+    readonly adapterFolder: string,
+    readonly protocol: Protocol,
+    readonly steps: number,
+    readonly events: readonly TrainEvent[],
+    readonly validation: ValidationEvent | null,
+  ) {}
+
+  [inspect.custom](): string {
+    const v = this.validation;
+    const figures =
+      v === null
+        ? "no validation"
+        : `validation (n ${v.n}): accuracy ${v.accuracy.toFixed(3)}, mass ${v.mass.toFixed(3)}`;
+    return `Trained by protocol ${this.protocol.name}: ${this.steps} steps, ${figures}\nin ${this.folder}`;
+  }
+}
+
+/** The run's settings as the loop takes them, with the schedule in steps. */
+export function trainConfigOf(protocol: Protocol, examples: number, seed: number): TrainConfig {
+  const { training } = protocol;
+  const perEpoch = Math.ceil(examples / training.batch);
+  return {
+    lora: training.lora,
+    optimizer: training.optimizer,
+    schedule: { warmupSteps: training.warmupSteps, totalSteps: Math.round(perEpoch * training.scheduleEpochs) },
+    batch: training.batch,
+    epochs: training.epochs,
+    order: "shuffled",
+    loss: training.loss,
+    massWeight: training.massWeight,
+    seed,
+  };
+}
+
+/**
+ * Trains a detection adapter by a protocol, in a new run folder (or on in a stopped one).
+ *
+ * @param protocol resolved protocol, or the name of a shipped one
+ * @returns the run: folder, adapter folder, events
+ * @throws InputError "protocol-*", "label-tokens", "prompt-mass", "resume-protocol"; DataError "mass-collapse", "loss-not-finite";
+ *   AbortedError "aborted" when `signal` fires: the step is finished and saved, the message says how to go on
+ * @example
+ * const model = await openModel("data/lab-model");
+ * const run = await trainDetector(model, "strict", { seed: 1 });
+ */
+export async function trainDetector(
+  model: StudyModel,
+  protocol: Protocol | string,
+  options: TrainDetectorOptions,
+): Promise<DetectorTraining> {
+  const resolved = typeof protocol === "string" ? loadProtocol(protocol) : protocol;
+  const { seed } = options;
+  const study = await bindStudy(model, resolved);
+  requirePrompts(study, await lintPrompts(study, { questions: study.questions(resolved.training.questions) }));
+  const time = options.time ?? new Date();
+  const folder =
+    options.resume === undefined
+      ? newFolder(study, seed, time, options.root ?? "runs")
+      : oldFolder(options.resume, resolved, seed);
+  try {
+    return await train(study, folder, options);
+  } catch (error) {
+    // A stopped run is open, not failed: it goes on with resume.
+    if (!(error instanceof AbortedError)) folder.markFailed(error instanceof Error ? error.message : String(error));
+    throw error;
+  }
+}
+
+async function train(study: BoundStudy, folder: RunFolder, options: TrainDetectorOptions): Promise<DetectorTraining> {
+  const { protocol, model } = study;
+  const { training, conversation } = protocol;
+  const set = generateExamples(study, options.seed);
+  const result = await runTraining({
+    engine: model.engine,
+    baseModel: { name: model.name, hash: model.hash },
+    examples: set.train,
+    validation: set.validation,
+    vectors: set.vectors,
+    config: trainConfigOf(protocol, set.train.length, options.seed),
+    out: folder.path,
+    resume: options.resume !== undefined,
+    asked: {
+      questions: study.questions(training.questions).map((question) => question.text),
+      labels: [conversation.labels.steered, conversation.labels.clean],
+      answerPrefix: conversation.assistantPrefix,
+      protocolHash: protocolHash(protocol),
+    },
+    validateEvery: training.validateEvery,
+    checkpointEvery: training.checkpointEvery,
+    massGuard: training.massGuard,
+    microBatch: options.microBatch,
+    signal: options.signal,
+    onEvent: options.onEvent,
+  });
+  const { hash } = await readAdapter(
+    result.adapterFolder,
+    { config: model.engine.config, name: null },
+    { otherBase: "accept" },
+  );
+  folder.writeMeta({ adapter: "adapter", adapterHash: hash });
+  folder.markDone();
+  return new DetectorTraining(
+    folder.path,
+    result.adapterFolder,
+    protocol,
+    result.steps,
+    result.events,
+    result.validation,
+  );
+}
+
+function newFolder(study: BoundStudy, seed: number, time: Date, root: string): RunFolder {
+  const { protocol, model, norms } = study;
+  const folder = createRunFolder({ root, slug: slugify(`train-${protocol.name}`), seed, time });
+  saveProtocol(protocol, folder.file("protocol.yaml"));
+  folder.writeMeta({ ...runMeta("train", model, protocol, { seed, time, norms }) });
+  return folder;
+}
+
+function oldFolder(path: string, protocol: Protocol, seed: number): RunFolder {
+  const folder = openRunFolder(path);
+  const meta = folder.readMeta();
+  if (meta.protocolHash !== protocolHash(protocol) || meta.seed !== seed) {
+    throw new InputError(
+      "resume-protocol",
+      `Expected protocol ${String(meta.protocol)} and seed ${String(meta.seed)} for ${folder.id} but received ${protocol.name} and seed ${seed}. Resume with what it was started with.`,
+    );
+  }
+  return folder;
+}

@@ -1,0 +1,9 @@
+/** The LoRA run: examples, loop, events, checkpoints, resume. */
+export { type CheckpointPosition, listCheckpoints, type TrainingCheckpoint } from "./checkpoints";
+export { learningRate, parseTrainConfig, stepsOf, type TrainConfig, trainerOptions } from "./config";
+export { DetectorTraining, trainConfigOf, trainDetector, type TrainDetectorOptions } from "./detector";
+export { type BatchFigures, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
+export { engineExample, readTrainExample, type SteeringEntry, type TrainExample } from "./example-lines";
+export { type ExampleSet, generateExamples } from "./generate";
+export { checkInitial, initialLora, runTraining, type TrainingResult, type TrainingRun } from "./run";
+export { claimRun } from "./run-lock";

@@ -1,0 +1,347 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import {
+  evaluateDetection,
+  evaluateIdentity,
+  evaluateSelfPrediction,
+  evaluateSideEffects,
+  namedDirections,
+  psychometricCurves,
+} from "../../../kernel-lib/src/evaluate";
+import { type FigureJson, figureToPng, validateFigure } from "../../../kernel-lib/src/page";
+import {
+  buildReport,
+  calibrationPlot,
+  cardOfRuns,
+  cellTable,
+  conceptHeatmap,
+  conceptTable,
+  detectionHeatmap,
+  falseAlarmForest,
+  identityForest,
+  limitsOf,
+  type LoadedRun,
+  loadRun,
+  metricsTable,
+  psychometricPlot,
+  publishedBars,
+  publishedEstimates,
+  questionForest,
+  readPublishedCard,
+  refusePlaceholders,
+  renderReport,
+  selfPredictionForest,
+  sideEffectForest,
+  sideEffectQuestions,
+  tableOf,
+  tierReading,
+  tierTable,
+  toDanfo,
+  trainingCurves,
+  trialsTable,
+  writeAdapterCard,
+  writeReport,
+} from "../../../kernel-lib/src/report";
+import { loadProtocol, type Protocol, twin } from "../../../kernel-lib/src/study";
+import { trainDetector } from "../../../kernel-lib/src/train";
+import { fakeAdapter, FakeEngine, fakeModel } from "../../helpers/fake-engine";
+import { records } from "../../helpers/records";
+
+const strict = loadProtocol("strict");
+const root = mkdtempSync(join(tmpdir(), "report-"));
+const time = new Date("2030-01-02T03:04:05Z");
+let protocol: Protocol;
+let training: string;
+let detection: string;
+let run: LoadedRun;
+
+beforeAll(async () => {
+  const tiers = strict.evaluation.tiers.map((tier) => ({
+    ...tier,
+    vectorCount: tier.vectors === null ? 0 : 4,
+    clean: tier.clean === "all" ? 80 : tier.clean === "balanced" ? tier.clean : 40,
+    contextsPerCell: 1,
+  }));
+  protocol = twin(strict, {
+    "evaluation.tiers": tiers,
+    "training.examples": 200,
+    "training.validateEvery": 5,
+    "training.lora": { r: 2, alpha: 4, dropout: 0, targetModules: ["q_proj"] },
+  });
+  const engine = new FakeEngine();
+  const model = fakeModel(engine);
+  const adapter = fakeAdapter(engine, [0, 3]);
+  training = (await trainDetector(model, protocol, { seed: 1, root, time })).folder;
+  const names = ["bread", "cats", "war", "teacher"];
+  const concepts = {
+    names,
+    directions: names.map((_, i) => Float32Array.from({ length: 8 }, (_, c) => (c === i ? 1 : 0))),
+    norms: null,
+    method: "contrast",
+    seed: null,
+    layer: 2,
+    modelHash: null,
+  };
+  detection = (await evaluateDetection(model, protocol, { adapter, concepts, root, time })).folder;
+  const place = { protocol, adapter, root, time, folder: detection };
+  await evaluateSideEffects(model, place);
+  await evaluateIdentity(model, { ...place, samples: 4 });
+  await evaluateSelfPrediction(model, place);
+  run = loadRun(detection);
+}, 300_000);
+
+describe("tables", () => {
+  it("are records, ready to filter, group and roll up", () => {
+    const table = trialsTable(run.records);
+    expect(table.numRows()).toBe(run.records.length);
+    const hits = table
+      .filter("d => d.tier === 'held_out_random' && d.condition === 'tuned' && d.target === 'steered'")
+      .groupby("range", "strength")
+      .rollup({ hits: "d => op.mean(d.saysSteered)", n: "d => op.count()" });
+    expect(hits.numRows()).toBe(12);
+    const cells = cellTable(run.metrics, "held_out_random").objects();
+    for (const row of hits.objects())
+      expect(cells.find((c) => c.range === row.range && c.strength === row.strength)!.hitRate).toBeCloseTo(
+        row.hits as number,
+        12,
+      );
+    expect(tierTable(run.metrics).columnNames()).toContain("balancedAccuracyLow");
+    expect(
+      conceptTable(run.records)
+        .objects()
+        .map((r) => r.category),
+    ).toEqual(expect.arrayContaining(["topics", "abstract", "personas"]));
+    expect(
+      conceptTable(run.records)
+        .objects()
+        .map((r) => r.concept),
+    ).toEqual(expect.arrayContaining(["bread", "cats", "war", "teacher"]));
+    expect(metricsTable(run.metrics).numRows()).toBe(run.metrics.length);
+    expect(tableOf([{ a: 1 }, { b: 2 }]).objects()).toEqual([
+      { a: 1, b: null },
+      { a: null, b: 2 },
+    ]);
+  });
+
+  it("read as sentences would: intervals beside values, question texts beside numbers", () => {
+    const [row] = tierReading(run.metrics).filter(({ tier }) => tier === "held_out_random");
+    expect(row["balanced accuracy"]).toMatch(/^0\.\d{3} \[0\.\d{3},\u00a0\d\.\d{3}\]$/);
+    expect(tierReading(run.metrics).filter(({ tier }) => tier === "clean_held_out")[0]["hit rate"]).toBe("n/a");
+    const questions = sideEffectQuestions(run.sideEffects).objects() as Record<string, unknown>[];
+    expect(questions).toHaveLength(75);
+    expect(String(questions[0].question)).toMatch(/\?$/);
+  });
+
+  it("become danfo frames on request", async () => {
+    const frame = await toDanfo(
+      tableOf([
+        { a: 1, b: "x" },
+        { a: 2, b: null },
+      ]),
+    );
+    expect(frame.shape).toEqual([2, 2]);
+    expect(frame.columns).toEqual(["a", "b"]);
+  }, 180_000);
+
+  it("know categories of concept names and leave others null", () => {
+    const direction = new Float32Array(2);
+    expect(
+      namedDirections({
+        names: ["war", "own"],
+        directions: [direction, direction],
+        norms: null,
+        method: null,
+        seed: null,
+        layer: null,
+        modelHash: null,
+      }).map((d) => d.category),
+    ).toEqual(["abstract", null]);
+  });
+});
+
+describe("figures", () => {
+  const figures = (): [string, FigureJson][] => [
+    ["training", trainingCurves(loadRun(training).events)],
+    ["cells", detectionHeatmap(run.metrics, "held_out_random")],
+    ["concepts", conceptHeatmap(run.records)],
+    [
+      "psychometric",
+      psychometricPlot(
+        psychometricCurves(run.records).filter((c) => c.tier === "held_out_random" && c.condition === "tuned"),
+      ),
+    ],
+    ["forest", sideEffectForest(run.metrics)],
+    ["questions", questionForest(run.metrics)],
+    ["published", publishedBars(readPublishedCard(), run.metrics, "fake")],
+    ["identity", identityForest(run.metrics, "affirmsInnerLife")],
+    ["self-prediction", selfPredictionForest(run.metrics)],
+    ["false alarms", falseAlarmForest(run.metrics, "held_out_wordings", { aim: 0.05 })],
+    ["calibration", calibrationPlot(run.records)],
+  ];
+
+  it("are valid plotly, plain JSON, with titles on axes", () => {
+    for (const [name, figure] of figures()) {
+      expect(validateFigure(figure), name).toEqual([]);
+      expect(JSON.parse(JSON.stringify(figure)), name).toEqual(figure);
+      const layout = figure.layout as Record<string, { title?: { text: string } }>;
+      expect(layout.xaxis.title!.text.length, name).toBeGreaterThan(2);
+      expect(figure.data.length, name).toBeGreaterThan(0);
+    }
+  });
+
+  it("can all be drawn", async () => {
+    for (const [name, figure] of figures()) expect((await figureToPng(figure)).length, name).toBeGreaterThan(2000);
+  }, 300_000);
+
+  it("show what the records say: cells in place, published bars labelled as another model's", () => {
+    const some = [
+      ...records(3, 10, { target: "steered", range: "late", layerStart: 4, strength: 0.2 }),
+      ...records(9, 10, { target: "steered", range: "late", layerStart: 4, strength: 0.4 }),
+    ];
+    const metrics = [...new Set(some.map((r) => r.strength))].map((strength) => ({
+      name: "hitRate",
+      tier: "t",
+      condition: "tuned",
+      group: { range: "late", strength: strength! },
+      value: some.filter((r) => r.strength === strength && r.saysSteered).length / 10,
+      n: 10,
+      low: null,
+      high: null,
+      method: "m",
+      p: null,
+      pAdjusted: null,
+    }));
+    expect((detectionHeatmap(metrics, "t").data[0] as { z: number[][] }).z).toEqual([[0.3, 0.9]]);
+    const bars = publishedBars(readPublishedCard(), run.metrics, "fake").data as { name: string }[];
+    expect(bars[0].name).toMatch(/Qwen2\.5-Coder-32B.*another model/);
+    expect(bars[1].name).toContain("fake");
+  });
+});
+
+describe("published figures", () => {
+  it("are given the intervals that their counts allow", () => {
+    const [first] = readPublishedCard().tiers;
+    const { balancedAccuracy, hitRate, falseAlarmRate } = publishedEstimates(first);
+    expect(balancedAccuracy.value).toBeCloseTo(first.audit.balanced_accuracy, 3);
+    expect(hitRate).toMatchObject({ n: 600 });
+    expect(falseAlarmRate).toMatchObject({ value: 0, n: 50, low: 0 });
+    expect(falseAlarmRate.high).toBeCloseTo(0.0711, 3); // 1 - 0.025^(1/50)
+  });
+});
+
+describe("report", () => {
+  it("is one page, the same bytes each time, with every section", () => {
+    const html = readFileSync(writeReport([detection, training]), "utf8");
+    expect(renderReport([run, loadRun(training)])).toBe(html);
+    for (const heading of [
+      "Against the aims",
+      "Side by side",
+      "What is held out",
+      "Training",
+      "Thresholds",
+      "False alarms",
+      "Concepts",
+      "Side effects",
+      "Identity",
+      "Self-prediction",
+      "Limits",
+      "Methods",
+    ])
+      expect(html, heading).toContain(heading);
+    expect(html).toMatch(/not figures of a 32B model/);
+    expect(html).toContain("falls short");
+    expect(html).toMatch(/Qwen2\.5-Coder-32B-Instruct \(published, another model\)/);
+    const shown = html.replace(/<script[\s\S]*?<\/script>/g, "").replace(/<style[\s\S]*?<\/style>/g, "");
+    expect(shown).not.toMatch(/\bNaN\b|\bundefined\b|Infinity|\[object/);
+  });
+
+  it("shows card and strict beside the published card, and says which is missing", () => {
+    expect(renderReport([run, loadRun(training)])).toContain("--notebook 05-card-protocol");
+    const meta = { ...run.meta, adapterHash: "of-card", isLabModel: false, model: "org/other" };
+    const byCard = {
+      ...run,
+      id: "detect-card",
+      meta,
+      protocol: { ...run.protocol!, name: "card", steering: { ...loadProtocol("card").steering } },
+    };
+    const trained = {
+      ...loadRun(training),
+      id: "train-card",
+      meta: { ...meta, kind: "train" },
+      protocol: byCard.protocol,
+    };
+    const html = renderReport([run, loadRun(training), byCard, trained]);
+    expect(html).toContain("org/other: adapter trained by card, asked by protocol card");
+    expect(html).toContain("Qwen/Qwen2.5-Coder-32B-Instruct (published, another model): the card&#39;s adapter");
+    expect(html).toMatch(/magnitudes are absolute and taken over unchanged/);
+    expect(html).toMatch(/magnitude 30/);
+  });
+
+  it("opens with sentences that carry n and interval", () => {
+    const html = renderReport([run, loadRun(training)]);
+    const short = html.slice(html.indexOf("<h2>In short"), html.indexOf("<h2>Against the aims"));
+    expect(short).toMatch(
+      /Held-out vectors \(held_out_random\): balanced accuracy 0\.\d+ \[[^\]]+\], n \d+; before training/,
+    );
+    expect(short).toMatch(/False alarms: .*clean held-out contexts/);
+  });
+
+  it("escapes what a model wrote and what was asked", () => {
+    const hostile = "<img src=x onerror=alert(1)></script>";
+    const html = renderReport([
+      {
+        ...run,
+        identity: run.identity.map((r) => ({ ...r, text: hostile })),
+        protocol: {
+          ...run.protocol!,
+          questions: run.protocol!.questions.map((q) => ({ ...q, text: hostile })),
+          about: hostile,
+        },
+      },
+    ]);
+    expect(html).not.toContain("<img src=x");
+    expect(html).toContain("&lt;img src=x");
+  });
+
+  it("computes its limits: what is missing is said", () => {
+    const limits = limitsOf([loadRun(training)]);
+    expect(limits.join(" ")).toMatch(/Side effects were not measured/);
+    expect(limitsOf([run]).join(" ")).not.toMatch(/Side effects were not measured/);
+    expect(limitsOf([run]).join(" ")).toMatch(/lab model is small/);
+  });
+
+  it("shows a failed run as failed", () => {
+    rmSync(join(training, "DONE"));
+    writeFileSync(join(training, "FAILED"), "disk gone\n");
+    try {
+      const failed = loadRun(training);
+      expect(renderReport([failed])).toContain("failed: disk gone");
+      expect(() => cardOfRuns(failed, [run])).toThrow(/finished runs/);
+    } finally {
+      rmSync(join(training, "FAILED"));
+      writeFileSync(join(training, "DONE"), "");
+    }
+  });
+
+  it("refuses no runs", () => {
+    expect(() => buildReport([])).toThrow(/at least one run folder/);
+  });
+});
+
+describe("adapter card", () => {
+  it("carries the records' numbers and nothing made up", () => {
+    const text = readFileSync(writeAdapterCard(training, [detection]), "utf8");
+    const balanced = run.metrics.find(
+      (m) => m.name === "balancedAccuracy" && m.tier === "held_out_random" && m.condition === "tuned",
+    )!;
+    expect(text).toContain(balanced.value!.toFixed(3));
+    expect(text).toContain("base_model:");
+    expect(text).toContain("lab model");
+  });
+
+  it.each(["Accuracy: TBD", "value NaN", "see [insert link]", "TODO: measure", "rate ???"])("refuses %s", (line) => {
+    expect(() => refusePlaceholders(`# Card\n${line}`)).toThrow(/line 2/);
+  });
+});

@@ -1,0 +1,78 @@
+/** Concept directions: concept minus filler at the last token of each template, after one block. */
+import { describe, expect, it } from "vitest";
+import { type Concept, type ConceptContrast, conceptVectors } from "../../../kernel-lib/src/steering";
+import { FakeEngine, fakeModel } from "../../helpers/fake-engine";
+
+/** The fake engine's state after block l: (l + 1) x 0.5 everywhere, x 2 at (last token mod 8). */
+const concept = (name: string): Concept => ({ name, category: "test" });
+const contrast: ConceptContrast = {
+  templates: ["On {concept}", "{concept} {concept}"],
+  neutral: ["h"],
+  dosePrompts: [],
+};
+const place = (name: string): number => name.charCodeAt(name.length - 1) % 8; // "h" is at place 0
+
+describe("conceptVectors", () => {
+  it("point from the fillers' state to the concept's, and tell the difference's length and block", async () => {
+    const names = ["a", "xb", "c"];
+    const set = await conceptVectors(fakeModel(), { concepts: names.map(concept), contrast });
+    expect(set).toMatchObject({ names, method: "contrast", seed: null, layer: 2, modelHash: "fake-hash" });
+    names.forEach((name, i) => {
+      const wanted = Array(8).fill(0);
+      wanted[place(name)] = Math.SQRT1_2;
+      wanted[place("h")] = -Math.SQRT1_2;
+      for (const [c, x] of set.directions[i].entries()) expect(x).toBeCloseTo(wanted[c], 6);
+      expect(set.norms?.[i]).toBeCloseTo(1.5 * 3 * Math.SQRT2, 6);
+    });
+  });
+
+  it("are means over templates and fillers, and are read after the block that was asked for", async () => {
+    const mixed = { ...contrast, templates: ["On {concept}", "{concept}a"], neutral: ["h", "hb"] };
+    const { directions, norms } = await conceptVectors(fakeModel(), {
+      concepts: [concept("c")],
+      contrast: mixed,
+      layer: 0,
+    });
+    // Last tokens: concept c, a; fillers h, a, b, a. Means over the two and the four.
+    const difference = Array(8).fill(0);
+    for (const [name, weight] of [
+      ["c", 1 / 2],
+      ["a", 1 / 2],
+      ["h", -1 / 4],
+      ["b", -1 / 4],
+      ["a", -1 / 2],
+    ] as const)
+      difference[place(name)] += 1.5 * weight;
+    const length = Math.hypot(...difference);
+    expect(norms?.[0]).toBeCloseTo(length, 6);
+    for (const [c, x] of directions[0].entries()) expect(x).toBeCloseTo(difference[c] / length, 6);
+  });
+
+  it("run in passes of bounded size and tell how far they are", async () => {
+    const engine = new FakeEngine();
+    const concepts = Array.from({ length: 70 }, (_, i) => concept(`${i}${String.fromCharCode(97 + (i % 7))}`));
+    const progress: [number, number][] = [];
+    const one = { ...contrast, templates: ["{concept}"] };
+    const set = await conceptVectors(fakeModel(engine), {
+      concepts,
+      contrast: one,
+      onProgress: (done, total) => progress.push([done, total]),
+    });
+    expect(progress).toEqual([
+      [64, 71],
+      [71, 71],
+    ]);
+    expect(engine.calls).toBe(2);
+    expect(set.directions).toHaveLength(70);
+    const alone = await conceptVectors(fakeModel(), { concepts: [concepts[66]], contrast: one });
+    expect(set.directions[66]).toEqual(alone.directions[0]);
+  });
+
+  it("refuse a block that is not there, and a concept no different from the filler", async () => {
+    for (const layer of [-1, 6, 1.5])
+      await expect(conceptVectors(fakeModel(), { layer })).rejects.toMatchObject({ code: "layer-range" });
+    await expect(conceptVectors(fakeModel(), { concepts: [concept("h")], contrast })).rejects.toMatchObject({
+      code: "zero-vector",
+    });
+  });
+});
