@@ -24,10 +24,12 @@ export {
   type TextPart,
   type TurnSpan,
 } from "./chat";
-export { parseModelConfig } from "./config";
+export { configNotes, parseModelConfig } from "./config";
+export { isBlockType } from "./gguf-model";
 export { hubEnvironment, type HubEnvironment } from "./hub/environment";
 export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
 export { conversationOf, finiteNumber, idOf, objectOf, rangeOf, refuseLine, tokensOf } from "./line-fields";
+export { rotaryFrequencies } from "./rope";
 export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";
 export {
   type EncodedChat,
@@ -36,6 +38,15 @@ export {
   loadTokenizer,
   parseTokenizer,
   type Tokenizer,
+  vocabularyNote,
 } from "./tokenizer";
-export type { AdapterPart, ModelConfig, Projection, TensorLocation } from "./types";
-export { type Checkpoint, checkpointHash, modelTensors, readCheckpoint } from "./weights";
+export type {
+  AdapterPart,
+  BlockType,
+  ModelConfig,
+  PlainType,
+  Projection,
+  RopeScaling,
+  TensorLocation,
+} from "./types";
+export { type Checkpoint, checkpointHash, modelIdentity, modelTensors, readCheckpoint } from "./weights";

@@ -6,7 +6,7 @@
  */
 import * as fs from "node:fs";
 import { DataError, expected, InputError } from "../base";
-import { type AdapterFiles, type AdapterPart, checkpointHash, type ModelConfig } from "../checkpoint";
+import { type AdapterFiles, type AdapterPart, type ModelConfig, modelIdentity } from "../checkpoint";
 import { adapterFor, type Engine, openEngine, readModelConfig, type WorkShape } from "../engine";
 import { readSafetensorsHeader, readTensor } from "../files";
 import { startProgress } from "../notebook";
@@ -28,7 +28,7 @@ export const TRAIN_HELP = `steerlab train --model DIR --examples ex.jsonl --vect
 
 Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, the loss is on the last question position.
 
-  --model DIR|ORG/NAME  checkpoint folder or hub name
+  --model DIR|FILE|NAME  checkpoint folder, .gguf file or hub name ORG/NAME
   --examples FILE       one example a line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1,
                         "steering": null | {"vectorIndex", "layers": [start, end), "magnitude"}}
   --vectors FILE        safetensors with "vectors" (n, hidden_size)
@@ -91,7 +91,7 @@ export async function train(args: readonly string[]): Promise<void> {
     const { config: model, checkpoint } = await readModelConfig(modelName);
     const vectors = await readVectors(vectorsFile, model);
     const examples = readLines(examplesFile, (value, at) => readTrainExample(value, at, model, vectors.length));
-    const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
+    const baseModel = await modelIdentity(modelName, checkpoint);
     const initial =
       flags["init-adapter"] === undefined
         ? null

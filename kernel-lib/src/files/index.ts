@@ -1,7 +1,9 @@
-/** Files of every kind, read strictly and written atomically: JSON, JSONL, YAML, safetensors, Parquet, hashes, confined paths. */
+/** Files of every kind, read strictly and written atomically: JSON, JSONL, YAML, safetensors, GGUF, Parquet, hashes, confined paths. */
 export { commitPartial, partialPath, writeFileAtomic, writeJsonAtomic } from "./atomic-write";
 export { confinePath } from "./confine";
 export { cannotWrite, makeFolder, removeIfEmpty } from "./folders";
+export { type GgufEntry, type GgufTable, type GgufValue, isGgufFile, readGguf } from "./gguf/read";
+export { type GgufTensorToWrite, type GgufWritten, writeGguf } from "./gguf/write";
 export { contentHash, sha256, sha256File } from "./hash";
 export { canonicalJson, finiteJson, parseJsonStrict } from "./json";
 export { type JsonlContent, JsonlWriter, readJsonl, scanJsonl } from "./jsonl";

@@ -8,6 +8,7 @@ import { createHash, type Hash } from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { AbortedError, DataError } from "../../base";
+import { cacheError } from "./cache-error";
 import { hubFetch, type RequestPurpose, responseError, TransientHubError } from "./client";
 import type { HubEnvironment } from "./environment";
 
@@ -128,6 +129,8 @@ async function receive(
   } catch (cause) {
     if (options.signal?.aborted === true) throw new AbortedError();
     if (cause instanceof DataError) throw cause;
+    const refused = cacheError(cause, incomplete);
+    if (refused !== null) throw refused; // the disk, not the connection: another attempt would fail as well
     throw new TransientHubError(
       "hub-network",
       `Expected ${file.size} bytes of ${purpose.what} but the connection broke after ${done}.`,

@@ -1,5 +1,5 @@
 /**
- * A model or adapter by folder or by hub name `org/name[@revision]` -> a folder on disk that holds its files.
+ * A model or adapter by folder, by .gguf file or by hub name `org/name[@revision]` -> a folder on disk that holds its files.
  *
  * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>}.
  * A complete cached snapshot is used as it is, without asking the hub, so that the same name gives the same bytes until
@@ -8,8 +8,9 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, DeviceError, expected, InputError } from "../../base";
-import { writeFileAtomic } from "../../files";
+import { isGgufFile, writeFileAtomic } from "../../files";
 import { fetchBlob, type RemoteFile } from "./blob";
+import { cacheError } from "./cache-error";
 import { hubFetch, type RequestPurpose, responseError } from "./client";
 import { type HubEnvironment, hubEnvironment } from "./environment";
 
@@ -33,6 +34,8 @@ interface RepoKind {
   /** weights: one of these single files, or the index with its shards */
   single: string;
   index: string | null;
+  /** texts without which a cached snapshot is asked for the rest; one of each group */
+  texts: readonly (readonly string[])[];
 }
 
 const MODEL: RepoKind = {
@@ -41,6 +44,7 @@ const MODEL: RepoKind = {
   optional: ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"],
   single: "model.safetensors",
   index: "model.safetensors.index.json",
+  texts: [["tokenizer.json"], ["tokenizer_config.json", "chat_template.jinja"]],
 };
 const ADAPTER: RepoKind = {
   noun: "adapter",
@@ -48,16 +52,17 @@ const ADAPTER: RepoKind = {
   optional: ["steerlab.json"],
   single: "adapter_model.safetensors",
   index: null,
+  texts: [],
 };
 
 const HUB_NAME = /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
 
 /**
- * The folder of a model.
+ * The folder of a model, or its GGUF file.
  *
- * @param name an existing folder, or `org/name[@branch, tag or commit]`
+ * @param name an existing folder or .gguf file, or `org/name[@branch, tag or commit]`
  * @throws InputError "hub-name"; DataError "hub-offline", "hub-access", "hub-not-found", "hub-network", "hub-checksum",
- *   "hub-response", "hub-files" (the repository lacks a file); DeviceError "disk-space"; AbortedError
+ *   "hub-response", "hub-files" (the repository lacks a file); DeviceError "disk-space", "cache-read-only"; AbortedError
  *
  * @example
  * const folder = await resolveModel("Qwen/Qwen2.5-0.5B-Instruct");
@@ -72,49 +77,73 @@ export function resolveAdapter(name: string, options: ResolveOptions = {}): Prom
 }
 
 async function resolve(name: string, kind: RepoKind, options: ResolveOptions): Promise<string> {
-  if (fs.statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false) return path.resolve(name);
+  const there = fs.statSync(name, { throwIfNoEntry: false });
+  if (there?.isDirectory() === true || (kind === MODEL && isGgufFile(name))) return path.resolve(name);
   const match = HUB_NAME.exec(name);
   if (match === null || (match[2] ?? "").split("/").some((part) => /^\.\.?$/.test(part)) || name.includes("--")) {
-    throw new InputError("hub-name", expected("an existing folder or a hub name org/name[@revision]", kind.noun, name));
+    const places = kind === MODEL ? "an existing folder, a .gguf file" : "an existing folder";
+    throw new InputError("hub-name", expected(`${places} or a hub name org/name[@revision]`, kind.noun, name));
   }
   const [, repo, revision = "main"] = match;
   const hub = hubEnvironment(options.env);
   const store = path.join(hub.cache, `models--${repo.replace("/", "--")}`);
   const cached = cachedSnapshot(store, revision, kind);
-  if (cached !== null && (options.refresh !== true || hub.offline)) return cached;
+  const wanted = options.refresh === true && !hub.offline;
+  if (cached !== null && !wanted && (cached.complete || hub.offline)) return cached.folder;
   if (hub.offline) {
     throw new DataError(
       "hub-offline",
-      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on.`,
+      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. ${otherCommits(store, repo, kind)}`,
     );
   }
   try {
-    return await download(hub, repo, revision, store, kind, options);
+    // what is missing beside cached weights comes from the same commit: the name keeps its bytes until a refresh
+    return await download(hub, repo, cached !== null && !wanted ? cached.commit : revision, store, kind, options);
   } catch (error) {
-    // A mistyped folder looks like a hub name: say that it was looked for.
     const unreachable =
       error instanceof DataError && ["hub-network", "hub-not-found", "hub-access"].includes(error.code);
+    if (unreachable && cached !== null && !wanted) return cached.folder; // weights are there; what needs the texts says so
+    // A mistyped folder looks like a hub name: say that it was looked for.
     throw unreachable
       ? new DataError(error.code, `${error.message} There is no folder ${name} on this machine either.`, {
           cause: error,
         })
-      : error;
+      : (cacheError(error, hub.cache) ?? error);
   }
 }
 
-/** The snapshot that a revision stands for, if every file that is read is there. */
-function cachedSnapshot(store: string, revision: string, kind: RepoKind): string | null {
+/** A cached snapshot that has its config and weights; complete: its texts too. */
+interface CachedSnapshot {
+  folder: string;
+  commit: string;
+  complete: boolean;
+}
+
+/** The snapshot that a revision stands for, if its weights are there. */
+function cachedSnapshot(store: string, revision: string, kind: RepoKind): CachedSnapshot | null {
   const reference = path.join(store, "refs", ...revision.split("/"));
   const isFile = fs.statSync(reference, { throwIfNoEntry: false })?.isFile() ?? false;
   const commit = isFile ? fs.readFileSync(reference, "utf8").trim() : revision;
   if (!/^[A-Za-z0-9._-]+$/.test(commit) || commit.startsWith(".")) return null;
   const folder = path.join(store, "snapshots", commit);
   const has = (file: string): boolean => fs.existsSync(path.join(folder, file));
-  if (!kind.required.every(has)) return null;
-  if (has(kind.single)) return folder;
-  if (kind.index === null || !has(kind.index)) return null;
-  const shards = shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"));
-  return shards?.every(has) === true ? folder : null;
+  if (!kind.required.every(has) || !hasWeights(folder, kind, has)) return null;
+  return { folder, commit, complete: kind.texts.every((group) => group.some(has)) };
+}
+
+function hasWeights(folder: string, kind: RepoKind, has: (file: string) => boolean): boolean {
+  if (has(kind.single)) return true;
+  if (kind.index === null || !has(kind.index)) return false;
+  return shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"))?.every(has) === true;
+}
+
+/** What to do offline when a revision is not there: commits that are, by name. */
+function otherCommits(store: string, repo: string, kind: RepoKind): string {
+  const snapshots = path.join(store, "snapshots");
+  const names = fs.existsSync(snapshots) ? fs.readdirSync(snapshots).sort() : [];
+  const whole = names.filter((commit) => cachedSnapshot(store, commit, kind) !== null);
+  if (whole.length === 0) return "Fetch it once with the network on.";
+  return `The cache holds ${whole.map((commit) => `${repo}@${commit}`).join(", ")}: ask for that by name.`;
 }
 
 /** File names in an index, or null if it is not an index; names with a folder part are refused later by the checkpoint. */

@@ -5,7 +5,7 @@
  * with what is left before it is believed.
  */
 import * as fs from "node:fs";
-import { DataError } from "../../errors";
+import { DataError } from "../../base";
 import { type GgufValueKind, VALUE_BYTES } from "./types";
 
 /** Largest head that is read, as for safetensors; vocabularies of 150,000 tokens take 6 MB. */

@@ -8,7 +8,7 @@
  * reads on in zeros, a doubled key or tensor wins silently, text that is not UTF-8 is mended, and offsets are not checked.
  */
 import * as fs from "node:fs";
-import { DataError } from "../../errors";
+import { DataError } from "../../base";
 import { Cursor, headError } from "./cursor";
 import { type GgufValueKind, ggufType, VALUE_BYTES, VALUE_KINDS } from "./types";
 
@@ -60,7 +60,7 @@ export function readGguf(file: string, options: { skip?: readonly string[] } = {
   try {
     handle = fs.openSync(file, "r");
   } catch (cause) {
-    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
+    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it (${(cause as NodeJS.ErrnoException).code}).`, { cause });
   }
   try {
     const info = fs.fstatSync(handle);

@@ -1,7 +1,7 @@
 /**
  * Writes small GGUF files (control vectors): metadata and f32 tensors, same contents, same bytes, the whole file or none of it.
  */
-import { expected, InputError } from "../../errors";
+import { expected, InputError } from "../../base";
 import { writeFileAtomic } from "../atomic-write";
 import { GGUF_F32, VALUE_KINDS } from "./types";
 
