@@ -235,6 +235,7 @@ function readWeightHeaders(root: string): FoundWeights {
   }
   const found = indexText === null ? readSingle(root) : readShards(root, indexText);
   const used = new Set([...found.tensors.values()].map(({ file }) => path.basename(file)));
+  if (indexText !== null) used.add(INDEX);
   const stray = fs.readdirSync(root).filter((name) => isWeightFile(name) && !used.has(name));
   if (stray.length > 0) {
     const source = indexText === null ? SINGLE : `the files that ${INDEX} names`;

@@ -13,10 +13,10 @@ export function cacheError(cause: unknown, cache: string): DeviceError | null {
       { cause },
     );
   }
-  if (code === "EACCES" || code === "EROFS" || code === "EPERM") {
+  if (code === "EACCES" || code === "EROFS" || code === "EPERM" || code === "ENOTDIR") {
     return new DeviceError(
       "cache-read-only",
-      `Expected to write ${place} in the hub cache but the system refuses (${code}). Set HF_HUB_CACHE (or HF_HOME) to a folder that you may write.`,
+      `Expected to use ${place} in the hub cache but the system refuses (${code}). Set HF_HUB_CACHE (or HF_HOME) to a folder that you may read and write.`,
       { cause },
     );
   }

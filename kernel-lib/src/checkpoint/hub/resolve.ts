@@ -1,14 +1,15 @@
 /**
  * A model or adapter by folder, by .gguf file or by hub name `org/name[@revision]` -> a folder on disk that holds its files.
  *
- * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>}.
+ * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>,
+ * .no_exist/<commit>/<file>}.
  * A complete cached snapshot is used as it is, without asking the hub, so that the same name gives the same bytes until
  * `refresh` is asked for. Only the files that are read are fetched: config, tokenizer, template, safetensors.
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, DeviceError, expected, InputError } from "../../base";
-import { isGgufFile, writeFileAtomic } from "../../files";
+import { isGgufFile, makeFolder, writeFileAtomic } from "../../files";
 import { fetchBlob, type RemoteFile } from "./blob";
 import { cacheError } from "./cache-error";
 import { hubFetch, type RequestPurpose, responseError } from "./client";
@@ -55,6 +56,9 @@ const ADAPTER: RepoKind = {
   texts: [],
 };
 
+/** Where the cache remembers, by an empty file each, what a commit does not have: nobody asks for it again. */
+const NO_EXIST = ".no_exist";
+
 const HUB_NAME = /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
 
 /**
@@ -62,7 +66,7 @@ const HUB_NAME = /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@(
  *
  * @param name an existing folder or .gguf file, or `org/name[@branch, tag or commit]`
  * @throws InputError "hub-name"; DataError "hub-offline", "hub-access", "hub-not-found", "hub-network", "hub-checksum",
- *   "hub-response", "hub-files" (the repository lacks a file); DeviceError "disk-space", "cache-read-only"; AbortedError
+ *   "hub-response", "hub-files" (the repository lacks a file); DeviceError "disk-space", "cache-read-only"; InputError "out-folder"; AbortedError
  *
  * @example
  * const folder = await resolveModel("Qwen/Qwen2.5-0.5B-Instruct");
@@ -86,6 +90,20 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
   }
   const [, repo, revision = "main"] = match;
   const hub = hubEnvironment(options.env);
+  try {
+    return await fromHub(hub, { name, repo, revision }, kind, options);
+  } catch (error) {
+    throw cacheError(error, hub.cache) ?? error;
+  }
+}
+
+/** The snapshot of a hub name: from the cache where it is complete, else from the hub. */
+async function fromHub(
+  hub: HubEnvironment,
+  { name, repo, revision }: { name: string; repo: string; revision: string },
+  kind: RepoKind,
+  options: ResolveOptions,
+): Promise<string> {
   const store = path.join(hub.cache, `models--${repo.replace("/", "--")}`);
   const cached = cachedSnapshot(store, revision, kind);
   const wanted = options.refresh === true && !hub.offline;
@@ -108,7 +126,7 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
       ? new DataError(error.code, `${error.message} There is no folder ${name} on this machine either.`, {
           cause: error,
         })
-      : (cacheError(error, hub.cache) ?? error);
+      : error;
   }
 }
 
@@ -128,7 +146,8 @@ function cachedSnapshot(store: string, revision: string, kind: RepoKind): Cached
   const folder = path.join(store, "snapshots", commit);
   const has = (file: string): boolean => fs.existsSync(path.join(folder, file));
   if (!kind.required.every(has) || !hasWeights(folder, kind, has)) return null;
-  return { folder, commit, complete: kind.texts.every((group) => group.some(has)) };
+  const absent = (file: string): boolean => fs.existsSync(path.join(store, NO_EXIST, commit, file));
+  return { folder, commit, complete: kind.texts.every((group) => group.some(has) || group.every(absent)) };
 }
 
 function hasWeights(folder: string, kind: RepoKind, has: (file: string) => boolean): boolean {
@@ -190,6 +209,8 @@ async function download(
     if (lost !== undefined) throw missing(repo, kind, lost);
     await get(shards);
   } else throw missing(repo, kind, kind.single);
+  for (const name of kind.optional)
+    if (!files.has(name)) writeFileAtomic(path.join(store, NO_EXIST, commit, name), "");
   if (revision !== commit) writeFileAtomic(path.join(store, "refs", ...revision.split("/")), commit);
   return folder;
 }
@@ -264,7 +285,7 @@ async function describe(
 
 /** Refuses before the first byte if the disk cannot hold what is still to come. */
 function checkSpace(store: string, files: readonly RemoteFile[]): void {
-  fs.mkdirSync(store, { recursive: true });
+  makeFolder(store, "HF_HUB_CACHE");
   const have = (file: RemoteFile): boolean => fs.existsSync(path.join(store, "blobs", file.etag));
   const needed = files.filter((file) => !have(file)).reduce((sum, file) => sum + file.size, 0);
   const { bavail, bsize } = fs.statfsSync(store);
