@@ -233,7 +233,6 @@ export {
   dot,
   type LayerRange,
   layerThirds,
-  loadDirections,
   matchedRandom,
   meanNorm,
   type NamedDirection,
@@ -243,10 +242,12 @@ export {
   randomDirectionSet,
   readConceptContrast,
   readConcepts,
+  readDirections,
+  type ReadDirectionsOptions,
   relativeSteering,
   type ResidualNorms,
   residualNorms,
-  saveDirections,
+  writeDirections,
 } from "./steering";
 export {
   type Aim,

@@ -8,8 +8,8 @@ import * as fs from "node:fs";
 import { DataError, expected, InputError } from "../base";
 import { type AdapterFiles, type AdapterPart, type ModelConfig, modelIdentity } from "../checkpoint";
 import { adapterFor, type Engine, openEngine, readModelConfig, type WorkShape } from "../engine";
-import { readSafetensorsHeader, readTensor } from "../files";
 import { startProgress } from "../notebook";
+import { lengthNote, readDirections } from "../steering";
 import {
   checkInitial,
   claimRun,
@@ -31,7 +31,8 @@ Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, th
   --model DIR|FILE|NAME  checkpoint folder, .gguf file or hub name ORG/NAME
   --examples FILE       one example a line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1,
                         "steering": null | {"vectorIndex", "layers": [start, end), "magnitude"}}
-  --vectors FILE        safetensors with "vectors" (n, hidden_size)
+  --vectors FILE        directions: safetensors with "vectors" (n, hidden_size), or another format of readDirections; rows are
+                        floats, not zero, and normalised where their length is not 1
   --config FILE         lora: {r, alpha, dropout, target_modules}, optimizer: {lr, betas, eps, weight_decay, max_grad_norm},
                         schedule: {warmup_steps, total_steps}, batch, epochs, order: given|shuffled,
                         loss: pair|full|pair+mass, mass_weight (pair+mass only), seed
@@ -149,30 +150,13 @@ function readText(file: string): string {
   }
 }
 
-/** "vectors" (n, hidden_size) as rows. @throws DataError "vectors-tensor" */
+/** Directions of the file as rows (hidden_size); lengths other than 1 are said. @throws as `readDirections`; DataError "vectors-tensor" */
 async function readVectors(file: string, model: ModelConfig): Promise<Float32Array[]> {
-  const table = readSafetensorsHeader(file);
-  const entry = table.tensors.get("vectors");
-  const width = model.hidden_size;
-  if (entry === undefined)
-    throw new DataError(
-      "vectors-tensor",
-      expected('a tensor "vectors"', file, [...table.tensors.keys()].join(", ") || "none"),
-    );
-  if (entry.shape.length !== 2 || entry.shape[1] !== width || entry.shape[0] === 0) {
-    throw new DataError(
-      "vectors-tensor",
-      expected(`shape (n, ${width}) (hidden_size)`, `vectors in ${file}`, `[${entry.shape.join(", ")}]`),
-    );
-  }
-  const flat = await readTensor(table, "vectors");
-  const bad = flat.findIndex((x) => !Number.isFinite(x));
-  if (bad >= 0)
-    throw new DataError(
-      "not-finite",
-      expected("finite numbers", `vectors in ${file}`, flat[bad], `Row ${Math.floor(bad / width)} is damaged.`),
-    );
-  return Array.from({ length: entry.shape[0] }, (_, i) => flat.slice(i * width, (i + 1) * width));
+  const set = await readDirections(file, { width: model.hidden_size });
+  if (set.directions.length === 0) throw new DataError("vectors-tensor", expected("at least one vector", file, "none"));
+  const note = lengthNote(set, file);
+  if (note !== null) process.stderr.write(`steerlab: note: ${note}\n`);
+  return set.directions;
 }
 
 function initialParts({ parts, lora }: AdapterFiles, config: TrainConfig): AdapterPart[] {

@@ -59,7 +59,7 @@ export async function conceptVectors(model: StudyModel, options: ConceptVectorOp
     norms: contrasts.map(({ norm }) => norm),
     method: "contrast",
     seed: null,
-    layer,
+    layers: concepts.map(() => layer),
     modelHash: model.hash,
   };
 }

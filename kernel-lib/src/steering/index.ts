@@ -13,13 +13,8 @@ export {
 } from "./arithmetic";
 export { type ConceptVectorOptions, conceptVectors } from "./concept-vectors";
 export { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
-export {
-  type DirectionSet,
-  loadDirections,
-  type NamedDirection,
-  randomDirectionSet,
-  saveDirections,
-} from "./directions";
+export { readDirections, type ReadDirectionsOptions, writeDirections } from "./direction-files";
+export { type DirectionSet, lengthNote, type NamedDirection, randomDirectionSet } from "./directions";
 export {
   absoluteSteering,
   type LayerRange,

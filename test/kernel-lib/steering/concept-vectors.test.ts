@@ -16,7 +16,7 @@ describe("conceptVectors", () => {
   it("point from the fillers' state to the concept's, and tell the difference's length and block", async () => {
     const names = ["a", "xb", "c"];
     const set = await conceptVectors(fakeModel(), { concepts: names.map(concept), contrast });
-    expect(set).toMatchObject({ names, method: "contrast", seed: null, layer: 2, modelHash: "fake-hash" });
+    expect(set).toMatchObject({ names, method: "contrast", seed: null, layers: [2, 2, 2], modelHash: "fake-hash" });
     names.forEach((name, i) => {
       const wanted = Array(8).fill(0);
       wanted[place(name)] = Math.SQRT1_2;
