@@ -54,7 +54,8 @@ function valueBytes(value: Value): Buffer {
     return Buffer.concat([u32(KINDS.array), u32(texts ? KINDS.string : KINDS.u32), u64(value.length), ...items]);
   }
   const { kind, value: number } = value as { kind: Kind; value: number };
-  const bytes = kind === "f32" ? f32(number) : kind === "u64" ? u64(number) : kind === "u8" ? Buffer.from([number]) : u32(number);
+  const bytes =
+    kind === "f32" ? f32(number) : kind === "u64" ? u64(number) : kind === "u8" ? Buffer.from([number]) : u32(number);
   return Buffer.concat([u32(KINDS[kind]), bytes]);
 }
 

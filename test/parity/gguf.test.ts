@@ -53,7 +53,9 @@ const absent = absentBackends().join("; ");
 describe(`log-probabilities${absent === "" ? "" : ` (absent here: ${absent})`}`, () => {
   describe.each(["f32", "bf16", "f64"] as const)("%s", (dtype) => {
     it.each(engineChoices(dtype))("of a GGUF file in all types, $label", async (choice) => {
-      expect(await largestDifference(path.join(fixtures, "toy.gguf"), "toy.safetensors", choice)).toBeLessThan(NATS[dtype]);
+      expect(await largestDifference(path.join(fixtures, "toy.gguf"), "toy.safetensors", choice)).toBeLessThan(
+        NATS[dtype],
+      );
     });
 
     it.each(engineChoices(dtype))("under YaRN, $label", async (choice) => {

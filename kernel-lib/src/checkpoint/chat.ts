@@ -122,7 +122,8 @@ function readFolderTemplates(folder: string): TemplateSource {
     if (typeof name === "string" && typeof template === "string") templates.set(name, template);
   };
   if (Array.isArray(config.chat_template)) {
-    for (const item of config.chat_template as { name?: unknown; template?: unknown }[]) add(item?.name, item?.template);
+    for (const item of config.chat_template as { name?: unknown; template?: unknown }[])
+      add(item?.name, item?.template);
   } else add("default", config.chat_template);
   const more = path.join(folder, "additional_chat_templates");
   for (const file of fs.existsSync(more) ? fs.readdirSync(more).sort() : []) {

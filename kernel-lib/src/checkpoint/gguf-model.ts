@@ -59,7 +59,12 @@ export function readGgufModel(file: string): GgufModel {
   if (architecture !== "qwen2") {
     throw new DataError(
       "gguf-architecture",
-      expected("general.architecture qwen2", first, String(architecture ?? "nothing"), "Only Qwen2 models are supported."),
+      expected(
+        "general.architecture qwen2",
+        first,
+        String(architecture ?? "nothing"),
+        "Only Qwen2 models are supported.",
+      ),
     );
   }
   const tensors = namedTensors(parts, first);
@@ -82,13 +87,20 @@ function readParts(file: string): GgufTable[] {
   if (match === null || Number(match[3]) !== count) {
     throw new DataError(
       "gguf-part",
-      expected(`a name that ends in -0000N-of-${String(count).padStart(5, "0")}.gguf`, "a file in parts", path.basename(file)),
+      expected(
+        `a name that ends in -0000N-of-${String(count).padStart(5, "0")}.gguf`,
+        "a file in parts",
+        path.basename(file),
+      ),
     );
   }
   return Array.from({ length: count }, (_, i) => {
     const part = path.join(path.dirname(file), `${match[1]}-${String(i + 1).padStart(5, "0")}-of-${match[3]}.gguf`);
     if (!fs.existsSync(part)) {
-      throw new DataError("gguf-part", `Expected ${part}, part ${i + 1} of ${count}, but it is missing. Put all parts in one folder.`);
+      throw new DataError(
+        "gguf-part",
+        `Expected ${part}, part ${i + 1} of ${count}, but it is missing. Put all parts in one folder.`,
+      );
     }
     const table = readGguf(part, { skip });
     if (table.metadata.get("split.no") !== i || table.metadata.get("split.count") !== count)
@@ -175,11 +187,14 @@ const CONFIG_KEYS: Record<string, string | null> = {
 };
 
 function configOf(metadata: GgufTable["metadata"], tensors: GgufModel["tensors"], file: string): ModelConfig {
-  const own = new Map([...metadata].filter(([key]) => key.startsWith("qwen2.")).map(([key, value]) => [key.slice(6), value]));
+  const own = new Map(
+    [...metadata].filter(([key]) => key.startsWith("qwen2.")).map(([key, value]) => [key.slice(6), value]),
+  );
   const unknown = [...own.keys()].filter((key) => !Object.hasOwn(CONFIG_KEYS, key));
   if (unknown.length > 0) refuse(file, `qwen2.${unknown[0]}`, own.get(unknown[0]));
   const fields: Fields = { model_type: "qwen2", tie_word_embeddings: !tensors.has("lm_head.weight") };
-  for (const [key, field] of Object.entries(CONFIG_KEYS)) if (field !== null && own.has(key)) fields[field] = own.get(key);
+  for (const [key, field] of Object.entries(CONFIG_KEYS))
+    if (field !== null && own.has(key)) fields[field] = own.get(key);
   const vocabulary = tensors.get("model.embed_tokens.weight")?.entry.shape[0];
   fields.vocab_size = vocabulary ?? own.get("vocab_size");
   fields.rms_norm_eps = shortest(own.get("attention.layer_norm_rms_epsilon"));
@@ -192,7 +207,8 @@ function configOf(metadata: GgufTable["metadata"], tensors: GgufModel["tensors"]
     ["vocab_size", config.vocab_size],
     ["attention.causal", true],
   ];
-  for (const [key, value] of agree) if (own.has(key) && own.get(key) !== value) refuse(file, `qwen2.${key}`, own.get(key));
+  for (const [key, value] of agree)
+    if (own.has(key) && own.get(key) !== value) refuse(file, `qwen2.${key}`, own.get(key));
   return config;
 }
 

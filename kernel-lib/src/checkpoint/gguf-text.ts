@@ -31,7 +31,10 @@ export function readGgufTokenizer(file: string): GgufTokenizer {
   const { metadata } = readGguf(file);
   const value = (key: string): unknown => metadata.get(`tokenizer.ggml.${key}`);
   if (value("tokens") === undefined)
-    throw new DataError("tokenizer-missing", `Expected a tokenizer (tokenizer.ggml.tokens) in ${file} but there is none.`);
+    throw new DataError(
+      "tokenizer-missing",
+      `Expected a tokenizer (tokenizer.ggml.tokens) in ${file} but there is none.`,
+    );
   const only = (key: string, wanted: readonly string[]): void => {
     if (!wanted.includes(value(key) as string)) unsupported(file, key, wanted.join(" or "), value(key));
   };

@@ -41,7 +41,12 @@ export function readRope(fields: Fields, maxPositions: number, name: string): Ro
     (kind !== "default" && kind !== "yarn") ||
     Object.keys(rope).some((key) => !known.includes(key) && (rope[key] ?? null) !== null)
   ) {
-    unsupported(name, field, rope, "Rotary positions are supported with rope_type default and yarn, and their own keys.");
+    unsupported(
+      name,
+      field,
+      rope,
+      "Rotary positions are supported with rope_type default and yarn, and their own keys.",
+    );
   }
   for (const [where, holder] of [
     ["", fields],
@@ -69,7 +74,11 @@ function ropeObject(fields: Fields, name: string): { field: string; rope: Fields
   if (found.length === 2 && JSON.stringify(found[0].rope) !== JSON.stringify(found[1].rope)) {
     throw new DataError(
       "config-field",
-      expected("rope_scaling and rope_parameters that say the same", name, JSON.stringify(found.map(({ rope }) => rope))),
+      expected(
+        "rope_scaling and rope_parameters that say the same",
+        name,
+        JSON.stringify(found.map(({ rope }) => rope)),
+      ),
     );
   }
   return found[0] ?? { field: "rope_parameters", rope: {} };
@@ -80,7 +89,10 @@ function agreed(name: string, field: string, places: Record<string, unknown>): u
   const given = Object.entries(places).filter(([, value]) => (value ?? null) !== null);
   if (given.some(([, value]) => value !== given[0][1])) {
     const shown = given.map(([place, value]) => `${String(value)} (${place})`).join(" and ");
-    throw new DataError("config-field", `Expected one ${field} in ${name} but received ${shown}. Keep the one that is meant.`);
+    throw new DataError(
+      "config-field",
+      `Expected one ${field} in ${name} but received ${shown}. Keep the one that is meant.`,
+    );
   }
   return given[0]?.[1];
 }
@@ -123,7 +135,8 @@ export function rotaryFrequencies(config: ModelConfig): { frequencies: Float32Ar
   const { head_dim: D, rope_theta: theta, rope_scaling: yarn } = config;
   const f = Math.fround;
   const period = (i: number): number => f(theta ** f((2 * i) / D));
-  if (yarn === undefined) return { frequencies: Float32Array.from({ length: D / 2 }, (_, i) => 1 / period(i)), scale: 1 };
+  if (yarn === undefined)
+    return { frequencies: Float32Array.from({ length: D / 2 }, (_, i) => 1 / period(i)), scale: 1 };
   const [low, high] = rampOf(yarn, D, theta);
   const frequencies = Float32Array.from({ length: D / 2 }, (_, i) => {
     const ramp = f(f(i - f(low)) / f(high - low));

@@ -152,7 +152,8 @@ function tokenizerOf(json: TokenizerJson, hash: string, name: string): Tokenizer
 export function vocabularyNote(tokenizer: Tokenizer, vocabulary: number): string | null {
   if (tokenizer.size <= vocabulary) return null;
   const beyond = [...tokenizer.controlTokens].filter(([, id]) => id >= vocabulary).sort((a, b) => a[1] - b[1]);
-  const first = beyond.length === 0 ? "" : ` (${JSON.stringify(beyond[0][0])} and ${beyond.length - 1} more added tokens)`;
+  const first =
+    beyond.length === 0 ? "" : ` (${JSON.stringify(beyond[0][0])} and ${beyond.length - 1} more added tokens)`;
   return `the tokenizer has ids up to ${tokenizer.size - 1}${first} but the model embeds only 0..${vocabulary - 1}; texts with the others are refused.`;
 }
 

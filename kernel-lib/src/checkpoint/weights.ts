@@ -9,14 +9,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected } from "../base";
-import {
-  confinePath,
-  contentHash,
-  parseJsonStrict,
-  readSafetensorsHeader,
-  isGgufFile,
-  sha256File,
-} from "../files";
+import { confinePath, contentHash, parseJsonStrict, readSafetensorsHeader, isGgufFile, sha256File } from "../files";
 import { configNotes, parseModelConfig } from "./config";
 import { samplingNotes, stopIds } from "./generation";
 import { isBlockType, readGgufModel } from "./gguf-model";
@@ -175,7 +168,10 @@ function hashOf({ config, files, quantisation }: Checkpoint, hashes: readonly st
 }
 
 /** SHA-256 of each weight file, in order of `files`. */
-async function fileHashes(checkpoint: Checkpoint, onProgress?: (done: number, total: number) => void): Promise<string[]> {
+async function fileHashes(
+  checkpoint: Checkpoint,
+  onProgress?: (done: number, total: number) => void,
+): Promise<string[]> {
   const sizes = checkpoint.files.map((file) => fs.statSync(file).size);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   let done = 0;
@@ -216,9 +212,13 @@ function readIfPresent(root: string, name: string): string | null {
     return fs.readFileSync(file, "utf8");
   } catch (cause) {
     const reason = (cause as Error).message.split(",")[0];
-    throw new DataError("file-unreadable", `Expected to read ${file} but the system refuses (${reason}). Check its permissions.`, {
-      cause,
-    });
+    throw new DataError(
+      "file-unreadable",
+      `Expected to read ${file} but the system refuses (${reason}). Check its permissions.`,
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -246,7 +246,10 @@ function readWeightHeaders(root: string): FoundWeights {
 
 /** Files that a reader might take for this model's weights. */
 function isWeightFile(name: string): boolean {
-  return name === INDEX || (/\.(safetensors|gguf|bin|pth)$/.test(name) && !/^(adapter_model|training_args|optimizer|scheduler)\b/.test(name));
+  return (
+    name === INDEX ||
+    (/\.(safetensors|gguf|bin|pth)$/.test(name) && !/^(adapter_model|training_args|optimizer|scheduler)\b/.test(name))
+  );
 }
 
 function ggufHint(root: string): string {
@@ -302,7 +305,8 @@ function readShards(root: string, indexText: string): FoundWeights {
         `Expected tensor ${name} in ${shard}, as ${INDEX} says, but it is not there.`,
       );
   }
-  const notes = copies.length === 0 ? [] : [`${INDEX} in ${root} picks other copies than ${someOf(copies)}, which is not used.`];
+  const notes =
+    copies.length === 0 ? [] : [`${INDEX} in ${root} picks other copies than ${someOf(copies)}, which is not used.`];
   return { tensors: found, notes };
 }
 

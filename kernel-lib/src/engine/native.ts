@@ -94,7 +94,13 @@ export async function openNative(options: NativeOptions): Promise<NativeEngine> 
   requireMemory(estimate, freeMemory(binding, backend));
   const handle = translated(() => binding.createEngine({ backend, dtype, threads, isa }));
   const model = await abortable(options, (job) =>
-    binding.openModel(handle, { ...config, ...scaledRotary(config) }, tensors === null ? null : [...tensors], randomSeed, job),
+    binding.openModel(
+      handle,
+      { ...config, ...scaledRotary(config) },
+      tensors === null ? null : [...tensors],
+      randomSeed,
+      job,
+    ),
   );
   return new NativeEngine(binding, handle, model, { backend, dtype, config });
 }

@@ -25,7 +25,10 @@ export function readControlVector(file: string): DirectionSet {
   const architecture = metadata.get("general.architecture");
   if (architecture !== ARCHITECTURE) {
     const received = String(architecture ?? "nothing");
-    throw new DataError("vector-format", expected("a control vector (general.architecture controlvector)", file, received));
+    throw new DataError(
+      "vector-format",
+      expected("a control vector (general.architecture controlvector)", file, received),
+    );
   }
   const entries = [...tensors.values()].map((entry) => ({ entry, layer: layerOf(entry, file) }));
   entries.sort((a, b) => a.layer - b.layer);
@@ -52,7 +55,10 @@ function layerOf(entry: GgufEntry, file: string): number {
   if (match === null || entry.shape.length !== 1 || !READABLE.includes(entry.dtype)) {
     const received = `${entry.name} (${entry.dtype}, ${entry.shape.length} dimensions)`;
     const remedy = "direction.N acts after block N; there is no direction.0.";
-    throw new DataError("vector-format", expected("float vectors direction.1, direction.2, ...", file, received, remedy));
+    throw new DataError(
+      "vector-format",
+      expected("float vectors direction.1, direction.2, ...", file, received, remedy),
+    );
   }
   return Number(match[1]);
 }
@@ -73,7 +79,10 @@ function valuesOf(file: string, entry: GgufEntry): Float32Array {
 type Origin = Pick<DirectionSet, "method" | "seed" | "modelHash"> & { names: string[] | null };
 
 function originOf(text: unknown, file: string): Origin {
-  const origin = (typeof text === "string" ? parseJsonStrict(text, `${ORIGIN} of ${file}`) : {}) as Record<string, unknown>;
+  const origin = (typeof text === "string" ? parseJsonStrict(text, `${ORIGIN} of ${file}`) : {}) as Record<
+    string,
+    unknown
+  >;
   const { names } = origin;
   return {
     names: Array.isArray(names) && names.every((name) => typeof name === "string") ? names : null,
@@ -91,9 +100,16 @@ export function writeControlVector(file: string, set: DirectionSet): void {
   checkSet(set);
   const layers = set.layers ?? [];
   const remedy = "A control vector holds one direction per block, from block 1 on.";
-  if (layers.length === 0 || new Set(layers).size !== layers.length || layers.some((layer) => !Number.isInteger(layer) || layer < 1)) {
+  if (
+    layers.length === 0 ||
+    new Set(layers).size !== layers.length ||
+    layers.some((layer) => !Number.isInteger(layer) || layer < 1)
+  ) {
     const received = set.layers === null ? "none" : `[${layers.join(", ")}]`;
-    throw new InputError("vector-layers", expected("a different layer from 1 on for each direction", "layers", received, remedy));
+    throw new InputError(
+      "vector-layers",
+      expected("a different layer from 1 on for each direction", "layers", received, remedy),
+    );
   }
   const order = layers.map((_, i) => i).sort((a, b) => layers[a] - layers[b]);
   const tensors = order.map((i) => {

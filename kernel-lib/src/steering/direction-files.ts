@@ -96,7 +96,12 @@ function requireFloats({ name, dtype }: SafetensorsEntry, file: string): void {
 }
 
 /** The chosen rows of a matrix, read one by one where only some are wanted. */
-async function rowsOf(table: SafetensorsTable, name: string, count: number, picked?: readonly number[]): Promise<Float32Array[]> {
+async function rowsOf(
+  table: SafetensorsTable,
+  name: string,
+  count: number,
+  picked?: readonly number[],
+): Promise<Float32Array[]> {
   if (picked !== undefined) {
     const rows: Float32Array[] = [];
     for (const row of picked) rows.push(await readTensor(table, name, [row, row + 1]));
@@ -128,8 +133,12 @@ async function ownRows(table: SafetensorsTable, { width, rows: picked }: ReadDir
 async function decoderRows(table: SafetensorsTable, name: string, options: ReadDirectionsOptions): Promise<Rows> {
   const [count, columns] = matrixShape(table, name, options.width);
   if (options.width === undefined && count < columns) {
-    const remedy = "Features outnumber components in a decoder: this one looks transposed. Pass width (hidden_size) if it is not.";
-    throw new DataError("vector-shape", expected("shape [features, hidden]", `${name} in ${table.file}`, `[${count}, ${columns}]`, remedy));
+    const remedy =
+      "Features outnumber components in a decoder: this one looks transposed. Pass width (hidden_size) if it is not.";
+    throw new DataError(
+      "vector-shape",
+      expected("shape [features, hidden]", `${name} in ${table.file}`, `[${count}, ${columns}]`, remedy),
+    );
   }
   const index = options.rows ?? Array.from({ length: count }, (_, i) => i);
   return {
@@ -148,7 +157,9 @@ async function decoderRows(table: SafetensorsTable, name: string, options: ReadD
 async function namedRows(table: SafetensorsTable): Promise<Rows> {
   const entries = [...table.tensors.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   const width = entries[0]?.shape.at(-1);
-  const wrong = entries.find(({ shape }) => !(shape.length === 1 || (shape.length === 2 && shape[0] === 1)) || shape.at(-1) !== width);
+  const wrong = entries.find(
+    ({ shape }) => !(shape.length === 1 || (shape.length === 2 && shape[0] === 1)) || shape.at(-1) !== width,
+  );
   if (entries.length === 0 || wrong !== undefined) {
     const received = wrong === undefined ? "no tensors" : `${wrong.name} [${wrong.shape.join(", ")}]`;
     const formats = `a matrix "vectors" (n, hidden), a decoder (${DECODERS.join(", ")}), or one vector of the same length per concept`;
@@ -212,7 +223,10 @@ function layersOf(origin: Partial<Record<string, unknown>> | null, n: number, fi
   if (layers === null) return null;
   if (Array.isArray(layers) && layers.length === n && layers.every((layer) => Number.isInteger(layer) && layer >= 0))
     return layers as number[];
-  throw new DataError("vector-origin", expected(`${n} layers`, `the metadata of ${file}`, JSON.stringify(layers).slice(0, 40)));
+  throw new DataError(
+    "vector-origin",
+    expected(`${n} layers`, `the metadata of ${file}`, JSON.stringify(layers).slice(0, 40)),
+  );
 }
 
 /**
@@ -236,5 +250,8 @@ export function writeDirections(file: string, set: DirectionSet): void {
   const tensors: Record<string, TensorToWrite> = { vectors: { dtype: "F32", shape: [n, size], data: flat } };
   if (set.norms !== null) tensors.norms = { dtype: "F32", shape: [n], data: set.norms };
   const { names, method, seed, layers, modelHash } = set;
-  writeSafetensors(file, tensors, { format: FORMAT, origin: JSON.stringify({ names, method, seed, layers, modelHash }) });
+  writeSafetensors(file, tensors, {
+    format: FORMAT,
+    origin: JSON.stringify({ names, method, seed, layers, modelHash }),
+  });
 }

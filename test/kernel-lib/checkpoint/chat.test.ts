@@ -162,7 +162,12 @@ describe("named templates", () => {
   };
 
   it("are named where none is the default, with the option that picks one", () => {
-    put("tokenizer_config.json", { chat_template: [{ name: "rag", template: "r" }, { name: "tool_use", template: "t" }] });
+    put("tokenizer_config.json", {
+      chat_template: [
+        { name: "rag", template: "r" },
+        { name: "tool_use", template: "t" },
+      ],
+    });
     expect(() => loadChatTemplate(folder)).toThrowError(/"default" .*rag, tool_use.*chatTemplate: "rag"/);
     expect(loadChatTemplate(folder, "tool_use").source).toBe("t");
     put("additional_chat_templates/short.jinja", "s");

@@ -98,10 +98,26 @@ describe("readCheckpoint of a GGUF file", () => {
     ["half-rotated heads", /rope\.dimension_count/, tinyQwen2({ "qwen2.rope.dimension_count": 2 })],
     ["a vocabulary of another size", /qwen2\.vocab_size/, tinyQwen2({ "qwen2.vocab_size": 7 })],
     ["no heads", /num_attention_heads/, tinyQwen2({ "qwen2.attention.head_count": undefined })],
-    ["a missing tensor", /self_attn\.q_proj\.bias/, tinyQwen2({}, (all) => all.filter(({ name }) => !name.endsWith("q.bias")))],
-    ["an extra tensor", /rope_freqs\.weight/, tinyQwen2({}, (all) => [...all, { name: "rope_freqs.weight", shape: [2], bytes: 8 }])],
-    ["a wrong shape", /mlp\.down_proj\.weight/, tinyQwen2({}, (all) => replaced(all, "blk.0.ffn_down.weight", { shape: [16, 8] }))],
-    ["an IQ type", /IQ4_NL/, tinyQwen2({}, (all) => [...all, { name: "output.weight", shape: [6, 32], type: 20, bytes: 108 }])],
+    [
+      "a missing tensor",
+      /self_attn\.q_proj\.bias/,
+      tinyQwen2({}, (all) => all.filter(({ name }) => !name.endsWith("q.bias"))),
+    ],
+    [
+      "an extra tensor",
+      /rope_freqs\.weight/,
+      tinyQwen2({}, (all) => [...all, { name: "rope_freqs.weight", shape: [2], bytes: 8 }]),
+    ],
+    [
+      "a wrong shape",
+      /mlp\.down_proj\.weight/,
+      tinyQwen2({}, (all) => replaced(all, "blk.0.ffn_down.weight", { shape: [16, 8] })),
+    ],
+    [
+      "an IQ type",
+      /IQ4_NL/,
+      tinyQwen2({}, (all) => [...all, { name: "output.weight", shape: [6, 32], type: 20, bytes: 108 }]),
+    ],
   ])("refuses %s by name", (_, sentence, parts) => {
     expect(() => readCheckpoint(put(parts))).toThrowError(sentence);
   });
@@ -114,7 +130,11 @@ function replaced(all: TensorBytes[], name: string, change: Partial<TensorBytes>
 describe("a GGUF file in parts", () => {
   const part = (no: number, count: number, pick: (i: number) => boolean): GgufParts => {
     const whole = tinyQwen2();
-    const split = [["split.no", no], ["split.count", count], ["split.tensors.count", whole.tensors?.length ?? 0]] as const;
+    const split = [
+      ["split.no", no],
+      ["split.count", count],
+      ["split.tensors.count", whole.tensors?.length ?? 0],
+    ] as const;
     return {
       metadata: [...(no === 0 ? (whole.metadata ?? []) : []), ...split],
       tensors: whole.tensors?.filter((_, i) => pick(i)),
@@ -123,16 +143,35 @@ describe("a GGUF file in parts", () => {
   const name = (i: number): string => `m-0000${i}-of-00002.gguf`;
 
   it("opens by any part, and names the one that is missing", () => {
-    const first = put(part(0, 2, (i) => i < 5), name(1));
+    const first = put(
+      part(0, 2, (i) => i < 5),
+      name(1),
+    );
     expect(() => readCheckpoint(first)).toThrowError(/m-00002-of-00002\.gguf, part 2 of 2, but it is missing/);
-    const second = put(part(1, 2, (i) => i >= 5), name(2));
+    const second = put(
+      part(1, 2, (i) => i >= 5),
+      name(2),
+    );
     expect(readCheckpoint(first)).toEqual(readCheckpoint(second));
     expect(readCheckpoint(first).files).toEqual([first, second]);
-    put(part(1, 2, (i) => i > 5), name(2));
+    put(
+      part(1, 2, (i) => i > 5),
+      name(2),
+    );
     expect(() => readCheckpoint(first)).toThrowError(/14 tensors in all parts/);
-    put(part(0, 2, (i) => i >= 5), name(2));
+    put(
+      part(0, 2, (i) => i >= 5),
+      name(2),
+    );
     expect(() => readCheckpoint(first)).toThrowError(/part 2 of 2/);
-    expect(() => readCheckpoint(put(part(0, 2, () => true), "whole.gguf"))).toThrowError(/-of-00002/);
+    expect(() =>
+      readCheckpoint(
+        put(
+          part(0, 2, () => true),
+          "whole.gguf",
+        ),
+      ),
+    ).toThrowError(/-of-00002/);
   });
 });
 
@@ -168,7 +207,9 @@ describe("text of a GGUF file", () => {
     const reference = loadTokenizer(original);
     expect([...tokenizer.controlTokens]).toEqual([...reference.controlTokens].sort((a, b) => a[1] - b[1]));
     const turns = [{ role: "user" as const, content: "Hello <|im_end|>" }];
-    const [a, b] = [toy, original].map((place) => renderChat(loadChatTemplate(place), turns, { answerPrefix: "The answer is" }));
+    const [a, b] = [toy, original].map((place) =>
+      renderChat(loadChatTemplate(place), turns, { answerPrefix: "The answer is" }),
+    );
     expect(a).toEqual(b);
     expect([...tokenizer.encodeChat(a).ids]).toEqual([...reference.encodeChat(b).ids]);
     expect(loadChatTemplate(toy)).toMatchObject({ eosToken: "<|im_end|>", bosToken: "<|endoftext|>" });

@@ -9,7 +9,9 @@ const golden = path.join(import.meta.dirname, "../../fixtures/gguf/golden.json")
 const { rope } = JSON.parse(fs.readFileSync(golden, "utf8")) as {
   rope: { config: Fields; frequencies: number[]; scale: number }[];
 };
-const agreeing = rope.filter(({ config }) => !(config.rope_theta === 1e4 && (config.rope_scaling as Fields)?.rope_theta));
+const agreeing = rope.filter(
+  ({ config }) => !(config.rope_theta === 1e4 && (config.rope_scaling as Fields)?.rope_theta),
+);
 const [{ config: yarn }] = rope;
 const parse = (change: Fields): ReturnType<typeof parseModelConfig> =>
   parseModelConfig(JSON.stringify({ ...yarn, ...change }));

@@ -285,13 +285,21 @@ describe("readCheckpoint", () => {
     const { files, notes } = readCheckpoint(model);
     expect(files.map((file) => path.basename(file))).toEqual(["model.safetensors"]);
     expect(notes).toEqual([
-      expect.stringMatching(/read from model\.safetensors; model-00001-of-00002\.safetensors, model-00002.*index\.json beside it is not used/),
+      expect.stringMatching(
+        /read from model\.safetensors; model-00001-of-00002\.safetensors, model-00002.*index\.json beside it is not used/,
+      ),
     ]);
   });
 
   it("says which fields of config.json are not applied", () => {
     write("model.safetensors", tensorsOf());
-    const asks = { ...tiny, _name_or_path: "x", use_cache: true, logit_scale: 2, dual_chunk_attention_config: { chunk_size: 9 } };
+    const asks = {
+      ...tiny,
+      _name_or_path: "x",
+      use_cache: true,
+      logit_scale: 2,
+      dual_chunk_attention_config: { chunk_size: 9 },
+    };
     fs.writeFileSync(path.join(model, "config.json"), JSON.stringify(asks));
     expect(readCheckpoint(model).notes).toEqual([
       expect.stringMatching(/dual_chunk_attention_config .* beyond 9 tokens/),

@@ -39,7 +39,15 @@ describe("readGguf", () => {
   });
 
   it("leaves out arrays that are not wanted, and only those", () => {
-    const file = put(ggufBytes({ metadata: [["a", ["x"]], ["b", [1]], ["c", 3]] }));
+    const file = put(
+      ggufBytes({
+        metadata: [
+          ["a", ["x"]],
+          ["b", [1]],
+          ["c", 3],
+        ],
+      }),
+    );
     expect([...readGguf(file, { skip: ["a", "b", "c"] }).metadata]).toEqual([["c", 3]]);
   });
 
@@ -49,7 +57,16 @@ describe("readGguf", () => {
     ["big-endian", "big-endian", { version: 3 << 24 }],
     ["more tensors than bytes", "tensors", { tensorCount: 1e9 }],
     ["more pairs than bytes", "metadata values", { pairCount: 2 ** 50 }],
-    ["a key twice", "once", { metadata: [["a", 1], ["a", 2]] }],
+    [
+      "a key twice",
+      "once",
+      {
+        metadata: [
+          ["a", 1],
+          ["a", 2],
+        ],
+      },
+    ],
     ["a truth value of 2", "0 or 1", { metadata: [["a", { kind: "bool", value: 2 }]] }],
     ["a tensor twice", "one tensor of this name", { tensors: [one, one] }],
     ["an unknown type", "known tensor type", { tensors: [{ ...one, type: 99 }] }],
@@ -66,7 +83,8 @@ describe("readGguf", () => {
   });
 
   it("refuses lengths, text and arrays that the file cannot hold", () => {
-    const head = (...rest: Buffer[]): string => put(Buffer.concat([Buffer.from("GGUF"), u32(3), u64(0), u64(1), ...rest]));
+    const head = (...rest: Buffer[]): string =>
+      put(Buffer.concat([Buffer.from("GGUF"), u32(3), u64(0), u64(1), ...rest]));
     const filler = Buffer.alloc(64);
     expect(() => readGguf(head(u64(2n ** 60n), filler))).toThrowError(/2\^53/);
     expect(() => readGguf(head(u64(1e6), filler))).toThrowError(/bytes of text/);
@@ -78,7 +96,13 @@ describe("readGguf", () => {
   });
 
   it("refuses every cut of a file's head", () => {
-    const whole = ggufBytes({ metadata: [["a", "b"], ["c", ["d", "e"]]], tensors: [one] });
+    const whole = ggufBytes({
+      metadata: [
+        ["a", "b"],
+        ["c", ["d", "e"]],
+      ],
+      tensors: [one],
+    });
     for (let length = 0; length < whole.length; length++)
       expect(() => readGguf(put(whole.subarray(0, length))), `${length} bytes`).toThrowError();
     expect(readGguf(put(whole)).tensors.size).toBe(1);

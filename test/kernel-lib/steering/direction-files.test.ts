@@ -29,18 +29,28 @@ const f32 = (shape: number[], data: number[]): TensorToWrite => ({ dtype: "F32",
 describe("control vectors", () => {
   it("are read as llama.cpp's tools write them: direction.N acts after block N, lengths kept", async () => {
     const set = await readDirections(fixture, { width: 16 });
-    expect(set).toMatchObject({ names: ["direction.1", "direction.2", "direction.3"], layers: [1, 2, 3], method: null });
+    expect(set).toMatchObject({
+      names: ["direction.1", "direction.2", "direction.3"],
+      layers: [1, 2, 3],
+      method: null,
+    });
     const table = readGguf(fixture);
     const bytes = fs.readFileSync(fixture);
     for (const [i, { byteOffset }] of [...table.tensors.values()].entries()) {
       const length = (set.norms as number[])[i];
       expect(norm(set.directions[i])).toBeCloseTo(1, 6);
-      for (let c = 0; c < 16; c++) expect(set.directions[i][c] * length).toBeCloseTo(bytes.readFloatLE(byteOffset + 4 * c), 5);
+      for (let c = 0; c < 16; c++)
+        expect(set.directions[i][c] * length).toBeCloseTo(bytes.readFloatLE(byteOffset + 4 * c), 5);
     }
   });
 
   it("come back whole: directions, lengths, layers and origin", async () => {
-    const set: DirectionSet = { ...randomDirectionSet(3, 16, 4), layers: [7, 1, 30], norms: [1, 2.5, 40], modelHash: "ab" };
+    const set: DirectionSet = {
+      ...randomDirectionSet(3, 16, 4),
+      layers: [7, 1, 30],
+      norms: [1, 2.5, 40],
+      modelHash: "ab",
+    };
     writeDirections(at("v.gguf"), set);
     const back = await readDirections(at("v.gguf"));
     expect([back.layers, back.names, back.method, back.seed, back.modelHash]).toEqual([
@@ -61,13 +71,16 @@ describe("control vectors", () => {
   });
 
   const python = process.env.STEERLAB_ORACLE_PYTHON ?? "";
-  it.skipIf(python === "")("are read by the Python gguf package (skipped by name without STEERLAB_ORACLE_PYTHON)", () => {
-    writeDirections(at("p.gguf"), { ...randomDirectionSet(2, 4, 1), layers: [1, 2] });
-    const script = "import sys, gguf; print([(t.name, t.data.shape) for t in gguf.GGUFReader(sys.argv[1]).tensors])";
-    const out = execFileSync(python, ["-c", script, at("p.gguf")], { encoding: "utf8" });
-    expect(out).toContain("direction.1");
-    expect(out).toContain("(4,)");
-  });
+  it.skipIf(python === "")(
+    "are read by the Python gguf package (skipped by name without STEERLAB_ORACLE_PYTHON)",
+    () => {
+      writeDirections(at("p.gguf"), { ...randomDirectionSet(2, 4, 1), layers: [1, 2] });
+      const script = "import sys, gguf; print([(t.name, t.data.shape) for t in gguf.GGUFReader(sys.argv[1]).tensors])";
+      const out = execFileSync(python, ["-c", script, at("p.gguf")], { encoding: "utf8" });
+      expect(out).toContain("direction.1");
+      expect(out).toContain("(4,)");
+    },
+  );
 
   it("need a layer of their own from block 1 on", () => {
     const set = randomDirectionSet(2, 4, 1);
@@ -89,7 +102,9 @@ describe("control vectors", () => {
       });
     await expect(readDirections(write(control("direction.0", [4])))).rejects.toThrowError(/no direction\.0/);
     await expect(readDirections(write(control("direction.1", [2, 2])))).rejects.toThrowError(/2 dimensions/);
-    await expect(readDirections(write(control("direction.1", [4])))).rejects.toThrowError(/direction\.1 in .*zeros only/);
+    await expect(readDirections(write(control("direction.1", [4])))).rejects.toThrowError(
+      /direction\.1 in .*zeros only/,
+    );
     const none = ggufBytes({ metadata: [["general.architecture", "controlvector"]] });
     await expect(readDirections(write(none))).rejects.toThrowError(/received "none"/);
   });
@@ -103,7 +118,9 @@ describe("other formats", () => {
       [1, 0],
       [0, 1],
     ]);
-    await expect(readDirections(put({ a: f32([2], [1, 0]), b: f32([3], [1, 0, 0]) }))).rejects.toThrowError(/same length/);
+    await expect(readDirections(put({ a: f32([2], [1, 0]), b: f32([3], [1, 0, 0]) }))).rejects.toThrowError(
+      /same length/,
+    );
     await expect(readDirections(put({ a: f32([2, 2], [1, 0, 0, 1]) }))).rejects.toThrowError(/a \[2, 2\]/);
   });
 

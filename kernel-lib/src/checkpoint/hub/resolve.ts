@@ -209,8 +209,7 @@ async function download(
     if (lost !== undefined) throw missing(repo, kind, lost);
     await get(shards);
   } else throw missing(repo, kind, kind.single);
-  for (const name of kind.optional)
-    if (!files.has(name)) writeFileAtomic(path.join(store, NO_EXIST, commit, name), "");
+  for (const name of kind.optional) if (!files.has(name)) writeFileAtomic(path.join(store, NO_EXIST, commit, name), "");
   if (revision !== commit) writeFileAtomic(path.join(store, "refs", ...revision.split("/")), commit);
   return folder;
 }

@@ -86,7 +86,8 @@ export async function exportCheckpoint(
   if (dtype !== "f32" && dtype !== "f16") throw new InputError("bad-dtype", expected("f32 or f16", "dtype", dtype));
   const quantised = checkpoint.tensors.find((tensor) => isBlockType(tensor.dtype));
   if (quantised !== undefined) {
-    const remedy = "Export the model's Hugging Face folder instead; the native engine (npm run build) opens the GGUF file.";
+    const remedy =
+      "Export the model's Hugging Face folder instead; the native engine (npm run build) opens the GGUF file.";
     throw new InputError(
       "onnx-quantised",
       expected("plain weights for an ONNX export", checkpoint.path, `${quantised.name} in ${quantised.dtype}`, remedy),

@@ -99,7 +99,8 @@ export class Cursor {
   /** A count of things of which each takes at least `least` bytes of the file. */
   count(what: string, least: number): number {
     const count = this.number("u64");
-    if (count * least > this.left) throw headError(this.file, `at most ${Math.floor(this.left / least)} ${what}`, `${count}`);
+    if (count * least > this.left)
+      throw headError(this.file, `at most ${Math.floor(this.left / least)} ${what}`, `${count}`);
     return count;
   }
 

@@ -60,7 +60,11 @@ export function readGguf(file: string, options: { skip?: readonly string[] } = {
   try {
     handle = fs.openSync(file, "r");
   } catch (cause) {
-    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it (${(cause as NodeJS.ErrnoException).code}).`, { cause });
+    throw new DataError(
+      "file-missing",
+      `Expected a readable file at ${file} but could not open it (${(cause as NodeJS.ErrnoException).code}).`,
+      { cause },
+    );
   }
   try {
     const info = fs.fstatSync(handle);
@@ -85,7 +89,8 @@ export function isGgufFile(file: string): boolean {
 
 function readTable(cursor: Cursor, skip: ReadonlySet<string>): GgufTable {
   const { file, fileBytes } = cursor;
-  if (cursor.left < 24 || cursor.number("u32") !== MAGIC) throw headError(file, 'a file that begins with "GGUF"', "another");
+  if (cursor.left < 24 || cursor.number("u32") !== MAGIC)
+    throw headError(file, 'a file that begins with "GGUF"', "another");
   const version = cursor.number("u32");
   if (version !== 2 && version !== 3) {
     const turned = version >= 1 << 24 ? " (a big-endian file)" : "";
@@ -168,13 +173,20 @@ function readEntry(cursor: Cursor): GgufEntry {
   if (row % type.values !== 0) refuse(`rows of whole ${type.name} blocks (${type.values} values)`, `rows of ${row}`);
   let byteLength = type.bytes / type.values;
   for (const dimension of shape) byteLength *= dimension;
-  if (!Number.isSafeInteger(byteLength) || byteLength < 0) refuse("a shape whose bytes stay below 2^53", `[${shape.join(", ")}]`);
+  if (!Number.isSafeInteger(byteLength) || byteLength < 0)
+    refuse("a shape whose bytes stay below 2^53", `[${shape.join(", ")}]`);
   return { name, dtype: type.name, shape, byteOffset, byteLength };
 }
 
 function alignmentOf(metadata: Map<string, GgufValue>, file: string): number {
   const value = metadata.get("general.alignment") ?? DEFAULT_ALIGNMENT;
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 8 || value > 1 << 20 || (value & (value - 1)) !== 0)
+  if (
+    typeof value !== "number" ||
+    !Number.isInteger(value) ||
+    value < 8 ||
+    value > 1 << 20 ||
+    (value & (value - 1)) !== 0
+  )
     throw headError(file, "general.alignment as a power of two from 8", String(value));
   return value;
 }

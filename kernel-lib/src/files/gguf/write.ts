@@ -28,13 +28,21 @@ export function writeGguf(
   metadata: Record<string, GgufWritten>,
   tensors: Record<string, GgufTensorToWrite>,
 ): void {
-  const head: Buffer[] = [Buffer.from("GGUF"), u32(3), u64(Object.keys(tensors).length), u64(Object.keys(metadata).length)];
+  const head: Buffer[] = [
+    Buffer.from("GGUF"),
+    u32(3),
+    u64(Object.keys(tensors).length),
+    u64(Object.keys(metadata).length),
+  ];
   for (const [key, value] of Object.entries(metadata)) head.push(text(key), ...valueBytes(key, value));
   const data: Buffer[] = [];
   let offset = 0;
   for (const [name, { shape, data: values }] of Object.entries(tensors)) {
     if (shape.reduce((product, dimension) => product * dimension, 1) !== values.length)
-      throw new InputError("tensor-shape", expected(`a shape of ${values.length} values`, name, `[${shape.join(", ")}]`));
+      throw new InputError(
+        "tensor-shape",
+        expected(`a shape of ${values.length} values`, name, `[${shape.join(", ")}]`),
+      );
     head.push(text(name), u32(shape.length), ...[...shape].reverse().map(u64), u32(GGUF_F32), u64(offset));
     const bytes = Buffer.alloc(values.length * 4);
     values.forEach((value, i) => void bytes.writeFloatLE(value, 4 * i));

@@ -49,7 +49,11 @@ export function readSafetensorsHeader(file: string): SafetensorsTable {
   try {
     handle = fs.openSync(file, "r");
   } catch (cause) {
-    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it (${(cause as NodeJS.ErrnoException).code}).`, { cause });
+    throw new DataError(
+      "file-missing",
+      `Expected a readable file at ${file} but could not open it (${(cause as NodeJS.ErrnoException).code}).`,
+      { cause },
+    );
   }
   try {
     if (fs.fstatSync(handle).isDirectory())
