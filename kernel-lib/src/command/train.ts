@@ -9,7 +9,7 @@ import { DataError, expected, InputError } from "../base";
 import { type AdapterFiles, type AdapterPart, type ModelConfig, modelIdentity } from "../checkpoint";
 import { adapterFor, type Engine, openEngine, readModelConfig, type WorkShape } from "../engine";
 import { startProgress } from "../notebook";
-import { lengthNote, readDirections } from "../steering";
+import { readDirections } from "../steering";
 import {
   checkInitial,
   claimRun,
@@ -154,8 +154,6 @@ function readText(file: string): string {
 async function readVectors(file: string, model: ModelConfig): Promise<Float32Array[]> {
   const set = await readDirections(file, { width: model.hidden_size });
   if (set.directions.length === 0) throw new DataError("vectors-tensor", expected("at least one vector", file, "none"));
-  const note = lengthNote(set, file);
-  if (note !== null) process.stderr.write(`steerlab: note: ${note}\n`);
   return set.directions;
 }
 

@@ -17,13 +17,15 @@ import {
   writeSafetensors,
 } from "../files";
 import { readControlVector, writeControlVector } from "./control-vectors";
-import { checkSet, type DirectionSet, unitRows } from "./directions";
+import { checkSet, type DirectionSet, lengthNote, unitRows } from "./directions";
 
 export interface ReadDirectionsOptions {
   /** hidden_size of the model they are for: another width is refused, and a transposed matrix is told so */
   width?: number;
   /** rows to take of a matrix (decoder features), in this order; default: all */
   rows?: readonly number[];
+  /** told, in a sentence, that rows had to be normalised; default: a line on stderr */
+  onNote?: (note: string) => void;
 }
 
 const FORMAT = "steerlab-vectors-1";
@@ -50,7 +52,7 @@ interface Rows extends Omit<DirectionSet, "directions" | "norms"> {
  * const { names, directions } = await readDirections("concepts.safetensors");
  */
 export async function readDirections(file: string, options: ReadDirectionsOptions = {}): Promise<DirectionSet> {
-  const set = isGgufFile(file) ? readControlVector(file) : await readSafetensorsSet(file, options);
+  const { set, lengths } = isGgufFile(file) ? controlVectorSet(file) : await safetensorsSet(file, options);
   const width = set.directions[0]?.length;
   if (options.width !== undefined && width !== undefined && width !== options.width) {
     throw new DataError(
@@ -58,10 +60,27 @@ export async function readDirections(file: string, options: ReadDirectionsOption
       expected(`directions of ${options.width} components (hidden_size)`, file, width, "They are of another model."),
     );
   }
+  const note = lengthNote(lengths, set.names, file);
+  if (note !== null) (options.onNote ?? sayOnStderr)(note);
   return set;
 }
 
-async function readSafetensorsSet(file: string, options: ReadDirectionsOptions): Promise<DirectionSet> {
+function sayOnStderr(note: string): void {
+  process.stderr.write(`steerlab: note: ${note}\n`);
+}
+
+/** A set, and the lengths of its rows in the file where any was not 1. */
+interface ReadSet {
+  set: DirectionSet;
+  lengths: number[] | null;
+}
+
+function controlVectorSet(file: string): ReadSet {
+  const set = readControlVector(file);
+  return { set, lengths: set.norms };
+}
+
+async function safetensorsSet(file: string, options: ReadDirectionsOptions): Promise<ReadSet> {
   const table = readSafetensorsHeader(file);
   const decoder = DECODERS.find((name) => table.tensors.has(name));
   const found = table.tensors.has("vectors")
@@ -71,7 +90,7 @@ async function readSafetensorsSet(file: string, options: ReadDirectionsOptions):
       : await namedRows(table);
   const { rows, nameOf, storedNorms, ...origin } = found;
   const { directions, norms } = unitRows(rows, nameOf);
-  return { ...origin, directions, norms: storedNorms ?? norms };
+  return { set: { ...origin, directions, norms: storedNorms ?? norms }, lengths: norms };
 }
 
 /** A matrix (n, C) of floats. */

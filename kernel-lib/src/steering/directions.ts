@@ -37,6 +37,10 @@ export interface DirectionSet {
 /** Directions count as unit vectors within this; 32-bit rounding of 5120 components stays below 1e-6. */
 const UNIT_TOLERANCE = 1e-3;
 
+function isUnit(length: number): boolean {
+  return Math.abs(length - 1) < UNIT_TOLERANCE;
+}
+
 /**
  * Random directions as a set, named "random-0000", ...
  *
@@ -76,7 +80,7 @@ export function checkSet(set: DirectionSet): void {
   }
   directions.forEach((direction, i) => {
     const length = directions[0].length === direction.length ? norm(direction) : Number.NaN;
-    if (!(Math.abs(length - 1) < UNIT_TOLERANCE)) {
+    if (!isUnit(length)) {
       throw new InputError(
         "vector-norm",
         expected(
@@ -109,16 +113,18 @@ export function unitRows(
       `Expected finite values that are not all zero for ${nameOf(i)} but received ${received}. Leave that row out.`,
     );
   });
-  const isUnit = (length: number): boolean => Math.abs(length - 1) < UNIT_TOLERANCE;
   return {
     directions: rows.map((row, i) => (isUnit(lengths[i]) ? row : normalise(row))),
     norms: lengths.every(isUnit) ? null : lengths,
   };
 }
 
-/** One sentence where a set was read from rows that were not of unit length, else null: magnitudes mean lengths only of unit rows. */
-export function lengthNote({ norms, names }: DirectionSet, file: string): string | null {
-  const odd = (norms ?? []).findIndex((length) => !(Math.abs(length - 1) < UNIT_TOLERANCE));
-  if (norms === null || odd < 0) return null;
-  return `rows of ${file} are not of unit length (${names[odd]}: ${norms[odd].toPrecision(4)}); they are normalised, so that magnitudes are lengths.`;
+/**
+ * One sentence where rows of a file were not of unit length, else null: magnitudes mean lengths only of unit rows.
+ * @param lengths from `unitRows`
+ */
+export function lengthNote(lengths: readonly number[] | null, names: readonly string[], file: string): string | null {
+  if (lengths === null) return null;
+  const odd = lengths.findIndex((length) => !isUnit(length));
+  return `rows of ${file} are not of unit length (${names[odd]}: ${lengths[odd].toPrecision(4)}); they are normalised, so that magnitudes are lengths.`;
 }

@@ -14,7 +14,7 @@ export {
 export { type ConceptVectorOptions, conceptVectors } from "./concept-vectors";
 export { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
 export { readDirections, type ReadDirectionsOptions, writeDirections } from "./direction-files";
-export { type DirectionSet, lengthNote, type NamedDirection, randomDirectionSet } from "./directions";
+export { type DirectionSet, type NamedDirection, randomDirectionSet } from "./directions";
 export {
   absoluteSteering,
   type LayerRange,
