@@ -71,6 +71,7 @@ export interface NativeWorkShape {
   loraRank: number; // 0 = no adapter
   loraTargets: NativeProjection[];
   training: boolean;
+  matchPositions: number; // training: positions of each row compared with its base row of the same pass; 0 = none
 }
 
 /** Bytes; `context` is what the driver takes. An estimate: reads and allocates nothing. */
@@ -126,9 +127,10 @@ export interface NativeAdapterPart {
   layer: number;
   module: NativeProjection;
   r: number;
-  scaling: number; // alpha / r
+  scaling: number; // alpha / r, or alpha / sqrt(r) in rsLoRA
   a: Float32Array; // (r, in)
   b: Float32Array; // (out, r)
+  bias?: Float32Array; // (out), added to B A x before scaling
 }
 
 /** Steering entries as columns of a table, one element per entry; entries of one row apply in table order. */
@@ -220,14 +222,22 @@ export interface NativeTrainerTensor {
   offset: number;
 }
 
-/** Examples of one optimizer step (or one evaluation); row = example. */
+/**
+ * Examples of one optimizer step (or one evaluation); row = example. Of each kind:
+ *   label (matchPositions 0)  loss of the two labels at the question's last position
+ *   match (matchPositions K)  KL(base || adapter) in nats over the whole vocabulary, mean over the question's last K positions. The
+ *                             base is a row of the same pass: same tokens and steering, no adapter, no dropout, no gradient
+ * What is descended is the mean over all examples of weight * loss.
+ */
 export interface NativeTrainBatch {
   contextTokens: Int32Array;
   contextOffsets: Int32Array; // (B + 1)
   questionTokens: Int32Array;
   questionOffsets: Int32Array; // (B + 1)
-  labels: Int32Array; // (B, 2) token ids
-  targets: Int32Array; // (B) 0 or 1
+  labels: Int32Array; // (B, 2) token ids; not read for a match example
+  targets: Int32Array; // (B) 0 or 1; likewise
+  matchPositions: Int32Array; // (B) 0 or 1 <= K <= tokens of the question
+  weights: Float64Array; // (B) >= 0
   steering: NativeSteering; // row = example, span within the context
   /** examples packed into one pass; the result does not depend on it */
   microBatch: number;
@@ -235,9 +245,9 @@ export interface NativeTrainBatch {
   contextAdapter?: AdapterHandle | null;
 }
 export interface NativeBatchResult {
-  loss: Float64Array; // (B) per example
-  logprob: Float64Array; // (B, 2) of the labels over the whole vocabulary
-  logmass: Float64Array; // (B)
+  loss: Float64Array; // (B) label loss, or nats per position; before weights
+  logprob: Float64Array; // (B, 2) of the labels over the whole vocabulary; NaN for a match example
+  logmass: Float64Array; // (B) likewise
 }
 
 export interface NativeBinding {
@@ -276,7 +286,7 @@ export interface NativeBinding {
   /** `initial` = flat parameters (trainerLayout order) */
   createTrainer(model: ModelHandle, options: NativeTrainerOptions, initial: Float32Array | Float64Array): TrainerHandle;
   trainerLayout(config: NativeModelConfig, r: number, targets: NativeProjection[]): NativeTrainerTensor[];
-  /** one optimizer step, 1-based `step`; the mean loss over the batch is descended */
+  /** one optimizer step, 1-based `step`; the mean of weight * loss over the batch is descended */
   trainStep(
     trainer: TrainerHandle,
     batch: NativeTrainBatch,
@@ -286,7 +296,7 @@ export interface NativeBinding {
   ): Promise<NativeBatchResult & { gradNorm: number }>;
   /** no dropout, no gradient */
   evaluate(trainer: TrainerHandle, batch: NativeTrainBatch, job: NativeJob): Promise<NativeBatchResult>;
-  /** gradient of the mean loss at the present parameters, without an update (tests); dropout of `step` applies */
+  /** gradient of the mean of weight * loss at the present parameters, without an update (tests); dropout of `step` applies */
   gradients(
     trainer: TrainerHandle,
     batch: NativeTrainBatch,

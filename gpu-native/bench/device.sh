@@ -5,7 +5,7 @@
 #
 # Results and logs go to $OUT (default: build/device).
 #
-# Needs: nvcc (12 or 13) and a C++20 compiler. Uses, where they are: cuBLASLt (see src/cuda/gemm_source.h), compute-sanitizer,
+# Needs: nvcc (12 or 13), CMake and a C++20 compiler. Uses, where they are: cuBLASLt (see src/cuda/gemm_source.h), compute-sanitizer,
 # python3 with torch + transformers + PEFT (the baseline, alternating with ours). What is missing is skipped by name.
 # BUDGET: seconds for everything (default 570). SECONDS_EACH: for one measurement (default 2). SANITIZE=0 leaves the sanitizer out.
 set -u
@@ -37,51 +37,26 @@ limited() {
 }
 
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null)
-cxx=${CXX:-$(command -v g++ || command -v c++)}
 [ -n "$nvcc" ] || { say "nvcc is missing: nothing can be built"; exit 1; }
-[ -n "$cxx" ] || { say "a C++ compiler is missing: nothing can be built"; exit 1; }
+command -v cmake > /dev/null || { say "CMake is missing: nothing can be built"; exit 1; }
 device=$(nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader 2> /dev/null | head -1)
 say "device: ${device:-none found by nvidia-smi}; $("$nvcc" --version | grep release)"
 cap=$(printf '%s' "$device" | awk -F', ' '{ gsub(/\./, "", $4); print $4 }')
 case "$cap" in
   90) arch="-gencode=arch=compute_90a,code=sm_90a" ;;
   8*) arch="-gencode=arch=compute_80,code=sm_80" ;;
-  *) arch="-gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a -gencode=arch=compute_90,code=compute_90" ;;
+  *) arch= ;;  # all that CMakeLists.txt names
 esac
 
 # ---- build ----
 jobs=$(nproc)
-export nvcc cxx arch work
-compile() {
-  local source=$1 object=$work/$(basename "$1").o
-  case "$source" in
-    *.cu) "$nvcc" -std=c++17 -O3 -allow-unsupported-compiler $arch -Xcompiler -fPIC,-fvisibility=hidden -Isrc \
-      -c "$source" -o "$object" ;;
-    *) "$cxx" -std=c++20 -O2 -fPIC -Isrc -Ibench/device -c "$source" -o "$object" ;;
-  esac || echo "$source" >> "$work/failed"
-}
-export -f compile
-rm -f "$work"/*.o "$work/failed"
-engine=$(ls src/*.cpp | grep -vE 'src/(addon.*|engine)\.cpp$')
-plain="src/cpu/plain.cpp src/cpu/cpu_backend.cpp src/cpu/pool.cpp"
-tests=../test/gpu-native/cuda
-sources="$(ls src/cuda/*.cu src/cuda/*.cpp) $engine $plain bench/device/work.cpp bench/device/bench.cpp $tests/end_to_end.cpp $(ls $tests/ops_*.cpp)"
-printf '%s\n' $sources | xargs -P "$jobs" -I{} bash -c 'compile {}' > "$out/build.log" 2>&1
-if [ -s "$work/failed" ]; then
-  say "could not compile: $(tr '\n' ' ' < "$work/failed")"
-  tail -30 "$out/build.log"
-  exit 1
-fi
-objects() { for f in "$@"; do printf '%s/%s.o ' "$work" "$(basename "$f")"; done; }
-library=$PWD/$work/libsteerlab_cuda.so
 {
-  "$nvcc" $arch -shared --cudart static -o "$library" $(objects src/cuda/*.cu src/cuda/*.cpp) -ldl -lpthread &&
-    "$cxx" -o "$work/ops_test" $(objects $tests/ops_*.cpp $plain) -ldl -lpthread &&
-    "$cxx" -o "$work/end_to_end" $(objects $tests/end_to_end.cpp bench/device/work.cpp $engine $plain) -ldl -lpthread &&
-    "$cxx" -o "$work/bench" $(objects bench/device/bench.cpp bench/device/work.cpp $engine) -ldl -lpthread
-} >> "$out/build.log" 2>&1 || { say "could not link"; tail -30 "$out/build.log"; exit 1; }
+  cmake -S . -B "$work" -DSTEERLAB_PART=cuda -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_FLAGS=-allow-unsupported-compiler \
+    ${arch:+"-DSTEERLAB_CUDA_CODE=$arch"} &&
+    cmake --build "$work" --parallel "$jobs" --target steerlab_cuda steerlab_cuda_ops_test steerlab_cuda_end_to_end steerlab_device_bench
+} > "$out/build.log" 2>&1 || { say "could not build"; grep -m 20 -E "rror|not found" "$out/build.log"; exit 1; }
 say "built with $jobs compilers"
-export STEERLAB_CUDA_LIBRARY=${STEERLAB_CUDA_LIBRARY:-$library}
+export STEERLAB_CUDA_LIBRARY=${STEERLAB_CUDA_LIBRARY:-$PWD/$work/libsteerlab_cuda.so}
 
 # ---- check ----
 verdict() { # name, log, status
@@ -94,9 +69,9 @@ verdict() { # name, log, status
 }
 for source in own found; do
   export STEERLAB_CUBLASLT=$([ $source = own ] && echo own || echo "${CHOSEN_CUBLASLT:-}")
-  limited 60 "$out/ops-$source.log" "$work/ops_test" "$STEERLAB_CUDA_LIBRARY" both
+  limited 60 "$out/ops-$source.log" "$work/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" both
   verdict "ops ($source matrix products)" "$out/ops-$source.log" $?
-  limited 60 "$out/end-to-end-$source.log" "$work/end_to_end" both
+  limited 60 "$out/end-to-end-$source.log" "$work/steerlab_cuda_end_to_end" both
   verdict "toy model ($source matrix products)" "$out/end-to-end-$source.log" $?
 done
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
@@ -108,7 +83,7 @@ else
     set -- $look
     log=$out/$1-$2.log
     STEERLAB_CUBLASLT=own limited 25 "$log" "$sanitizer" --tool "$1" --error-exitcode 9 \
-      "$work/ops_test" "$STEERLAB_CUDA_LIBRARY" bf16 "$2"
+      "$work/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16 "$2"
     status=$?
     if [ $status -eq 124 ]; then skip "$1 of $2 (not finished in 25 s; nothing found until then)"
     elif [ $status -ne 4 ]; then verdict "$1, $2" "$log" $status
@@ -132,11 +107,11 @@ measure() { # name, most seconds, command...
 }
 python=$(command -v python3)
 for shape in $shapes; do
-  measure "ours-$shape" 120 "$work/bench" "$shape" "$each"
+  measure "ours-$shape" 120 "$work/steerlab_device_bench" "$shape" "$each"
   if [ -z "$python" ]; then skip "baseline (no python3)"
   else
     measure "baseline-$shape" 100 "$python" bench/device/baseline.py "$shape" "$each"
-    grep -q '^result' "$out/baseline-$shape.log" && measure "ours-again-$shape" 60 "$work/bench" "$shape" 1 again
+    grep -q '^result' "$out/baseline-$shape.log" && measure "ours-again-$shape" 60 "$work/steerlab_device_bench" "$shape" 1 again
   fi
 done
 

@@ -97,16 +97,17 @@ struct Operands {
     b.release(y);
   }
   void run(const Shape& s) {
-    const LinearPart part{&w, 0, nullptr, 0, 0};
+    const LinearPart part{&w};
     const LoraGrad none{};
     const int32_t offsets[2] = {0, s.m};
-    if (s.backward) b.linear_backward(x, y, s.n, nullptr, s.m, &part, &none, 1, nullptr, offsets, 1);
-    else b.linear(y, s.n, x, s.m, &part, 1, nullptr);
+    if (s.backward) b.linear_backward({.dx = x, .dy = y, .ldy = s.n, .n = s.m, .parts = {&part, 1}, .grads = {&none, 1},
+                                       .example_offsets = offsets, .examples = 1});
+    else b.linear({.y = y, .ldy = s.n, .x = x, .n = s.m, .parts = {&part, 1}});
   }
   double checksum(const Shape& s) {
     const size_t count = static_cast<size_t>(s.m) * (s.backward ? s.k : s.n);
     std::vector<float> out(count);
-    b.to_f32(out.data(), s.backward ? x : y, count);
+    b.to_f32({out.data(), s.backward ? x : y, count});
     double sum = 0;
     for (size_t i = 0; i < count; ++i) sum += out[i] * static_cast<double>(i % 7);
     return sum;

@@ -70,7 +70,7 @@ Napi::Value estimate(const Napi::CallbackInfo& call) {
     const DType act = read_dtype(options, "dtype"), stored = read_dtype(options, "stored");
     const bool device = options.Get("backend").ToString().Utf8Value() == "cuda";
     const MemoryEstimate e = estimate_memory(read_config(call[1].As<Napi::Object>()), read_work(call[2].As<Napi::Object>()), act,
-                                             kept_weight_type(act, stored), device);
+                                             kept_type(act, stored), device);
     Napi::Object out = Napi::Object::New(env);
     const auto set = [&](const char* name, size_t bytes) { out.Set(name, Napi::Number::New(env, static_cast<double>(bytes))); };
     set("weights", e.weights);
@@ -203,7 +203,7 @@ Napi::Value load_adapter(const Napi::CallbackInfo& call) {
     auto parts = std::make_shared<std::vector<AdapterPart>>(read_parts(call[1].As<Napi::Array>()));
     check_parts(box->config, *parts);
     int64_t bytes = 0;
-    for (const AdapterPart& part : *parts) bytes += static_cast<int64_t>((part.a.size() + part.b.size()) * sizeof(float));
+    for (const AdapterPart& part : *parts) bytes += static_cast<int64_t>((part.a.size() + part.b.size() + part.bias.size()) * sizeof(float));
     return wrap_pending<Adapter>(env, box, bytes, [box, parts] { return upload_adapter(box->model->memory(), box->config, *parts); });
   });
 }
@@ -239,9 +239,9 @@ Napi::Value read_cache(const Napi::CallbackInfo& call) {
       for (const KvBlock& block : cache->layers[static_cast<size_t>(layer)]) {
         const size_t count = static_cast<size_t>(block.len) * width;
         const DeviceBuffer wide(box->model->memory(), count * sizeof(float));
-        be.to_f32(static_cast<float*>(wide.get()), block.k, count);
+        be.to_f32({static_cast<float*>(wide.get()), block.k, count});
         be.download(k.data() + at, wide.get(), count * sizeof(float));
-        be.to_f32(static_cast<float*>(wide.get()), block.v, count);
+        be.to_f32({static_cast<float*>(wide.get()), block.v, count});
         be.download(v.data() + at, wide.get(), count * sizeof(float));
         at += count;
       }

@@ -148,6 +148,7 @@ WorkShape read_work(const Napi::Object& o) {
   w.kept_tokens = natural("keptTokens");
   w.lora_rank = natural("loraRank");
   w.training = boolean(o, "training");
+  w.match_positions = natural("matchPositions");
   for (int& target : w.lora_targets) target = 0;
   for (const int p : read_targets(o.Get("loraTargets"))) w.lora_targets[p] = 1;
   return w;
@@ -183,6 +184,7 @@ std::vector<AdapterPart> read_parts(const Napi::Array& list) {
     part.scaling = static_cast<float>(number(o, "scaling"));
     part.a = floats(o, "a");
     part.b = floats(o, "b");
+    if (!o.Get("bias").IsUndefined()) part.bias = floats(o, "bias");
     out.push_back(std::move(part));
   }
   return out;
@@ -220,6 +222,8 @@ TrainBatch read_batch(const Napi::Object& o) {
   b.question_offsets = ints(o, "questionOffsets");
   b.labels = ints(o, "labels");
   b.targets = ints(o, "targets");
+  b.match_positions = ints(o, "matchPositions");
+  b.weights = array<double, napi_float64_array>(o.Get("weights"), "weights", "a Float64Array");
   b.steering = read_steering(object(o, "steering"));
   b.micro_batch = integer(o, "microBatch");
   return b;

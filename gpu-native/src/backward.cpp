@@ -18,61 +18,65 @@ LoraGrad Backward::gradient_of(int layer, int p) const {
   return grad;
 }
 
-void Backward::run(const void* dlogits, const int32_t* labels, const Job& job) {
+Backward::Rows Backward::tail_of(const TokenSet& set, const char* name) {
+  std::vector<int32_t> offsets{0};
+  for (const AttentionRow& run : set.tail_runs) offsets.push_back(offsets.back() + run.q_len);
+  Rows rows{set.n - set.tail, set.tail, static_cast<int>(set.tail_runs.size()), model.scratch().upload(name, offsets.data(), offsets.size()),
+            set.key};
+  if (options.dropout) {
+    rows.key.token_example += set.tail;
+    rows.key.token_position += set.tail;
+  }
+  return rows;
+}
+
+void Backward::run(const void* dfinal, const Job& job) {
   Backend& be = model.backend();
   const ModelConfig& c = model.config();
-  const int C = c.hidden_size, L = c.num_hidden_layers, tail_begin = options.tail_begin, n = plan.count() - tail_begin;
-  const float eps = static_cast<float>(c.rms_norm_eps);
+  const int C = c.hidden_size, L = c.num_hidden_layers;
+  const TokenSet& wanted = pass.wanted();
+  const Rows tail = tail_of(pass.all(), "back.offsets"), last = tail_of(wanted, "back.last_offsets");
+  const size_t row_bytes = static_cast<size_t>(C) * bytes_of(be.act());
 
-  Rows tail{n, tail_begin, {0}, pass.token_key()};
-  Rows last{examples, 0, {0}, pass.wanted_key()};
-  if (options.dropout) {
-    tail.key.token_example += tail_begin;
-    tail.key.token_position += tail_begin;
-  }
-  std::vector<int32_t> last_token;
-  for (int i = 0; i < examples; ++i) {
-    tail.offsets.push_back(tail.offsets.back() + plan.rows[static_cast<size_t>(examples + i)].len);
-    last.offsets.push_back(i + 1);
-    last_token.push_back(tail.offsets.back() - 1);
-  }
-
-  // Head and final norm, then the last block on the last positions.
-  void* dlast = scratch("dlast", static_cast<int64_t>(examples) * C);
-  void* dfinal = scratch("dfinal", static_cast<int64_t>(examples) * C);
-  void* datt = scratch("datt", static_cast<int64_t>(n) * c.query_width());
-  be.zero(dlast, static_cast<size_t>(examples) * C * bytes_of(be.act()));
-  be.logits_backward(dfinal, dlogits, model.weights().head, labels, examples);
-  be.norm_backward(dlast, dfinal, pass.wanted_h(), model.weights().final_norm, eps, examples, C);
-  mlp(L - 1, last, pass.middle_h(L - 1), dlast);
+  // Final norm, then the last block on the wanted tokens.
+  void* dlast = scratch("dlast", static_cast<int64_t>(last.n) * C);
+  void* datt = scratch("datt", static_cast<int64_t>(tail.n) * c.query_width());
+  be.zero(dlast, static_cast<size_t>(last.n) * row_bytes);
+  be.norm_backward({.dh = dlast, .dx = dfinal, .h = static_cast<const char*>(wanted.h) + static_cast<size_t>(last.row0) * row_bytes,
+                    .weight = model.weights().final_norm, .eps = static_cast<float>(c.rms_norm_eps), .n = last.n, .C = C});
+  mlp(L - 1, last, dlast);
   attention_output(L - 1, last, dlast, datt);
 
-  void* dh = scratch("dh", static_cast<int64_t>(n) * C);
-  be.zero(dh, static_cast<size_t>(n) * C * bytes_of(be.act()));
-  be.scatter_add_rows(dh, dlast, model.scratch().upload("back.last_token", last_token.data(), last_token.size()), examples, C);
+  void* dh = scratch("dh", static_cast<int64_t>(tail.n) * C);
+  be.zero(dh, static_cast<size_t>(tail.n) * row_bytes);
+  std::vector<int32_t> place;  // of the wanted tokens in the tail
+  for (int i = last.row0; i < wanted.n; ++i) place.push_back(plan.last_block[static_cast<size_t>(i)] - options.tail_begin);
+  be.scatter_add_rows({.dst = dh, .src = dlast, .index = model.scratch().upload("back.place", place.data(), place.size()), .n = last.n,
+                       .width = C});
   attention(L - 1, tail, datt, true, dh);
   job.report(options.progress_done + L + 1, options.progress_total);
 
   for (int l = L - 2; l >= 0; --l) {
     job.checkpoint();
-    mlp(l, tail, pass.middle_h(l), dh);
+    mlp(l, tail, dh);
     attention_output(l, tail, dh, datt);
     attention(l, tail, datt, false, dh);
     job.report(options.progress_done + 2 * L - l, options.progress_total);
   }
 }
 
-void Backward::mlp(int l, const Rows& rows, const void* middle_h, void* dh) {
-  Backend& be = model.backend();
+void Backward::mlp(int l, const Rows& rows, void* dh) {
   const ModelConfig& c = model.config();
   const int C = c.hidden_size, F = c.intermediate_size, n = rows.n;
   void* dswi = scratch("dswi", static_cast<int64_t>(n) * F);
   void* dgu = scratch("dgu", static_cast<int64_t>(n) * 2 * F);
   void* dx2 = scratch("dx", static_cast<int64_t>(n) * C);
   project(l, {kDown}, dswi, dh, C, pass.swi.at(l, rows.row0), rows);
-  be.swiglu_backward(dgu, dswi, pass.gate_up.at(l, rows.row0), n, F);
+  model.backend().swiglu_backward({.dgu = dgu, .dout = dswi, .gu = pass.gate_up.at(l, rows.row0), .n = n, .F = F});
   project(l, {kGate, kUp}, dx2, dgu, 2 * F, pass.x2.at(l, rows.row0), rows);
-  be.norm_backward(dh, dx2, middle_h, model.weights().layers[static_cast<size_t>(l)].post_attention_norm, static_cast<float>(c.rms_norm_eps), n, C);
+  model.backend().norm_backward({.dh = dh, .dx = dx2, .h = pass.middle_h(l),
+                                 .weight = model.weights().layers[static_cast<size_t>(l)].post_attention_norm,
+                                 .eps = static_cast<float>(c.rms_norm_eps), .n = n, .C = C});
 }
 
 void Backward::attention_output(int l, const Rows& rows, const void* dh, void* datt) {
@@ -85,16 +89,20 @@ void Backward::attention(int l, const Rows& tail, const void* datt, bool last, v
   Backend& be = model.backend();
   const ModelConfig& c = model.config();
   const int C = c.hidden_size, width = c.qkv_width();
-  std::vector<int32_t> own_begin(tail.offsets.begin(), tail.offsets.end() - 1);
   void* dqkv = scratch("dqkv", static_cast<int64_t>(tail.n) * width);
-  const int row0 = last ? 0 : tail.row0;
-  be.attention_backward(dqkv, tail.n, own_begin.data(), datt, pass.att.at(l, row0), pass.lse.at(l, row0),
-                        last ? pass.wanted_q() : pass.qkv.at(l, row0), width, last ? pass.wanted_call() : pass.tail_call(l), c.heads());
-  be.rope_backward(dqkv, model.cos(), model.sin(), pass.positions() + tail.row0, tail.n, c.heads());
+  const TokenSet& set = last ? pass.wanted() : pass.all();
+  const void* queries = last ? pass.wanted_q() : pass.qkv.at(l);
+  const size_t query_bytes = static_cast<size_t>(set.tail) * static_cast<size_t>(width) * bytes_of(be.act());
+  be.attention_backward({.dqkv = dqkv, .n_tail = tail.n, .own_begin = tail.offsets, .dout = datt, .out = pass.att.at(l, set.tail),
+                         .lse = pass.lse.at(l, set.tail), .q_base = static_cast<const char*>(queries) + query_bytes, .ldq = width,
+                         .call = set.tail_call(l), .heads = c.heads()});
+  be.rope_backward({.dqkv = dqkv, .cos = model.cos(), .sin = model.sin(), .positions = pass.all().positions + tail.row0, .n = tail.n,
+                    .heads = c.heads()});
   void* dx = first ? nullptr : scratch("dx", static_cast<int64_t>(tail.n) * C);
   project(l, {kQ, kK, kV}, dx, dqkv, width, pass.x.at(l, tail.row0), tail);
   if (!first)
-    be.norm_backward(dh, dx, pass.input_h(l), model.weights().layers[static_cast<size_t>(l)].input_norm, static_cast<float>(c.rms_norm_eps), tail.n, C);
+    be.norm_backward({.dh = dh, .dx = dx, .h = pass.input_h(l), .weight = model.weights().layers[static_cast<size_t>(l)].input_norm,
+                      .eps = static_cast<float>(c.rms_norm_eps), .n = tail.n, .C = C});
 }
 
 void Backward::project(int l, std::initializer_list<int> projections, void* dx, const void* dy, int ldy, const void* input, const Rows& rows) {
@@ -110,23 +118,15 @@ void Backward::project(int l, std::initializer_list<int> projections, void* dx, 
     part.site = static_cast<uint32_t>(l * kProjections + p);
     column += part.w->out;
     if (pair.r > 0) {
-      LoraUse& use = uses[count];
-      use.begin = 0;
-      use.end = rows.n;
-      use.r = pair.r;
-      use.scaling = pair.scaling;
-      use.dropout = options.dropout ? options.dropout->p : 0;
-      use.a = pair.a;
-      use.b = pair.b;
-      use.u = pass.u[p].at(l, rows.row0);
-      part.lora = &use;
-      part.n_lora = 1;
+      uses[count] = {0, rows.n, pair.r, pair.scaling, options.dropout ? options.dropout->p : 0, pair.a, pair.b, pass.u[p].at(l, rows.row0)};
+      part.lora = {&uses[count], 1};
       gradients[count] = gradient_of(l, p);
     }
     ++count;
   }
-  model.backend().linear_backward(dx, dy, ldy, input, rows.n, parts, gradients, count, options.dropout ? &rows.key : nullptr,
-                                  rows.offsets.data(), examples);
+  model.backend().linear_backward({.dx = dx, .dy = dy, .ldy = ldy, .x = input, .n = rows.n, .parts = {parts, count},
+                                   .grads = {gradients, count}, .dropout = options.dropout ? &rows.key : nullptr,
+                                   .example_offsets = rows.offsets, .examples = rows.examples});
 }
 
 }  // namespace steerlab

@@ -1,6 +1,6 @@
 // The backward pass over the tail (question tokens) of a training Pass; steps are numbered as in Pass::block, primed.
 //
-//   forward                               backward (n = tail tokens; last block from 4 on: last positions only)
+//   forward                               backward (n = tail tokens; last block from 4 on: wanted ones only)
 //   1 x = norm(h)                         1' dh += norm'(dx)           (not in the first block)
 //   2 qkv = x W_qkv + LoRA                2' dx, dA, dB of q k v
 //   3 rotate; store k, v                  3' rotate back
@@ -25,19 +25,21 @@ struct Backward {
   const Adapter& adapter;
   const DeviceBuffer& grads;
   const PassOptions& options;
-  int examples;
 
-  // dlogits (examples, V) of the last positions; labels device (examples, 2) when only those columns are not zero, else null.
-  void run(const void* dlogits, const int32_t* labels, const Job& job);
+  // dfinal (wanted tokens of the tail, C) act: with respect to the final-normed residual stream. Each row of the plan that lies in
+  // the tail is one example.
+  void run(const void* dfinal, const Job& job);
 
  private:
-  // n tokens whose saved activations begin at row `row0` of each arena; example i owns [offsets[i], offsets[i + 1]).
+  // The tail of a token set: n tokens whose saved activations begin at row `row0` of each arena; example i owns
+  // [offsets[i], offsets[i + 1]) of them.
   struct Rows {
-    int n, row0;
-    std::vector<int32_t> offsets;
+    int n, row0, examples;
+    const int32_t* offsets;  // device
     DropoutKey key;
   };
-  void mlp(int layer, const Rows& rows, const void* middle_h, void* dh);
+  Rows tail_of(const TokenSet& set, const char* name);
+  void mlp(int layer, const Rows& rows, void* dh);
   void attention_output(int layer, const Rows& rows, const void* dh, void* datt);
   void attention(int layer, const Rows& tail, const void* datt, bool last, void* dh);
   void project(int layer, std::initializer_list<int> projections, void* dx, const void* dy, int ldy, const void* input, const Rows& rows);

@@ -51,8 +51,10 @@ void score_positions(Model& model, const ForwardRequest& q, const Pass& pass, co
     result.logprobs.resize(at_ids + ids.size());
     result.top_ids.resize(result.top_ids.size() + n * k);
     result.top_logprobs.resize(result.top_logprobs.size() + n * k);
-    model.backend().score(logits, count, V, ids.data(), offsets.data(), report.top_k, result.log_sum_exp.data() + at,
-                          result.logprobs.data() + at_ids, result.top_ids.data() + at * k, result.top_logprobs.data() + at * k);
+    model.backend().score({.logits = logits, .n = count, .V = V, .ids = ids, .id_offsets = offsets, .top_k = report.top_k,
+                           .logsumexp = {result.log_sum_exp.data() + at, count}, .id_logprobs = {result.logprobs.data() + at_ids, static_cast<int>(ids.size())},
+                           .top_ids = {result.top_ids.data() + at * k, static_cast<int>(n * k)},
+                           .top_logprobs = {result.top_logprobs.data() + at * k, static_cast<int>(n * k)}});
     if (report.full) append_full(model.backend(), logits, count, V, result.log_sum_exp.data() + at, result.all);
   });
 }

@@ -29,7 +29,8 @@ std::vector<int32_t> sample_rows(Model& model, const GenerateRequest& q, const P
       const Growing& g = *active[static_cast<size_t>(i)];
       rows.push_back({q.seeds[static_cast<size_t>(g.row)], static_cast<uint32_t>(plan.positions[static_cast<size_t>(plan.reported[static_cast<size_t>(i)])] + 1)});
     }
-    model.backend().sample(out.data() + first, logits, count, model.config().vocab_size, q.temperature, q.top_p, rows.data());
+    model.backend().sample({.tokens = {out.data() + first, count}, .logits = logits, .n = count, .V = model.config().vocab_size,
+                            .temperature = q.temperature, .top_p = q.top_p, .rows = rows});
   });
   return out;
 }

@@ -38,6 +38,10 @@ void check_parts(const ModelConfig& c, const std::vector<AdapterPart>& parts) {
                                        where + " but received " + std::to_string(part.a.size()) + " and " +
                                        std::to_string(part.b.size()) + ". The adapter belongs to another model.");
     }
+    if (!part.bias.empty() && part.bias.size() != static_cast<size_t>(projection_out(c, part.projection))) {
+      throw Error("adapter-shape", "Expected a bias of " + std::to_string(projection_out(c, part.projection)) + " numbers for " + where +
+                                       " but received " + std::to_string(part.bias.size()) + ". The adapter belongs to another model.");
+    }
     if (!seen.insert(part.layer * kProjections + part.projection).second)
       throw Error("duplicate-part", "Expected one adapter part for " + where + " but received two.");
   }
@@ -48,7 +52,7 @@ std::shared_ptr<Adapter> upload_adapter(const std::shared_ptr<Memory>& memory, c
   Backend& backend = memory->backend();
   const size_t element = bytes_of(backend.master());
   size_t total = 0;
-  for (const AdapterPart& part : parts) total += padded(part.a.size() * element) + padded(part.b.size() * element);
+  for (const AdapterPart& part : parts) total += padded(part.a.size() * element) + padded(part.b.size() * element) + padded(part.bias.size() * element);
 
   auto adapter = std::make_shared<Adapter>();
   adapter->pairs.resize(static_cast<size_t>(c.num_hidden_layers * kProjections));
@@ -66,6 +70,12 @@ std::shared_ptr<Adapter> upload_adapter(const std::shared_ptr<Memory>& memory, c
     upload_as(backend, b, part.b);
     pair.a = a;
     pair.b = b;
+    if (!part.bias.empty()) {
+      char* bias = adapter->storage->bytes_at(at);
+      at += padded(part.bias.size() * element);
+      upload_as(backend, bias, part.bias);
+      pair.bias = bias;
+    }
     adapter->max_rank = std::max(adapter->max_rank, part.r);
   }
   return adapter;

@@ -1,6 +1,6 @@
 // LoRA adapters as device matrices per (layer, projection), and the flat layout of a trainer's parameters.
 //
-// y += scaling * dropout(x) A^T B^T (Hu et al. 2021; PEFT's scaling = alpha / r). An adapter is bound to rows of a call, never
+// y += scaling * (dropout(x) A^T B^T + bias) (Hu et al. 2021; PEFT's scaling = alpha / r; its lora_bias). An adapter is bound to rows of a call, never
 // merged. A may lie in the adapter's own buffer or inside a trainer's flat array.
 #pragma once
 #include <memory>
@@ -17,6 +17,7 @@ struct LoraPair {
   float scaling = 1;
   const void* a = nullptr;  // (r, in) master
   const void* b = nullptr;  // (out, r) master
+  const void* bias = nullptr;  // (out) master, or null
 };
 
 struct Adapter {
@@ -29,7 +30,7 @@ struct Adapter {
 struct AdapterPart {
   int layer = 0, projection = 0, r = 0;
   float scaling = 1;
-  std::vector<float> a, b;
+  std::vector<float> a, b, bias;  // bias: empty for none
 };
 
 // Throws "bad-layer", "adapter-shape" or "duplicate-part".

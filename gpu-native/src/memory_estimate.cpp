@@ -33,17 +33,14 @@ size_t arena_elements(const ModelConfig& c) {
 
 }  // namespace
 
-DType kept_weight_type(DType act, DType stored) {
-  if (act == DType::BF16 || stored == DType::BF16) return DType::BF16;
-  return act == DType::F64 && stored == DType::F64 ? DType::F64 : DType::F32;
-}
-
 MemoryEstimate estimate_memory(const ModelConfig& c, const WorkShape& w, DType act, DType stored, bool device) {
   MemoryEstimate e;
   const size_t a = bytes_of(act), m = act == DType::F64 ? 8 : 4, L = static_cast<size_t>(c.num_hidden_layers);
   const size_t C = static_cast<size_t>(c.hidden_size), F = static_cast<size_t>(c.intermediate_size), V = static_cast<size_t>(c.vocab_size);
   const size_t rows = static_cast<size_t>(w.rows), contexts = w.shared_context ? 1 : rows;
-  const size_t tail = rows * static_cast<size_t>(w.question_tokens), N = contexts * static_cast<size_t>(w.context_tokens) + tail;
+  const size_t tail = rows * static_cast<size_t>(w.question_tokens), own = contexts * static_cast<size_t>(w.context_tokens) + tail;
+  const bool matching = w.training && w.match_positions > 0;
+  const size_t N = matching ? 2 * own : own;  // every row and its base
 
   e.weights = parameters(c) * bytes_of(stored);
   if (device) e.weights = (e.weights + kArenaChunk - 1) / kArenaChunk * kArenaChunk;
@@ -59,8 +56,8 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const WorkShape& w, DType a
   e.activations = (N + saved) * token + 2 * N * C * a;      // + h, delta
   if (w.training) e.activations += 2 * L * tail * C * a;    // input_h, middle_h
 
-  const size_t positions = rows * (w.training ? 1 : static_cast<size_t>(std::max(1, w.question_tokens)));
-  size_t work = w.training ? positions * V * m : std::min(positions * V * m, std::max(kLogitBytes, V * m));
+  const size_t positions = rows * static_cast<size_t>(w.training ? std::max(1, w.match_positions) : std::max(1, w.question_tokens));
+  size_t work = std::min(positions * V * m, std::max(kLogitBytes, V * m)) * (matching ? 2 : 1);
   if (w.training)  // dh, dx, datt, dswi, dgu, dqkv of backward.cpp
     work += tail * (2 * C + static_cast<size_t>(c.query_width() + c.qkv_width()) + 3 * F) * a;
   work += 2 * static_cast<size_t>(c.max_position_embeddings) * static_cast<size_t>(c.head_dim / 2) * 4;  // rotary tables

@@ -1,6 +1,6 @@
 // How much device memory a model and a piece of work will take, before anything is loaded.
 //
-// Counts what model.cpp, pass_setup.cpp, train.cpp and backward.cpp allocate (the buffers are named in the .cpp) plus what the device
+// Counts what model.cpp, pass_setup.cpp, train.cpp, losses.cpp and backward.cpp allocate (the buffers are named in the .cpp) plus what the device
 // itself takes. Above the seam: the CPU backend maps bf16 and F32 weights instead of copying them, so there `weights` is address
 // space, not allocation. An estimate, checked against measured peaks where a device has run it; reads nothing, allocates nothing.
 #pragma once
@@ -21,6 +21,7 @@ struct WorkShape {
   int lora_rank = 0;          // of each adapter; 0: none
   int lora_targets[kProjections] = {1, 1, 1, 1, 0, 0, 0};  // 1: has an adapter
   bool training = false;
+  int match_positions = 0;  // training: positions of each row that are compared with its base row of the same pass; 0: none
 };
 
 struct MemoryEstimate {
@@ -32,9 +33,6 @@ struct MemoryEstimate {
   size_t context = 0;      // driver context and loaded kernels (measured values differ by driver)
   size_t total() const { return weights + adapters + kv + activations + workspace + context; }
 };
-
-// The type in which a backend keeps a matrix stored as `stored`; as both backends' load_matrix.
-DType kept_weight_type(DType act, DType stored);
 
 // act: type of activations; weights are counted in `stored` (BF16 for BF16 activations). device: whether the device's own
 // costs are added.

@@ -67,8 +67,8 @@ void Model::for_logits(const void* x, const std::vector<int32_t>& index,
   void* logits = scratch_->get("head.logits", static_cast<size_t>(chunk) * row);
   for (int first = 0; first < total; first += chunk) {
     const int count = std::min(chunk, total - first);
-    be.gather_rows(rows, x, device_index + first, count, C);
-    be.logits(logits, rows, weights_.head, count);
+    be.gather_rows({.dst = rows, .src = x, .index = device_index + first, .n = count, .width = C});
+    be.logits({.logits = logits, .x = rows, .head = weights_.head, .n = count});
     visit(logits, first, count);
   }
 }

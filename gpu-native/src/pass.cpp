@@ -1,6 +1,7 @@
 #include "pass.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 namespace steerlab {
@@ -9,8 +10,17 @@ Pass::Pass(Model& model, const ForwardRequest& request, const PassPlan& plan, co
     : model_(model), be_(model.backend()), scratch_(model.scratch()), request_(request), plan_(plan), options_(options), c_(model.config()) {
   prepare_tables();
   allocate();
-  prepare_attention();
-  prepare_wanted();
+  std::vector<int32_t> tokens(static_cast<size_t>(plan_.count()));
+  std::iota(tokens.begin(), tokens.end(), 0);
+  all_ = token_set("pass", tokens, 0);
+  all_.h = h_;
+  const std::vector<int32_t>& wanted = plan_.last_block;
+  if (!plan_.last_block_all && !wanted.empty()) {
+    wanted_ = token_set("wanted", wanted, c_.num_hidden_layers - 1);
+    wanted_.h = scratch_.get("wanted.h", act_bytes(static_cast<int64_t>(wanted_.n) * c_.hidden_size));
+    wanted_q_ = scratch_.get("wanted.q", act_bytes(static_cast<int64_t>(wanted_.n) * c_.qkv_width()));
+    wanted_tokens_ = scratch_.upload("wanted.tokens", wanted.data(), wanted.size());
+  }
   prepare_storage();
   prepare_captures();
 }
@@ -27,9 +37,9 @@ void* Pass::saved_h(void* base, int layer) const {
 void Pass::run(const Job& job) {
   const double total = options_.progress_total > 0 ? options_.progress_total : c_.num_hidden_layers;
   const int n = plan_.tokens_after(-1);
-  be_.embed(h_, model_.weights().embed, tokens_, n);
-  be_.residual_norm(h_, nullptr, nullptr, 0, x.at(0), model_.weights().layers[0].input_norm, static_cast<float>(c_.rms_norm_eps), n,
-                    c_.hidden_size);
+  be_.embed({.h = h_, .table = model_.weights().embed, .tokens = tokens_, .n = n});
+  be_.residual_norm({.h = h_, .x = x.at(0), .weight = model_.weights().layers[0].input_norm, .eps = static_cast<float>(c_.rms_norm_eps),
+                     .n = n, .C = c_.hidden_size});
   for (int l = 0; l < c_.num_hidden_layers; ++l) {
     job.checkpoint();
     block(l);
@@ -39,59 +49,60 @@ void Pass::run(const Job& job) {
 
 void Pass::block(int l) {
   const LayerWeights& w = model_.weights().layers[static_cast<size_t>(l)];
-  const int n = plan_.tokens_after(l - 1), C = c_.hidden_size, last = c_.num_hidden_layers - 1;
+  const int C = c_.hidden_size, last = c_.num_hidden_layers - 1;
   const float eps = static_cast<float>(c_.rms_norm_eps);
-  const auto tail_of = [&](void* rows) { return static_cast<char*>(rows) + act_bytes(static_cast<int64_t>(options_.tail_begin) * C); };
-  const size_t tail_bytes = act_bytes(static_cast<int64_t>(tail()) * C);
-  Stage stage{h_, n, &lora_, &token_key_, &steer_};
+  const auto save_tail = [&](void* to, const TokenSet& set) {
+    const size_t from = act_bytes(static_cast<int64_t>(set.tail) * C);
+    if (saving()) be_.copy(to, static_cast<char*>(set.h) + from, act_bytes(static_cast<int64_t>(set.n - set.tail) * C));
+  };
+  const size_t kv_layer = static_cast<size_t>(l) * target_.layer_bytes;
+  int n = plan_.tokens_after(l - 1);
 
-  if (saving()) be_.copy(input_h(l), tail_of(h_), tail_bytes);
-  project(l, {kQ, kK, kV}, qkv.at(l), c_.qkv_width(), x.at(l), n, stage);
-  be_.rope_store(qkv.at(l), static_cast<char*>(target_.k) + static_cast<size_t>(l) * target_.layer_bytes,
-                 static_cast<char*>(target_.v) + static_cast<size_t>(l) * target_.layer_bytes, model_.cos(), model_.sin(), positions_, slots_,
-                 n, c_.heads());
+  save_tail(input_h(l), all_);
+  project(l, {kQ, kK, kV}, qkv.at(l), c_.qkv_width(), x.at(l), n, all_);
+  be_.rope_store({.qkv = qkv.at(l), .k_new = static_cast<char*>(target_.k) + kv_layer, .v_new = static_cast<char*>(target_.v) + kv_layer,
+                  .cos = model_.cos(), .sin = model_.sin(), .positions = all_.positions, .slot = slots_, .n = n, .heads = c_.heads()});
   store_blocks(l);
 
+  const TokenSet& set = l == last ? wanted() : all_;
   const void* queries = qkv.at(l);
-  AttentionCall call = layer_call(l);
-  if (l == last && !plan_.last_block_all) {
+  AttentionCall call = all_.call(l, plan_.rows_after(l - 1));
+  if (&set == &wanted_) {
     if (plan_.last_block.empty()) return;
-    stage = {wanted_h_, wanted_count(), &wanted_lora_, &wanted_key_, &wanted_steer_};
-    be_.gather_rows(wanted_h_, h_, wanted_tokens_, stage.n, C);
-    be_.gather_rows(wanted_q_, qkv.at(l), wanted_tokens_, stage.n, c_.qkv_width());
+    n = wanted_.n;
+    be_.gather_rows({.dst = wanted_.h, .src = h_, .index = wanted_tokens_, .n = n, .width = C});
+    be_.gather_rows({.dst = wanted_q_, .src = qkv.at(l), .index = wanted_tokens_, .n = n, .width = c_.qkv_width()});
     queries = wanted_q_;
-    call = wanted_call_;
+    call = wanted_.call(l, static_cast<int>(wanted_.runs.size()));
   }
 
-  be_.attention(att.at(l), saving() ? lse.at(l) : nullptr, queries, c_.qkv_width(), call, c_.heads());
-  project(l, {kO}, delta_, C, att.at(l), stage.n, stage);
-  be_.residual_norm(stage.h, delta_, nullptr, l, x2.at(l), w.post_attention_norm, eps, stage.n, C);
-  if (saving()) {
-    if (l == last) be_.copy(middle_h(l), stage.h, act_bytes(static_cast<int64_t>(stage.n) * C));
-    else be_.copy(middle_h(l), tail_of(h_), tail_bytes);
-  }
+  be_.attention({.out = att.at(l), .lse = saving() ? lse.at(l) : nullptr, .q_base = queries, .ldq = c_.qkv_width(), .call = call,
+                 .heads = c_.heads()});
+  project(l, {kO}, delta_, C, att.at(l), n, set);
+  be_.residual_norm({.h = set.h, .delta = delta_, .x = x2.at(l), .weight = w.post_attention_norm, .eps = eps, .n = n, .C = C});
+  save_tail(middle_h(l), set);
   const bool end = l == last;
-  mlp_and_residual(l, stage, end ? stage.n : plan_.tokens_after(l), end ? final_x_ : x.at(l + 1),
+  mlp_and_residual(l, set, n, end ? n : plan_.tokens_after(l), end ? final_x_ : x.at(l + 1),
                    end ? model_.weights().final_norm : model_.weights().layers[static_cast<size_t>(l) + 1].input_norm);
-  capture(l, stage.h);
+  capture(l, set.h);
 }
 
-void Pass::mlp_and_residual(int l, const Stage& stage, int n_after, void* next_x, const float* next_norm) {
+void Pass::mlp_and_residual(int l, const TokenSet& set, int n, int n_after, void* next_x, const float* next_norm) {
   const int C = c_.hidden_size, F = c_.intermediate_size;
-  project(l, {kGate, kUp}, gate_up.at(l), 2 * F, x2.at(l), stage.n, stage);
-  be_.swiglu(swi.at(l), gate_up.at(l), stage.n, F);
-  project(l, {kDown}, delta_, C, swi.at(l), stage.n, stage);
-  if (n_after > stage.n) {
+  project(l, {kGate, kUp}, gate_up.at(l), 2 * F, x2.at(l), n, set);
+  be_.swiglu({.out = swi.at(l), .gu = gate_up.at(l), .n = n, .F = F});
+  project(l, {kDown}, delta_, C, swi.at(l), n, set);
+  if (n_after > n) {
     // Rows that differ from here on take their leader's stream, before this block's steering is added.
-    const size_t at = act_bytes(static_cast<int64_t>(stage.n) * C);
-    be_.gather_rows(static_cast<char*>(stage.h) + at, stage.h, leader_tokens_ + stage.n, n_after - stage.n, C);
-    be_.gather_rows(static_cast<char*>(delta_) + at, delta_, leader_tokens_ + stage.n, n_after - stage.n, C);
+    const size_t at = act_bytes(static_cast<int64_t>(n) * C);
+    for (void* stream : {set.h, delta_})
+      be_.gather_rows({.dst = static_cast<char*>(stream) + at, .src = stream, .index = leader_tokens_ + n, .n = n_after - n, .width = C});
   }
-  const SteerTable* steer = plan_.steered_layer[static_cast<size_t>(l)] ? stage.steer : nullptr;
-  be_.residual_norm(stage.h, delta_, steer, l, next_x, next_norm, static_cast<float>(c_.rms_norm_eps), n_after, C);
+  be_.residual_norm({.h = set.h, .delta = delta_, .steer = plan_.steered_layer[static_cast<size_t>(l)] ? &set.steer : nullptr, .layer = l,
+                     .x = next_x, .weight = next_norm, .eps = static_cast<float>(c_.rms_norm_eps), .n = n_after, .C = C});
 }
 
-void Pass::project(int l, const std::vector<int>& projections, void* y, int ldy, const void* input, int n, const Stage& stage) {
+void Pass::project(int l, const std::vector<int>& projections, void* y, int ldy, const void* input, int n, const TokenSet& set) {
   LinearPart parts[3];
   std::vector<LoraUse> uses[3];
   int column = 0, count = 0;
@@ -101,26 +112,17 @@ void Pass::project(int l, const std::vector<int>& projections, void* y, int ldy,
     part.y_col = column;
     part.site = static_cast<uint32_t>(l * kProjections + p);
     column += part.w->out;
-    for (const LoraRange& range : *stage.lora) {
+    for (const LoraRange& range : set.lora) {
       const LoraPair& pair = request_.adapters[static_cast<size_t>(range.adapter)]->at(l, p);
       const int end = std::min(range.end, n);
       if (pair.r == 0 || range.begin >= end) continue;
-      LoraUse use;
-      use.begin = range.begin;
-      use.end = end;
-      use.r = pair.r;
-      use.scaling = pair.scaling;
-      use.dropout = options_.dropout ? options_.dropout->p : 0;
-      use.a = pair.a;
-      use.b = pair.b;
-      use.u = u[p].at(l, range.begin);
-      uses[count].push_back(use);
+      uses[count].push_back({range.begin, end, pair.r, pair.scaling, options_.dropout ? options_.dropout->p : 0, pair.a, pair.b,
+                             u[p].at(l, range.begin), pair.bias});
     }
-    part.lora = uses[count].data();
-    part.n_lora = static_cast<int>(uses[count].size());
+    part.lora = uses[count];
     ++count;
   }
-  be_.linear(y, ldy, input, n, parts, count, options_.dropout ? stage.key : nullptr);
+  be_.linear({.y = y, .ldy = ldy, .x = input, .n = n, .parts = {parts, count}, .dropout = options_.dropout ? &set.key : nullptr});
 }
 
 // The keys and values of rows whose cache is kept leave the workspace before the next block overwrites it.
@@ -150,10 +152,10 @@ void Pass::capture(int l, const void* h) {
   const int C = c_.hidden_size, count = static_cast<int>(index.size());
   const int32_t* device_index = scratch_.upload("capture.index", index.data(), index.size());
   void* rows = scratch_.get("capture.rows", act_bytes(static_cast<int64_t>(count) * C));
-  be_.gather_rows(rows, h, device_index, count, C);
+  be_.gather_rows({.dst = rows, .src = h, .index = device_index, .n = count, .width = C});
   const size_t elements = static_cast<size_t>(count) * C;
   for (size_t i = 0; i < layers.size(); ++i)
-    if (layers[i] == l) be_.to_f32(static_cast<float*>(captured_.get()) + i * elements, rows, elements);
+    if (layers[i] == l) be_.to_f32({.dst = static_cast<float*>(captured_.get()) + i * elements, .src = rows, .count = elements});
 }
 
 std::vector<float> Pass::captures() const {

@@ -7,7 +7,7 @@
 // (L - 1 - l) * tail, so that its tail lies just above everything that later blocks write: saved without a copy, while the context
 // rows are overwritten. In inference tail = 0 and every block writes to the same place.
 //
-// Last block: keys and values for all, everything after attention only for plan.last_block ("wanted" rows, in its order).
+// Last block: keys and values for all tokens, everything after attention only for plan.last_block (the "wanted" tokens).
 #pragma once
 #include <memory>
 #include <vector>
@@ -52,6 +52,29 @@ struct LoraRange {
   int begin, end, adapter;
 };
 
+// Packed tokens in ascending order that a stage of a block works on, one row each: all of the pass, or the wanted ones.
+struct TokenSet {
+  int n = 0;
+  int tail = 0;       // rows from here on are tokens of the tail; n: none
+  void* h = nullptr;  // (n, C) residual stream
+  const int32_t* positions = nullptr;  // (n) device
+  std::vector<LoraRange> lora;
+  DropoutKey key;
+  SteerTable steer;
+  // One row per run of neighbouring tokens of a packed row; its own keys end with the run. The tail's rows count from the tail on.
+  // A run has as many segments in one layer as in any other: one table of rows serves all layers.
+  std::vector<AttentionRow> runs, tail_runs;
+  const AttentionRow *device_runs = nullptr, *device_tail_runs = nullptr;
+  const KvSegment* segments = nullptr;  // device, [layer - first_layer][segment]
+  int first_layer = 0, segments_per_layer = 0;
+
+  AttentionCall call(int layer, int count) const { return bounded(layer, runs, device_runs, count); }
+  AttentionCall tail_call(int layer) const { return bounded(layer, tail_runs, device_tail_runs, static_cast<int>(tail_runs.size())); }
+
+ private:
+  AttentionCall bounded(int layer, const std::vector<AttentionRow>& host, const AttentionRow* device, int count) const;
+};
+
 class Pass {
  public:
   Pass(Model& model, const ForwardRequest& request, const PassPlan& plan, const PassOptions& options);
@@ -66,41 +89,24 @@ class Pass {
   // (positions, layers, C) on the host; waits.
   std::vector<float> captures() const;
 
-  // ---- what the backward pass reads ----
+  // ---- what the backward pass reads; arenas have one row per row of the block's token set ----
   Arena x, qkv, att, lse, x2, gate_up, swi, u[kProjections];
   void* input_h(int layer) const { return saved_h(input_h_, layer); }    // (tail, C) residual stream entering the block
-  void* middle_h(int layer) const { return saved_h(middle_h_, layer); }  // after attention; last block: wanted rows
-  void* wanted_h() const { return wanted_h_; }                           // (wanted, C) leaving the last block
-  const void* wanted_q() const { return wanted_q_; }
-  AttentionCall layer_call(int layer) const;
-  AttentionCall wanted_call() const { return wanted_call_; }
-  AttentionCall tail_call(int layer) const;  // rows that begin at or after tail_begin, indices relative to the tail
-  const DropoutKey& token_key() const { return token_key_; }
-  const DropoutKey& wanted_key() const { return wanted_key_; }
-  const int32_t* positions() const { return positions_; }
-  int wanted_count() const { return static_cast<int>(plan_.last_block.size()); }
-  int max_rank() const { return max_rank_; }
+  void* middle_h(int layer) const { return saved_h(middle_h_, layer); }  // (tail rows of the block's set, C) after attention
+  const void* wanted_q() const { return wanted_q_; }                     // (wanted, qkv width)
+  const TokenSet& all() const { return all_; }
+  const TokenSet& wanted() const { return plan_.last_block_all ? all_ : wanted_; }
 
  private:
-  // The rows that a stage of a block works on.
-  struct Stage {
-    void* h;
-    int n;
-    const std::vector<LoraRange>* lora;
-    const DropoutKey* key;
-    const SteerTable* steer;
-  };
-
   void prepare_tables();
-  void prepare_attention();
-  void prepare_wanted();
   void prepare_storage();
   void prepare_captures();
   void allocate();
+  // Tables named after `name`; attention from `first_layer` on.
+  TokenSet token_set(const std::string& name, const std::vector<int32_t>& tokens, int first_layer);
   void block(int layer);
-  void mlp_and_residual(int layer, const Stage& stage, int n_after, void* next_x, const float* next_norm);
-  void project(int layer, const std::vector<int>& projections, void* y, int ldy, const void* x, int n, const Stage& stage);
-  std::vector<LoraRange> ranges_of(const std::vector<int32_t>& tokens) const;
+  void mlp_and_residual(int layer, const TokenSet& set, int n, int n_after, void* next_x, const float* next_norm);
+  void project(int layer, const std::vector<int>& projections, void* y, int ldy, const void* x, int n, const TokenSet& set);
   std::vector<KvSegment> segments_of(int layer, int row, int own_len) const;
   void store_blocks(int layer);
   void capture(int layer, const void* h);
@@ -118,20 +124,11 @@ class Pass {
   const ModelConfig& c_;
 
   KvTarget target_;
-  const int32_t *tokens_ = nullptr, *positions_ = nullptr, *leader_tokens_ = nullptr, *slots_ = nullptr, *wanted_tokens_ = nullptr;
-  SteerTable steer_, wanted_steer_;
-  DropoutKey token_key_, wanted_key_;
-  std::vector<LoraRange> lora_, wanted_lora_;
+  const int32_t *tokens_ = nullptr, *leader_tokens_ = nullptr, *slots_ = nullptr, *wanted_tokens_ = nullptr, *entry_offsets_ = nullptr;
+  const float* vectors_ = nullptr;
   int max_rank_ = 0;
-
-  const AttentionRow* attention_rows_ = nullptr;
-  const AttentionRow* tail_rows_ = nullptr;
-  const KvSegment* segments_ = nullptr;
-  int segments_per_layer_ = 0;
-  std::vector<AttentionRow> host_rows_, host_tail_;
-  AttentionCall wanted_call_;
-
-  void *h_ = nullptr, *delta_ = nullptr, *final_x_ = nullptr, *wanted_h_ = nullptr, *wanted_q_ = nullptr;
+  TokenSet all_, wanted_;
+  void *h_ = nullptr, *delta_ = nullptr, *final_x_ = nullptr, *wanted_q_ = nullptr;
   void *input_h_ = nullptr, *middle_h_ = nullptr;
 
   std::vector<std::unique_ptr<KvStore>> stores_;  // per packed row

@@ -1,4 +1,4 @@
-// The preparations of a Pass: device tables, workspaces, attention rows, room for kept keys and values.
+// The preparations of a Pass: device tables, workspaces, token sets, room for kept keys and values.
 #include <algorithm>
 #include <string>
 
@@ -8,13 +8,10 @@ namespace steerlab {
 
 void Pass::prepare_tables() {
   tokens_ = scratch_.upload("pass.tokens", plan_.tokens.data(), plan_.tokens.size());
-  positions_ = scratch_.upload("pass.positions", plan_.positions.data(), plan_.positions.size());
   if (!plan_.entries.empty()) {
     const int C = c_.hidden_size;
-    steer_.token_row = scratch_.upload("pass.token_row", plan_.token_row.data(), plan_.token_row.size());
-    steer_.row_offsets = scratch_.upload("pass.entry_offsets", plan_.entry_offsets.data(), plan_.entry_offsets.size());
-    steer_.entries = scratch_.upload("pass.entries", plan_.entries.data(), plan_.entries.size());
-    steer_.vectors = scratch_.upload("pass.vectors", request_.steering.vectors.data(), request_.steering.vectors.size() / C * C);
+    entry_offsets_ = scratch_.upload("pass.entry_offsets", plan_.entry_offsets.data(), plan_.entry_offsets.size());
+    vectors_ = scratch_.upload("pass.vectors", request_.steering.vectors.data(), request_.steering.vectors.size() / C * C);
   }
   if (plan_.tokens_after(-1) < plan_.count()) {
     std::vector<int32_t> leader_tokens;
@@ -22,27 +19,8 @@ void Pass::prepare_tables() {
       for (int i = 0; i < row.len; ++i) leader_tokens.push_back(plan_.rows[static_cast<size_t>(row.leader)].begin + i);
     leader_tokens_ = scratch_.upload("pass.leader_tokens", leader_tokens.data(), leader_tokens.size());
   }
-  if (options_.dropout) {
-    const Dropout& d = *options_.dropout;
-    token_key_ = {d.seed, d.step, scratch_.upload("pass.example", d.token_example.data(), d.token_example.size()), positions_};
-  }
-  std::vector<int32_t> all(static_cast<size_t>(plan_.count()));
-  for (size_t t = 0; t < all.size(); ++t) all[t] = static_cast<int32_t>(t);
-  lora_ = ranges_of(all);
-  for (const LoraRange& range : lora_)
-    max_rank_ = std::max(max_rank_, request_.adapters[static_cast<size_t>(range.adapter)]->max_rank);
-}
-
-std::vector<LoraRange> Pass::ranges_of(const std::vector<int32_t>& tokens) const {
-  std::vector<LoraRange> out;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const int adapter = plan_.rows[static_cast<size_t>(plan_.token_row[static_cast<size_t>(tokens[i])])].adapter;
-    const int at = static_cast<int>(i);
-    if (adapter < 0) continue;
-    if (!out.empty() && out.back().end == at && out.back().adapter == adapter) out.back().end = at + 1;
-    else out.push_back({at, at + 1, adapter});
-  }
-  return out;
+  for (const PlanRow& row : plan_.rows)
+    if (row.adapter >= 0) max_rank_ = std::max(max_rank_, request_.adapters[static_cast<size_t>(row.adapter)]->max_rank);
 }
 
 void Pass::allocate() {
@@ -72,9 +50,8 @@ void Pass::allocate() {
   delta_ = scratch_.get(mode + "delta", stream);
   final_x_ = scratch_.get(mode + "final", std::max<size_t>(1, plan_.last_block.size()) * act_bytes(C));
   if (saving()) {
-    const size_t rows = static_cast<size_t>(std::max(tail(), wanted_count()));
     input_h_ = scratch_.get("train.input_h", static_cast<size_t>(L) * tail() * act_bytes(C));
-    middle_h_ = scratch_.get("train.middle_h", (static_cast<size_t>(L - 1) * tail() + rows) * act_bytes(C));
+    middle_h_ = scratch_.get("train.middle_h", static_cast<size_t>(L) * tail() * act_bytes(C));
   }
 
   if (options_.target) {
@@ -112,40 +89,65 @@ std::vector<KvSegment> Pass::segments_of(int layer, int row, int own_len) const 
   return out;
 }
 
-// A row has as many segments in one layer as in any other, so one table of rows serves all layers.
-void Pass::prepare_attention() {
-  std::vector<KvSegment> table;
-  for (int l = 0; l < c_.num_hidden_layers; ++l) {
-    for (int r = 0; r < static_cast<int>(plan_.rows.size()); ++r) {
-      const PlanRow& row = plan_.rows[static_cast<size_t>(r)];
-      const std::vector<KvSegment> segments = segments_of(l, r, row.len);
-      if (l == 0) {
-        int kv_len = 0;
-        for (const KvSegment& s : segments) kv_len += s.len;
-        host_rows_.push_back({row.begin, row.len, row.begin, static_cast<int32_t>(table.size()), static_cast<int32_t>(segments.size()), kv_len});
-      }
-      table.insert(table.end(), segments.begin(), segments.end());
+TokenSet Pass::token_set(const std::string& name, const std::vector<int32_t>& tokens, int first_layer) {
+  const auto upload = [&](const char* what, const auto& values) { return scratch_.upload(name + what, values.data(), values.size()); };
+  const auto row_at = [&](int32_t token) { return static_cast<int32_t>(std::lower_bound(tokens.begin(), tokens.end(), token) - tokens.begin()); };
+  TokenSet set;
+  set.n = static_cast<int>(tokens.size());
+  set.tail = saving() ? row_at(options_.tail_begin) : set.n;
+  set.first_layer = first_layer;
+
+  std::vector<int32_t> packed, position, example;
+  for (int i = 0; i < set.n; ++i) {
+    const size_t token = static_cast<size_t>(tokens[static_cast<size_t>(i)]);
+    packed.push_back(plan_.token_row[token]);
+    position.push_back(plan_.positions[token]);
+    if (options_.dropout) example.push_back(options_.dropout->token_example[token]);
+    const int adapter = plan_.rows[static_cast<size_t>(packed.back())].adapter;
+    if (adapter < 0) continue;
+    if (!set.lora.empty() && set.lora.back().end == i && set.lora.back().adapter == adapter) ++set.lora.back().end;
+    else set.lora.push_back({i, i + 1, adapter});
+  }
+  set.positions = upload(".positions", position);
+  if (options_.dropout) set.key = {options_.dropout->seed, options_.dropout->step, upload(".example", example), set.positions};
+  if (!plan_.entries.empty()) {
+    std::vector<SteerEntry> entries = plan_.entries;
+    for (SteerEntry& e : entries) {
+      e.token_begin = row_at(e.token_begin);
+      e.token_end = row_at(e.token_end);
     }
-    if (l == 0) segments_per_layer_ = static_cast<int>(table.size());
+    set.steer = {upload(".token_row", packed), entry_offsets_, upload(".entries", entries), vectors_};
   }
-  segments_ = scratch_.upload("pass.segments", table.data(), table.size());
-  attention_rows_ = scratch_.upload("pass.attention_rows", host_rows_.data(), host_rows_.size());
-  if (!saving()) return;
-  for (const AttentionRow& row : host_rows_) {
-    if (row.q_row < options_.tail_begin) continue;
-    host_tail_.push_back(row);
-    host_tail_.back().q_row -= options_.tail_begin;
-    host_tail_.back().out_row -= options_.tail_begin;
+
+  std::vector<KvSegment> segments;
+  for (int l = first_layer; l < c_.num_hidden_layers; ++l) {
+    for (int i = 0, j; i < set.n; i = j) {
+      const auto token = [&](int at) { return tokens[static_cast<size_t>(at)]; };
+      const int row = packed[static_cast<size_t>(i)];
+      for (j = i + 1; j < set.n && packed[static_cast<size_t>(j)] == row && token(j) == token(j - 1) + 1;) ++j;
+      const std::vector<KvSegment> own = segments_of(l, row, token(j - 1) + 1 - plan_.rows[static_cast<size_t>(row)].begin);
+      if (l == first_layer) {
+        AttentionRow run{i, j - i, i, static_cast<int32_t>(segments.size()), static_cast<int32_t>(own.size()), 0};
+        for (const KvSegment& s : own) run.kv_len += s.len;
+        set.runs.push_back(run);
+        run.q_row = run.out_row -= set.tail;
+        if (i >= set.tail) set.tail_runs.push_back(run);
+      }
+      segments.insert(segments.end(), own.begin(), own.end());
+    }
+    if (l == first_layer) set.segments_per_layer = static_cast<int>(segments.size());
   }
-  tail_rows_ = scratch_.upload("pass.tail_rows", host_tail_.data(), host_tail_.size());
+  set.segments = upload(".segments", segments);
+  set.device_runs = upload(".runs", set.runs);
+  set.device_tail_runs = upload(".tail_runs", set.tail_runs);
+  return set;
 }
 
-namespace {
-AttentionCall bounded(const std::vector<AttentionRow>& host, int count, const AttentionRow* rows, const KvSegment* segments) {
+AttentionCall TokenSet::bounded(int layer, const std::vector<AttentionRow>& host, const AttentionRow* device, int count) const {
   AttentionCall call;
   call.n_rows = count;
-  call.rows = rows;
-  call.segments = segments;
+  call.rows = device;
+  call.segments = segments + static_cast<size_t>(layer - first_layer) * static_cast<size_t>(segments_per_layer);
   for (int r = 0; r < count; ++r) {
     const AttentionRow& row = host[static_cast<size_t>(r)];
     call.max_q_len = std::max(call.max_q_len, row.q_len);
@@ -153,66 +155,6 @@ AttentionCall bounded(const std::vector<AttentionRow>& host, int count, const At
     call.total_q += row.q_len;
   }
   return call;
-}
-}  // namespace
-
-AttentionCall Pass::layer_call(int l) const {
-  return bounded(host_rows_, plan_.rows_after(l - 1), attention_rows_, segments_ + static_cast<size_t>(l) * segments_per_layer_);
-}
-
-AttentionCall Pass::tail_call(int l) const {
-  return bounded(host_tail_, static_cast<int>(host_tail_.size()), tail_rows_, segments_ + static_cast<size_t>(l) * segments_per_layer_);
-}
-
-void Pass::prepare_wanted() {
-  if (plan_.last_block_all || plan_.last_block.empty()) return;
-  const std::vector<int32_t>& wanted = plan_.last_block;
-  const int n = wanted_count();
-  wanted_tokens_ = scratch_.upload("wanted.tokens", wanted.data(), wanted.size());
-  wanted_h_ = scratch_.get("wanted.h", static_cast<size_t>(n) * act_bytes(c_.hidden_size));
-  wanted_q_ = scratch_.get("wanted.q", static_cast<size_t>(n) * act_bytes(c_.qkv_width()));
-  wanted_lora_ = ranges_of(wanted);
-
-  if (steer_.entries) {
-    std::vector<int32_t> token_row;
-    for (const int32_t token : wanted) token_row.push_back(plan_.token_row[static_cast<size_t>(token)]);
-    std::vector<SteerEntry> entries = plan_.entries;
-    for (SteerEntry& e : entries) {
-      e.token_begin = wanted_row(e.token_begin);
-      e.token_end = wanted_row(e.token_end);
-    }
-    wanted_steer_ = steer_;
-    wanted_steer_.token_row = scratch_.upload("wanted.token_row", token_row.data(), token_row.size());
-    wanted_steer_.entries = scratch_.upload("wanted.entries", entries.data(), entries.size());
-  }
-  if (options_.dropout) {
-    std::vector<int32_t> example, position;
-    for (const int32_t token : wanted) {
-      example.push_back(options_.dropout->token_example[static_cast<size_t>(token)]);
-      position.push_back(plan_.positions[static_cast<size_t>(token)]);
-    }
-    wanted_key_ = {options_.dropout->seed, options_.dropout->step, scratch_.upload("wanted.example", example.data(), example.size()),
-                   scratch_.upload("wanted.position", position.data(), position.size())};
-  }
-
-  // One attention row per run of consecutive wanted positions of a row; its own keys end with the run.
-  std::vector<AttentionRow> rows;
-  std::vector<KvSegment> segments;
-  for (int i = 0; i < n;) {
-    const int packed = plan_.token_row[static_cast<size_t>(wanted[static_cast<size_t>(i)])];
-    const PlanRow& row = plan_.rows[static_cast<size_t>(packed)];
-    int j = i + 1;
-    while (j < n && wanted[static_cast<size_t>(j)] == wanted[static_cast<size_t>(j) - 1] + 1 && wanted[static_cast<size_t>(j)] < row.begin + row.len) ++j;
-    const int own_len = wanted[static_cast<size_t>(j) - 1] + 1 - row.begin;
-    const std::vector<KvSegment> own = segments_of(c_.num_hidden_layers - 1, packed, own_len);
-    int kv_len = 0;
-    for (const KvSegment& s : own) kv_len += s.len;
-    rows.push_back({i, j - i, i, static_cast<int32_t>(segments.size()), static_cast<int32_t>(own.size()), kv_len});
-    segments.insert(segments.end(), own.begin(), own.end());
-    i = j;
-  }
-  const AttentionRow* device_rows = scratch_.upload("wanted.rows", rows.data(), rows.size());
-  wanted_call_ = bounded(rows, static_cast<int>(rows.size()), device_rows, scratch_.upload("wanted.segments", segments.data(), segments.size()));
 }
 
 void Pass::prepare_storage() {

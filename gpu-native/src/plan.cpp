@@ -110,10 +110,13 @@ void pack_steering(const ForwardRequest& q, PassPlan& plan, int layers) {
   std::partial_sum(plan.entry_offsets.begin(), plan.entry_offsets.end(), plan.entry_offsets.begin());
 }
 
-void append_positions(const PassPlan& plan, const std::vector<int32_t>& rows, bool all, std::vector<int32_t>& out) {
-  for (const int32_t r : rows) {
-    const PlanRow& row = plan.rows[static_cast<size_t>(plan.packed_of[static_cast<size_t>(r)])];
-    for (int i = all ? 0 : row.len - 1; i < row.len; ++i) out.push_back(row.begin + i);
+// last: how many of each row's last positions; empty: all of them or one.
+void append_positions(const PassPlan& plan, const std::vector<int32_t>& rows, bool all, const std::vector<int32_t>& last,
+                      std::vector<int32_t>& out) {
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const PlanRow& row = plan.rows[static_cast<size_t>(plan.packed_of[static_cast<size_t>(rows[r])])];
+    const int count = !last.empty() ? last[r] : all ? row.len : 1;
+    for (int i = row.len - count; i < row.len; ++i) out.push_back(row.begin + i);
   }
 }
 
@@ -176,8 +179,8 @@ PassPlan make_plan(const ForwardRequest& q, const ModelConfig& c, int reserve) {
   }
   pack_steering(q, plan, L);
 
-  if (q.report.wanted) append_positions(plan, q.report.rows, q.report.all_positions, plan.reported);
-  if (q.capture.wanted) append_positions(plan, q.capture.rows, q.capture.all_positions, plan.captured);
+  if (q.report.wanted) append_positions(plan, q.report.rows, q.report.all_positions, q.report.last, plan.reported);
+  if (q.capture.wanted) append_positions(plan, q.capture.rows, q.capture.all_positions, {}, plan.captured);
   plan.last_block = plan.reported;
   if (std::find(q.capture.layers.begin(), q.capture.layers.end(), L - 1) != q.capture.layers.end())
     plan.last_block.insert(plan.last_block.end(), plan.captured.begin(), plan.captured.end());

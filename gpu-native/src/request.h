@@ -19,6 +19,7 @@ struct ReportRequest {
   bool wanted = false;
   std::vector<int32_t> rows;
   bool all_positions = false;
+  std::vector<int32_t> last;  // of each row: how many of its last positions; empty: as all_positions says
   std::vector<int32_t> token_ids, token_offsets;
   int top_k = 0;
   bool full = false;
@@ -77,10 +78,13 @@ struct TrainerOptions {
 
 struct TrainBatch {
   std::vector<int32_t> context_tokens, context_offsets, question_tokens, question_offsets, labels, targets;
+  std::vector<int32_t> match_positions;  // 0: label example
+  std::vector<double> weights;
   SteeringColumns steering;
   int micro_batch = 0;
   std::shared_ptr<const Adapter> context_adapter;  // null: the trainer's own parameters
   int examples() const { return static_cast<int>(targets.size()); }
+  bool matches(int example) const { return match_positions[static_cast<size_t>(example)] > 0; }
 };
 
 struct BatchResult {

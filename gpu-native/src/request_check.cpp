@@ -45,6 +45,8 @@ void check_report(const ForwardRequest& q, const ModelConfig& c) {
   if (!r.wanted) return;
   same_length(r.token_offsets.size(), r.rows.size() + 1, "report.tokenOffsets");
   for (const int32_t row : r.rows) index_in(row, q.rows(), "report.rows");
+  if (!r.last.empty()) same_length(r.last.size(), r.rows.size(), "report.last");
+  for (size_t i = 0; i < r.last.size(); ++i) index_in(r.last[i] - 1, q.row_length(r.rows[i]), "report.last - 1");
   if (r.token_offsets.front() != 0 || r.token_offsets.back() != static_cast<int32_t>(r.token_ids.size()))
     refuse("bad-request", "offsets from 0 to the number of ids", "report.tokenOffsets", r.token_offsets.back());
   for (size_t i = 1; i < r.token_offsets.size(); ++i)

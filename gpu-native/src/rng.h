@@ -1,6 +1,7 @@
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter in, four words out.
 // Shared by host and device code, so dropout, sampling and random weights give the same bits everywhere.
 #pragma once
+#include <cmath>
 #include <cstdint>
 
 #ifdef __CUDACC__
@@ -41,5 +42,28 @@ STEERLAB_HD inline uint32_t dropout_threshold(float p) { return static_cast<uint
 
 // Uniform in [0, 1) with 24 bits, exact in float.
 STEERLAB_HD inline float uniform24(uint32_t word) { return static_cast<float>(word >> 8) * (1.0f / 16777216.0f); }
+
+// Two normal deviates from two words (Box and Muller 1958, basic form): radius of u1 in (0, 1], angle of u2 in [0, 1).
+template <class Real>
+STEERLAB_HD inline void normal_pair(Real out[2], uint32_t word1, uint32_t word2) {
+  const Real u1 = (static_cast<Real>(word1) + Real(1)) * Real(0x1p-32);
+#ifdef __CUDA_ARCH__
+  Real sine, cosine;
+  sincospif(static_cast<Real>(word2) * Real(0x1p-31), &sine, &cosine);
+  const Real radius = sqrtf(Real(-2) * logf(u1));
+#else
+  const Real angle = static_cast<Real>(word2) * (Real(6.283185307179586) * Real(0x1p-32));
+  const Real radius = std::sqrt(Real(-2) * std::log(u1)), cosine = std::cos(angle), sine = std::sin(angle);
+#endif
+  out[0] = radius * cosine;
+  out[1] = radius * sine;
+}
+
+// Normal deviates 4 q .. 4 q + 3 of a weight matrix's stream.
+STEERLAB_HD inline void normal_quad(float out[4], uint64_t quad, uint32_t stream, uint64_t seed) {
+  const Philox4 w = philox(static_cast<uint32_t>(quad), static_cast<uint32_t>(quad >> 32), stream, 0x4e4f524du, seed);
+  normal_pair(out, w.w[0], w.w[1]);
+  normal_pair(out + 2, w.w[2], w.w[3]);
+}
 
 }  // namespace steerlab

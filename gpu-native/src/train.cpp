@@ -5,6 +5,7 @@
 
 #include "backward.h"
 #include "error.h"
+#include "losses.h"
 
 namespace steerlab {
 namespace {
@@ -15,61 +16,6 @@ void check_offsets(const std::vector<int32_t>& offsets, size_t tokens, int examp
   if (!ok) throw Error("bad-request", std::string("Expected rising offsets over all tokens for ") + name + ".");
 }
 
-// Contexts are rows 0 .. count - 1, questions rows count .. 2 count - 1, each the child of its context.
-ForwardRequest micro_request(const TrainBatch& batch, int first, int count, std::shared_ptr<const Adapter> adapter) {
-  ForwardRequest q;
-  q.adapters = {adapter, batch.context_adapter ? batch.context_adapter : adapter};
-  const int context_adapter = batch.context_adapter ? 1 : 0;
-  q.row_offsets = {0};
-  q.report.wanted = true;
-  q.report.token_offsets = {0};
-  const auto add_row = [&](const std::vector<int32_t>& tokens, const std::vector<int32_t>& offsets, int example, int parent) {
-    q.tokens.insert(q.tokens.end(), tokens.begin() + offsets[static_cast<size_t>(example)], tokens.begin() + offsets[static_cast<size_t>(example) + 1]);
-    q.row_offsets.push_back(static_cast<int32_t>(q.tokens.size()));
-    q.parent_row.push_back(parent);
-    q.parent_cache.push_back(nullptr);
-    q.row_adapter.push_back(parent < 0 ? context_adapter : 0);
-    q.keep_cache.push_back(0);
-  };
-  for (int i = 0; i < count; ++i) add_row(batch.context_tokens, batch.context_offsets, first + i, -1);
-  for (int i = 0; i < count; ++i) {
-    add_row(batch.question_tokens, batch.question_offsets, first + i, i);
-    q.report.rows.push_back(count + i);
-    q.report.token_offsets.push_back(0);
-  }
-  const SteeringColumns& s = batch.steering;
-  q.steering.vectors = s.vectors;
-  for (size_t e = 0; e < s.row.size(); ++e) {
-    if (s.row[e] < first || s.row[e] >= first + count) continue;
-    q.steering.row.push_back(s.row[e] - first);
-    q.steering.vector.push_back(s.vector[e]);
-    q.steering.layer_start.push_back(s.layer_start[e]);
-    q.steering.layer_end.push_back(s.layer_end[e]);
-    q.steering.span_start.push_back(s.span_start[e]);
-    q.steering.span_end.push_back(s.span_end[e]);
-    q.steering.magnitude.push_back(s.magnitude[e]);
-  }
-  return q;
-}
-
-// A batch stopped half-way (cancelled, out of memory) must not leave the device with results that are still to be written to host
-// memory which is going away: whoever leaves waits for them first.
-class Settled {
- public:
-  explicit Settled(Backend& backend) : backend_(backend) {}
-  ~Settled() {
-    try {
-      backend_.synchronize();
-    } catch (...) {  // a broken device; the failure that brought us here says more
-    }
-  }
-  Settled(const Settled&) = delete;
-  Settled& operator=(const Settled&) = delete;
-
- private:
-  Backend& backend_;
-};
-
 }  // namespace
 
 void check_batch(const TrainBatch& b, const ModelConfig& c) {
@@ -79,10 +25,20 @@ void check_batch(const TrainBatch& b, const ModelConfig& c) {
   check_offsets(b.context_offsets, b.context_tokens.size(), examples, "contextOffsets");
   check_offsets(b.question_offsets, b.question_tokens.size(), examples, "questionOffsets");
   if (static_cast<int>(b.labels.size()) != 2 * examples) throw Error("bad-request", "Expected two labels for each example.");
-  for (const int32_t label : b.labels)
-    if (label < 0 || label >= c.vocab_size)
-      throw Error("bad-token", "Expected a token id in [0, " + std::to_string(c.vocab_size) + ") for label but received " + std::to_string(label) + ".");
-  for (size_t i = 0; i < b.targets.size(); ++i) {
+  if (static_cast<int>(b.match_positions.size()) != examples || static_cast<int>(b.weights.size()) != examples)
+    throw Error("bad-request", "Expected one number for each example for matchPositions and weights.");
+  for (int e = 0; e < examples; ++e) {
+    const size_t i = static_cast<size_t>(e);
+    if (!(b.weights[i] >= 0) || !std::isfinite(b.weights[i]))
+      throw Error("bad-request", "Expected a weight >= 0 for example " + std::to_string(e) + " but received " + std::to_string(b.weights[i]) + ".");
+    const int question = b.question_offsets[i + 1] - b.question_offsets[i];
+    if (b.match_positions[i] < 0 || b.match_positions[i] > question)
+      throw Error("bad-request", "Expected at most the " + std::to_string(question) + " positions of the question for matchPositions of example " +
+                                     std::to_string(e) + " but received " + std::to_string(b.match_positions[i]) + ".");
+    if (b.matches(e)) continue;
+    for (const int32_t label : {b.labels[2 * i], b.labels[2 * i + 1]})
+      if (label < 0 || label >= c.vocab_size)
+        throw Error("bad-token", "Expected a token id in [0, " + std::to_string(c.vocab_size) + ") for label but received " + std::to_string(label) + ".");
     if (b.targets[i] != 0 && b.targets[i] != 1) throw Error("bad-request", "Expected 0 or 1 for target but received " + std::to_string(b.targets[i]) + ".");
     if (b.labels[2 * i] == b.labels[2 * i + 1]) throw Error("bad-request", "Expected two different labels but received " + std::to_string(b.labels[2 * i]) + " twice.");
   }
@@ -180,56 +136,34 @@ BatchResult Trainer::step(const TrainBatch& batch, int64_t step, double lr, cons
   }
   job.checkpoint();  // the last moment at which stopping leaves the parameters as they were
   const AdamW hyper{lr, options_.beta1, options_.beta2, options_.eps, options_.weight_decay, options_.max_grad_norm, step};
-  result.grad_norm = model_->backend().optimizer_step(params_->get(), m_.get(), v_.get(), grads_.get(), static_cast<size_t>(layout_.count), hyper);
+  model_->backend().optimizer_step({.p = params_->get(), .m = m_.get(), .v = v_.get(), .g = grads_.get(),
+                                    .count = static_cast<size_t>(layout_.count), .hyper = hyper, .norm = result.grad_norm});
   return result;
 }
 
 void Trainer::micro_pass(const TrainBatch& batch, int first, int count, bool with_gradient, const Dropout* dropout, const Job& job,
                          double done, double total, BatchResult& result) {
-  Backend& be = model_->backend();
-  Scratch& scratch = model_->scratch();
-  const ModelConfig& c = model_->config();
-  const ForwardRequest request = micro_request(batch, first, count, live_);
-  const PassPlan plan = make_plan(request, c);
+  const MicroBatch micro = micro_batch(batch, first, count, live_);
+  const PassPlan plan = make_plan(micro.request, model_->config());
 
   PassOptions options;
   options.progress_done = done;
   options.progress_total = total;
-  if (with_gradient) options.tail_begin = plan.rows[static_cast<size_t>(count)].begin;
+  if (with_gradient) options.tail_begin = plan.rows[static_cast<size_t>(micro.first_question)].begin;
   Dropout masks;
   if (dropout) {
     masks = *dropout;
-    for (const int32_t row : plan.token_row) masks.token_example.push_back(first + row % count);
+    for (const int32_t row : plan.token_row) masks.token_example.push_back(micro.row_example[static_cast<size_t>(row)]);
     options.dropout = &masks;
   }
-  Pass pass(*model_, request, plan, options);
+  Pass pass(*model_, micro.request, plan, options);
   pass.run(job);
 
-  const size_t C = static_cast<size_t>(c.hidden_size);
-  std::vector<int32_t> order;  // reported order and packed order agree: questions ascend
-  for (const int32_t token : plan.reported) order.push_back(pass.wanted_row(token));
-  const int32_t* index = scratch.upload("train.order", order.data(), order.size());
-  void* rows = scratch.get("train.rows", static_cast<size_t>(count) * C * bytes_of(be.act()));
-  be.gather_rows(rows, pass.final_rows(), index, count, c.hidden_size);
-  void* logits = scratch.get("train.logits", static_cast<size_t>(count) * c.vocab_size * bytes_of(be.master()));
-  be.logits(logits, rows, model_->weights().head, count);
-
-  const int32_t* labels = scratch.upload("train.labels", batch.labels.data() + 2 * first, static_cast<size_t>(2 * count));
-  const int32_t* targets = scratch.upload("train.targets", batch.targets.data() + first, static_cast<size_t>(count));
-  std::vector<LabelResult> labelled(static_cast<size_t>(count));
-  const Settled settled(be);  // destroyed before `labelled`
-  be.label_loss(labelled.data(), with_gradient ? logits : nullptr, logits, labels, targets, options_.mass_weight, 1.0 / batch.examples(), count,
-                c.vocab_size);
-  if (with_gradient) {
-    Backward back{*model_, pass, plan, layout_, *live_, grads_, options, count};
-    back.run(logits, options_.mass_weight == 0 ? labels : nullptr, job);
-  }
-  be.synchronize();
-  for (const LabelResult& r : labelled) {
-    result.loss.push_back(r.loss);
-    result.logprob.insert(result.logprob.end(), {r.logprob[0], r.logprob[1]});
-    result.logmass.push_back(r.logmass);
-  }
+  Losses losses(*model_, pass, batch, micro, options_.mass_weight);
+  const void* dfinal = losses.run(with_gradient);
+  if (with_gradient) Backward{*model_, pass, plan, layout_, *live_, grads_, options}.run(dfinal, job);
+  model_->backend().synchronize();
+  losses.append_to(result);
 }
 
 }  // namespace steerlab

@@ -2,7 +2,9 @@
 //
 // The original procedure (prefill the steered context without gradient, turn steering off, ask on that cache, cross-entropy over two
 // labels at the last position) is one causal pass: context tokens never attend to questions, so their keys and values are
-// constants of the question's graph. LoRA and its dropout act on all tokens.
+// constants of the question's graph. LoRA and its dropout act on all tokens but those of base rows.
+//
+// What is descended is the mean over the examples of a step of weight times loss, label loss or match loss (losses.h).
 //
 // Parameters are one flat master-type array (lora.h: flat_layout) with AdamW moments of the same layout. Gradients are
 // sums over examples in order, scaled by 1 / (examples of the step): any micro-batch split gives the same bytes.

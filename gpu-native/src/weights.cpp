@@ -184,14 +184,14 @@ int64_t matrix_parameters(const ModelConfig& c) {
 
 constexpr float kRandomStd = 0.02f;
 
-// Box-Muller over Philox words; element i of stream s depends on (seed, s, i) only.
+// Element i of stream s depends on (seed, s, i) only.
 std::vector<float> normal_vector(int count, float mean, uint64_t seed, uint32_t stream) {
-  std::vector<float> out(static_cast<size_t>(count));
+  std::vector<float> out;
   for (int i = 0; i < count; ++i) {
     const Philox4 w = philox(static_cast<uint32_t>(i), 0, stream, 0x76656374u, seed);
-    const double u1 = (w.w[0] + 1.0) / 4294967296.0, u2 = w.w[1] / 4294967296.0;
-    out[static_cast<size_t>(i)] =
-        mean + kRandomStd * static_cast<float>(std::sqrt(-2.0 * std::log(u1)) * std::cos(6.283185307179586 * u2));
+    double pair[2];
+    normal_pair(pair, w.w[0], w.w[1]);
+    out.push_back(mean + kRandomStd * static_cast<float>(pair[0]));
   }
   return out;
 }

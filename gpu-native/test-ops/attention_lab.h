@@ -45,7 +45,8 @@ inline Values run_attention(Lab& lab, const std::vector<Sequence>& sequences, He
   const int ldq = (s.H + 2 * s.KVH) * s.D;
   const size_t heads = static_cast<size_t>(batch.total_q) * s.H;
   void *out = lab.poison_act(heads * s.D), *lse = lab.poison_master(heads);
-  lab.b.attention(out, lse, lab.act(noise(static_cast<size_t>(batch.total_q) * ldq, 49, 1.5)), ldq, batch.call, s);
+  lab.b.attention({.out = out, .lse = lse, .q_base = lab.act(noise(static_cast<size_t>(batch.total_q) * ldq, 49, 1.5)), .ldq = ldq,
+                   .call = batch.call, .heads = s});
   Values v = lab.read_act(out, heads * s.D);
   for (double x : lab.read_master(lse, heads)) v.push_back(x);
   return v;
@@ -57,8 +58,10 @@ inline Values run_attention_backward(Lab& lab, const std::vector<Sequence>& sequ
   const size_t heads = static_cast<size_t>(batch.total_q) * s.H, grads = static_cast<size_t>(batch.n_tail) * ldq;
   void *out = lab.poison_act(heads * s.D), *lse = lab.poison_master(heads), *d = lab.poison_act(grads);
   void* q = lab.act(noise(static_cast<size_t>(batch.total_q) * ldq, 49, 1.5));
-  lab.b.attention(out, lse, q, ldq, batch.call, s);
-  lab.b.attention_backward(d, batch.n_tail, batch.own_begin.data(), lab.act(noise(heads * s.D, 48)), out, lse, q, ldq, batch.call, s);
+  lab.b.attention({.out = out, .lse = lse, .q_base = q, .ldq = ldq, .call = batch.call, .heads = s});
+  lab.b.attention_backward({.dqkv = d, .n_tail = batch.n_tail, .own_begin = lab.i32(batch.own_begin),
+                            .dout = lab.act(noise(heads * s.D, 48)), .out = out, .lse = lse, .q_base = q, .ldq = ldq,
+                            .call = batch.call, .heads = s});
   return lab.read_act(d, grads);
 }
 

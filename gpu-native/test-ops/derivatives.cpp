@@ -34,10 +34,10 @@ void norm(Report& report, Backend& b) {
   const Values h = noise(n * C, 200), g = noise(n * C, 201);
   const float* weight = lab.f32(noise(C, 202));
   void* dh = lab.act(Values(n * C));
-  b.norm_backward(dh, lab.act(g), lab.act(h), weight, 1e-6f, n, C);
+  b.norm_backward({.dh = dh, .dx = lab.act(g), .h = lab.act(h), .weight = weight, .eps = 1e-6f, .n = n, .C = C});
   check(report, "residual_norm", h, g, [&](const Values& v) {
     void* x = lab.poison_act(n * C);
-    b.residual_norm(lab.act(v), nullptr, nullptr, 0, x, weight, 1e-6f, n, C);
+    b.residual_norm({.h = lab.act(v), .layer = 0, .x = x, .weight = weight, .eps = 1e-6f, .n = n, .C = C});
     return lab.read_act(x, n * C);
   }, lab.read_act(dh, n * C));
 }
@@ -47,10 +47,10 @@ void swiglu(Report& report, Backend& b) {
   const int n = 3, F = 13;
   const Values gu = noise(n * 2 * F, 203), g = noise(n * F, 204);
   void* d = lab.poison_act(n * 2 * F);
-  b.swiglu_backward(d, lab.act(g), lab.act(gu), n, F);
+  b.swiglu_backward({d, lab.act(g), lab.act(gu), n, F});
   check(report, "swiglu", gu, g, [&](const Values& v) {
     void* out = lab.poison_act(n * F);
-    b.swiglu(out, lab.act(v), n, F);
+    b.swiglu({out, lab.act(v), n, F});
     return lab.read_act(out, n * F);
   }, lab.read_act(d, n * 2 * F));
 }
@@ -68,10 +68,10 @@ void rope(Report& report, Backend& b) {
   const int32_t* positions = lab.i32({3, 0, 2, 1});
   const Values x = noise(n * width, 205), g = noise(n * width, 206);
   void* d = lab.act(g);
-  b.rope_backward(d, cos, sin, positions, n, s);
+  b.rope_backward({.dqkv = d, .cos = cos, .sin = sin, .positions = positions, .n = n, .heads = s});
   check(report, "rope_store", x, g, [&](const Values& v) {
     void *qkv = lab.act(v), *k_new = lab.poison_act(n * kv), *v_new = lab.poison_act(n * kv);
-    b.rope_store(qkv, k_new, v_new, cos, sin, positions, nullptr, n, s);
+    b.rope_store({.qkv = qkv, .k_new = k_new, .v_new = v_new, .cos = cos, .sin = sin, .positions = positions, .n = n, .heads = s});
     Values out = lab.read_act(qkv, n * width);
     const Values k = lab.read_act(k_new, n * kv), vs = lab.read_act(v_new, n * kv);
     for (int t = 0; t < n; ++t)
@@ -92,15 +92,16 @@ void linear(Report& report, Backend& b) {
   const Values x = linear_input(s, n), g = noise(static_cast<size_t>(n) * group.width, 207);
   auto forward = [&](const Values& v) {
     void* y = lab.poison_act(static_cast<size_t>(n) * group.width);
-    b.linear(y, group.width, lab.act(v), n, group.parts.data(), 2, &group.key);
+    b.linear({.y = y, .ldy = group.width, .x = lab.act(v), .n = n, .parts = group.parts, .dropout = &group.key});
     return lab.read_act(y, static_cast<size_t>(n) * group.width);
   };
   forward(x);  // leaves u
   std::vector<LoraGrad> grads(2);
   for (size_t p = 0; p < 2; ++p) grads[p] = {lab.master(Values(3 * 19)), lab.master(Values(static_cast<size_t>(s.outs[p]) * 3))};
   void* dx = lab.poison_act(static_cast<size_t>(n) * s.in);
-  const int32_t offsets[] = {0, 4, n};
-  b.linear_backward(dx, lab.act(g), group.width, lab.act(x), n, group.parts.data(), grads.data(), 2, &group.key, offsets, 2);
+  const int32_t* offsets = lab.i32({0, 4, n});
+  b.linear_backward({.dx = dx, .dy = lab.act(g), .ldy = group.width, .x = lab.act(x), .n = n, .parts = group.parts,
+                     .grads = grads, .dropout = &group.key, .example_offsets = offsets, .examples = 2});
   check(report, "linear in x", x, g, forward, lab.read_act(dx, static_cast<size_t>(n) * s.in));
   for (size_t p = 0; p < 2; ++p) {
     const size_t na = 3 * 19, nb = static_cast<size_t>(s.outs[p]) * 3;
@@ -139,39 +140,51 @@ void attention(Report& report, Backend& b) {
     KvSegment segments[2] = {batch.segments[0], {lab.act(k), lab.act(vs), own, 0}};
     batch.call.segments = static_cast<const KvSegment*>(lab.raw(segments, sizeof segments));
     queries = lab.act(qs);
-    b.attention(out, lse, queries, q, batch.call, s);
+    b.attention({.out = out, .lse = lse, .q_base = queries, .ldq = q, .call = batch.call, .heads = s});
     return lab.read_act(out, q_len * q);
   };
   forward(x);
   void* d = lab.poison_act(own * width);
-  b.attention_backward(d, own, batch.own_begin.data(), lab.act(g), out, lse, queries, q, batch.call, s);
+  b.attention_backward({.dqkv = d, .n_tail = own, .own_begin = lab.i32(batch.own_begin), .dout = lab.act(g), .out = out, .lse = lse,
+                        .q_base = queries, .ldq = q, .call = batch.call, .heads = s});
   check(report, "attention", x, g, forward, lab.read_act(d, own * width));
 }
 
 void loss(Report& report, Backend& b) {
   Lab lab(b);
   const int n = 3, V = 17;
-  const Values l = noise(n * V, 210);
+  const Values l = noise(n * V, 210), weights{0.5, 1.5, 0.25};
+  const double* scale = static_cast<const double*>(lab.raw(weights.data(), n * sizeof(double)));
   const int32_t *labels = lab.i32({1, 5, 16, 0, 3, 4}), *targets = lab.i32({0, 1, 1});
   for (float w : {0.0f, 0.4f, 1.0f}) {
     std::vector<LabelResult> results(n);
     void* d = lab.poison_master(n * V);
-    b.label_loss(results.data(), d, lab.master(l), labels, targets, w, 0.5, n, V);
-    check(report, "label_loss", l, Values(n, 0.5), [&](const Values& v) {
-      b.label_loss(results.data(), nullptr, lab.master(v), labels, targets, w, 0.5, n, V);
+    b.label_loss({.out = results, .dlogits = d, .logits = lab.master(l), .labels = labels, .targets = targets, .scale = scale,
+                  .mass_weight = w, .n = n, .V = V});
+    check(report, "label_loss", l, weights, [&](const Values& v) {
+      b.label_loss({.out = results, .logits = lab.master(v), .labels = labels, .targets = targets, .scale = scale, .mass_weight = w,
+                    .n = n, .V = V});
       b.synchronize();
       Values losses;
       for (const LabelResult& r : results) losses.push_back(r.loss);
       return losses;
     }, lab.read_master(d, n * V));
   }
+  Values divergences(n);
+  void *d = lab.poison_master(n * V), *base = lab.master(noise(n * V, 214));
+  b.match_loss({.out = divergences, .dlogits = d, .logits = lab.master(l), .base = base, .scale = scale, .n = n, .V = V});
+  check(report, "match_loss", l, weights, [&](const Values& v) {
+    Values out(n);
+    b.match_loss({.out = out, .logits = lab.master(v), .base = base, .scale = scale, .n = n, .V = V});
+    return out;
+  }, lab.read_master(d, n * V));
   const Weight head = lab.weight(noise(V * 7, 211), V, 7, DType::F64);
   const Values g = noise(n * V, 212);
   void* dx = lab.poison_act(n * 7);
-  b.logits_backward(dx, lab.master(g), head, nullptr, n);
+  b.logits_backward({dx, lab.master(g), head, nullptr, n});
   check(report, "logits", noise(n * 7, 213), g, [&](const Values& v) {
     void* out = lab.poison_master(n * V);
-    b.logits(out, lab.act(v), head, n);
+    b.logits({out, lab.act(v), head, n});
     return lab.read_master(out, n * V);
   }, lab.read_act(dx, n * 7));
 }

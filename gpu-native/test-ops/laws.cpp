@@ -54,7 +54,7 @@ void split_invariance(Report& report, Backend& b) {
     AttentionCall call{1, static_cast<const AttentionRow*>(lab.raw(&row, sizeof row)),
                        static_cast<const KvSegment*>(lab.raw(segments.data(), segments.size() * sizeof(KvSegment))), q_len, len, q_len};
     void* out = lab.poison_act(static_cast<size_t>(q_len) * ldq);
-    lab.b.attention(out, nullptr, lab.act({q.end() - q_len * ldq, q.end()}), ldq, call, s);
+    lab.b.attention({.out = out, .q_base = lab.act({q.end() - q_len * ldq, q.end()}), .ldq = ldq, .call = call, .heads = s});
     const Values all = lab.read_act(out, static_cast<size_t>(q_len) * ldq);
     return Values(all.end() - ldq, all.end());
   };
@@ -84,11 +84,12 @@ void gradient_split(Report& report, Backend& b) {
   auto rows = [](const Values& v, int from, int to, int width) { return Values(v.begin() + from * width, v.begin() + to * width); };
   auto pass = [&](LinearGroup& g, std::vector<LoraGrad>& grads, int from, int to) {
     void *xs = lab.act(rows(x, from, to, kWide.in)), *y = lab.poison_act(static_cast<size_t>(to - from) * g.width);
-    lab.b.linear(y, g.width, xs, to - from, g.parts.data(), 2, &g.key);
+    lab.b.linear({.y = y, .ldy = g.width, .x = xs, .n = to - from, .parts = g.parts, .dropout = &g.key});
     std::vector<int32_t> offsets;
     for (int t = 0; t <= to - from; t += 9) offsets.push_back(t);
-    lab.b.linear_backward(lab.poison_act(static_cast<size_t>(to - from) * kWide.in), lab.act(rows(dy, from, to, g.width)), g.width, xs,
-                          to - from, g.parts.data(), grads.data(), 2, &g.key, offsets.data(), static_cast<int>(offsets.size()) - 1);
+    lab.b.linear_backward({.dx = lab.poison_act(static_cast<size_t>(to - from) * kWide.in), .dy = lab.act(rows(dy, from, to, g.width)),
+                           .ldy = g.width, .x = xs, .n = to - from, .parts = g.parts, .grads = grads,
+                           .dropout = &g.key, .example_offsets = lab.i32(offsets), .examples = static_cast<int>(offsets.size()) - 1});
   };
   std::vector<LoraGrad> a(2), c(2);
   for (auto* grads : {&a, &c})
@@ -116,9 +117,10 @@ void dropout_rate(Report& report, Backend& b) {
   std::vector<int32_t> zeros(n), positions(n);
   for (int t = 0; t < n; ++t) positions[static_cast<size_t>(t)] = t;
   LoraUse use{0, n, in, 1, p, lab.master(eye), lab.master(Values(in)), lab.poison_master(static_cast<size_t>(n) * in)};
-  const LinearPart part{&w, 0, &use, 1, 3};
+  const LinearPart part{&w, 0, {&use, 1}, 3};
   const DropoutKey key{1, 1, lab.i32(zeros), lab.i32(positions)};
-  lab.b.linear(lab.poison_act(n), 1, lab.act(Values(static_cast<size_t>(n) * in, 1.0)), n, &part, 1, &key);
+  lab.b.linear({.y = lab.poison_act(n), .ldy = 1, .x = lab.act(Values(static_cast<size_t>(n) * in, 1.0)), .n = n, .parts = {&part, 1},
+                .dropout = &key});
   double dropped = 0, wrong = 0;
   for (double u : lab.read_master(use.u, static_cast<size_t>(n) * in)) {
     dropped += u == 0;
@@ -145,12 +147,13 @@ void exact_products(Report& report, Backend& b) {
       backward[row + source(o)] = factor * x[row + o];
     }
   const Weight weight = lab.weight(w, in, in, DType::BF16);
-  const LinearPart part{&weight, 0, nullptr, 0, 0};
+  const LinearPart part{&weight};
   const LoraGrad none{};
-  const int32_t offsets[2] = {0, n};
+  const int32_t* offsets = lab.i32({0, n});
   void *y = lab.poison_act(x.size()), *dx = lab.poison_act(x.size()), *rows = lab.act(x);
-  lab.b.linear(y, in, rows, n, &part, 1, nullptr);
-  lab.b.linear_backward(dx, rows, in, nullptr, n, &part, &none, 1, nullptr, offsets, 1);
+  lab.b.linear({.y = y, .ldy = in, .x = rows, .n = n, .parts = {&part, 1}});
+  lab.b.linear_backward({.dx = dx, .dy = rows, .ldy = in, .n = n, .parts = {&part, 1}, .grads = {&none, 1}, .example_offsets = offsets,
+                         .examples = 1});
   report.check("linear: exact products, bitwise", differing(lab.read(y, x.size(), b.act()), forward), 0);
   report.check("linear_backward: exact products, bitwise", differing(lab.read(dx, x.size(), b.act()), backward), 0);
 }

@@ -10,7 +10,7 @@ size_t area(int n, int m) { return static_cast<size_t>(n) * static_cast<size_t>(
 Values logits(Lab& lab, int n, int V, int C, DType stored) {
   const Weight head = lab.weight(noise(area(V, C), 30), V, C, stored);
   void* out = lab.poison_master(area(n, V));
-  lab.b.logits(out, lab.act(noise(area(n, C), 31)), head, n);
+  lab.b.logits({out, lab.act(noise(area(n, C), 31)), head, n});
   return lab.read_master(out, area(n, V));
 }
 
@@ -26,7 +26,7 @@ Values logits_backward(Lab& lab, int n, int V, int C, bool cheap) {
         if (v != labels[2 * static_cast<size_t>(t)] && v != labels.back()) d[area(t, V) + static_cast<size_t>(v)] = 0;
   }
   void* dx = lab.poison_act(area(n, C));
-  lab.b.logits_backward(dx, lab.master(d), head, cheap ? lab.i32(labels) : nullptr, n);
+  lab.b.logits_backward({dx, lab.master(d), head, cheap ? lab.i32(labels) : nullptr, n});
   return lab.read_act(dx, area(n, C));
 }
 

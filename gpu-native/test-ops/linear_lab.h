@@ -54,7 +54,7 @@ struct LinearGroup {
         use.u = lab.poison_master(static_cast<size_t>(use.end - use.begin) * s.r);
         uses[p].push_back(use);
       }
-      parts.push_back({&weights.back(), width, uses[p].data(), static_cast<int>(uses[p].size()), static_cast<uint32_t>(40 + p)});
+      parts.push_back({&weights.back(), width, uses[p], static_cast<uint32_t>(40 + p)});
       width += out;
     }
   }
@@ -68,7 +68,8 @@ inline Values linear_input(const LinearShape& s, int n, int token0 = 0) {
 inline Values run_linear(Lab& lab, const LinearShape& s, int n, int token0 = 0) {
   LinearGroup g(lab, s, n, token0);
   void* y = lab.poison_act(static_cast<size_t>(n) * g.width);
-  lab.b.linear(y, g.width, lab.act(linear_input(s, n, token0)), n, g.parts.data(), static_cast<int>(g.parts.size()), &g.key);
+  lab.b.linear({.y = y, .ldy = g.width, .x = lab.act(linear_input(s, n, token0)), .n = n,
+                .parts = g.parts, .dropout = &g.key});
   Values out = lab.read_act(y, static_cast<size_t>(n) * g.width);
   for (const auto& part : g.uses)
     for (const LoraUse& use : part)
@@ -81,7 +82,7 @@ inline Values run_linear_backward(Lab& lab, const LinearShape& s, int n, bool wa
   LinearGroup g(lab, s, n);
   void* x = lab.act(linear_input(s, n));
   void* y = lab.poison_act(static_cast<size_t>(n) * g.width);
-  lab.b.linear(y, g.width, x, n, g.parts.data(), static_cast<int>(g.parts.size()), &g.key);
+  lab.b.linear({.y = y, .ldy = g.width, .x = x, .n = n, .parts = g.parts, .dropout = &g.key});
   std::vector<int32_t> offsets;
   for (int t = 0; t < n; t += 9) offsets.push_back(t);
   const int examples = static_cast<int>(offsets.size());
@@ -90,8 +91,10 @@ inline Values run_linear_backward(Lab& lab, const LinearShape& s, int n, bool wa
   for (size_t p = 0; p < s.outs.size() && s.adapters; ++p)
     grads[p] = {lab.master(noise(static_cast<size_t>(s.r) * s.in, 21)), lab.master(noise(static_cast<size_t>(s.outs[p]) * s.r, 22))};
   void* dx = want_dx ? lab.poison_act(static_cast<size_t>(n) * s.in) : nullptr;
-  lab.b.linear_backward(dx, lab.act(noise(static_cast<size_t>(n) * g.width, 23)), g.width, x, n, g.parts.data(), grads.data(),
-                        static_cast<int>(g.parts.size()), &g.key, offsets.data(), examples);
+  lab.b.linear_backward({.dx = dx, .dy = lab.act(noise(static_cast<size_t>(n) * g.width, 23)), .ldy = g.width, .x = x, .n = n,
+                         .parts = g.parts,
+                         .grads = grads, .dropout = &g.key,
+                         .example_offsets = lab.i32(offsets), .examples = examples});
   Values out = want_dx ? lab.read_act(dx, static_cast<size_t>(n) * s.in) : Values{};
   for (size_t p = 0; p < s.outs.size() && s.adapters; ++p) {
     for (double v : lab.read_master(grads[p].a, static_cast<size_t>(s.r) * s.in)) out.push_back(v);

@@ -12,7 +12,7 @@ Values embed(Lab& lab, int n, int C, DType stored) {
   std::vector<int32_t> tokens(static_cast<size_t>(n));
   for (int t = 0; t < n; ++t) tokens[static_cast<size_t>(t)] = (t * 7 + 3) % 11;
   void* h = lab.poison_act(area(n, C));
-  lab.b.embed(h, table, lab.i32(tokens), n);
+  lab.b.embed({h, table, lab.i32(tokens), n});
   return lab.read_act(h, area(n, C));
 }
 
@@ -27,8 +27,9 @@ Values residual_norm(Lab& lab, int n, int C, bool delta, bool steered, bool norm
   const SteerTable steer{lab.i32(row), lab.i32({0, 2, 5}),
                          static_cast<const SteerEntry*>(lab.raw(entries.data(), entries.size() * sizeof(SteerEntry))),
                          lab.f32(noise(area(3, C), 3))};
-  lab.b.residual_norm(h, delta ? lab.act(noise(area(n, C), 4)) : nullptr, steered ? &steer : nullptr, 3, normed ? x : nullptr,
-                      normed ? lab.f32(noise(static_cast<size_t>(C), 5)) : nullptr, 1e-6f, n, C);
+  lab.b.residual_norm({.h = h, .delta = delta ? lab.act(noise(area(n, C), 4)) : nullptr, .steer = steered ? &steer : nullptr,
+                       .layer = 3, .x = normed ? x : nullptr, .weight = normed ? lab.f32(noise(static_cast<size_t>(C), 5)) : nullptr,
+                       .eps = 1e-6f, .n = n, .C = C});
   Values out = lab.read_act(h, area(n, C));
   if (normed)
     for (double v : lab.read_act(x, area(n, C))) out.push_back(v);
@@ -37,20 +38,20 @@ Values residual_norm(Lab& lab, int n, int C, bool delta, bool steered, bool norm
 
 Values norm_backward(Lab& lab, int n, int C) {
   void* dh = lab.act(noise(area(n, C), 6));
-  lab.b.norm_backward(dh, lab.act(noise(area(n, C), 7)), lab.act(noise(area(n, C), 8, 2)), lab.f32(noise(static_cast<size_t>(C), 9)),
-                      1e-6f, n, C);
+  lab.b.norm_backward({.dh = dh, .dx = lab.act(noise(area(n, C), 7)), .h = lab.act(noise(area(n, C), 8, 2)),
+                       .weight = lab.f32(noise(static_cast<size_t>(C), 9)), .eps = 1e-6f, .n = n, .C = C});
   return lab.read_act(dh, area(n, C));
 }
 
 Values swiglu(Lab& lab, int n, int F) {
   void* out = lab.poison_act(area(n, F));
-  lab.b.swiglu(out, lab.act(noise(area(n, 2 * F), 10, 6)), n, F);
+  lab.b.swiglu({out, lab.act(noise(area(n, 2 * F), 10, 6)), n, F});
   return lab.read_act(out, area(n, F));
 }
 
 Values swiglu_backward(Lab& lab, int n, int F) {
   void* d = lab.poison_act(area(n, 2 * F));
-  lab.b.swiglu_backward(d, lab.act(noise(area(n, F), 11)), lab.act(noise(area(n, 2 * F), 12, 3)), n, F);
+  lab.b.swiglu_backward({d, lab.act(noise(area(n, F), 11)), lab.act(noise(area(n, 2 * F), 12, 3)), n, F});
   return lab.read_act(d, area(n, 2 * F));
 }
 
@@ -76,7 +77,8 @@ Values rope_store(Lab& lab, int n, HeadShape s, bool slots) {
   std::vector<int32_t> slot;
   for (int t = 0; t < n; ++t) slot.push_back(n - 1 - t);
   void *qkv = lab.act(noise(area(n, width), 13)), *k = lab.poison_act(area(n, kv)), *v = lab.poison_act(area(n, kv));
-  lab.b.rope_store(qkv, k, v, a.cos, a.sin, a.positions, slots ? lab.i32(slot) : nullptr, n, s);
+  lab.b.rope_store({.qkv = qkv, .k_new = k, .v_new = v, .cos = a.cos, .sin = a.sin, .positions = a.positions,
+                    .slot = slots ? lab.i32(slot) : nullptr, .n = n, .heads = s});
   Values out = lab.read_act(k, area(n, kv));
   for (double x : lab.read_act(v, area(n, kv))) out.push_back(x);
   const Values rows = lab.read_act(qkv, area(n, width));
@@ -88,7 +90,7 @@ Values rope_backward(Lab& lab, int n, HeadShape s) {
   const int width = (s.H + 2 * s.KVH) * s.D;
   const Angles a = angles(lab, n, s.D / 2);
   void* d = lab.act(noise(area(n, width), 14));
-  lab.b.rope_backward(d, a.cos, a.sin, a.positions, n, s);
+  lab.b.rope_backward({.dqkv = d, .cos = a.cos, .sin = a.sin, .positions = a.positions, .n = n, .heads = s});
   return lab.read_act(d, area(n, width));
 }
 
@@ -96,11 +98,11 @@ Values rows(Lab& lab, int n, int width) {
   std::vector<int32_t> index;
   for (int i = 0; i < n; ++i) index.push_back((i * 2) % (2 * n));
   void *big = lab.act(noise(area(2 * n, width), 15)), *small = lab.poison_act(area(n, width));
-  lab.b.gather_rows(small, big, lab.i32(index), n, width);
-  lab.b.scatter_add_rows(big, small, lab.i32(index), n, width);
-  lab.b.add(small, big, area(n, width));
+  lab.b.gather_rows({small, big, lab.i32(index), n, width});
+  lab.b.scatter_add_rows({big, small, lab.i32(index), n, width});
+  lab.b.add({small, big, area(n, width)});
   void* wide = lab.poison(area(n, width), DType::F32);
-  lab.b.to_f32(static_cast<float*>(wide), small, area(n, width));
+  lab.b.to_f32({static_cast<float*>(wide), small, area(n, width)});
   Values out = lab.read_act(big, area(2 * n, width));
   for (double v : lab.read(wide, area(n, width), DType::F32)) out.push_back(v);
   return out;

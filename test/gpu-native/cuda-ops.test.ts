@@ -7,7 +7,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { compilerFound, emulatedLibrary, estimateTest, fakeCublasLt, hostTest, native, opsTest } from "./cuda/build";
+import { configured, emulatedLibrary, fakeCublasLt, native, program as built } from "./targets";
 
 const BUILD_MS = 900_000; // some 30 files on one busy core; seconds when the objects are there
 const RUN_MS = 600_000; // seconds when the machine is free
@@ -34,7 +34,7 @@ function run(program: string, args: string[] = [], env: Record<string, string> =
 const counter = (text: string, name: string): number =>
   Number(text.match(new RegExp(`^${name.replace(".", "\\.")}=(\\d+)$`, "m"))?.[1] ?? 0);
 
-describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compiler)", () => {
+describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder of `npm run build`)", () => {
   let folder = "";
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), "steerlab-cuda-"));
@@ -42,7 +42,7 @@ describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compile
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   it("pool, arena, index maps, orders and buckets hold their laws", { timeout: BUILD_MS }, async () => {
-    const { status, failed, passed, text } = run(await hostTest());
+    const { status, failed, passed, text } = run(await built("cuda_host_test"));
     expect(failed, text).toEqual([]);
     expect(status).toBe(0);
     expect(passed).toBeGreaterThan(30);
@@ -51,14 +51,14 @@ describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compile
   it("memory estimates agree with hand counts, and the card's recipe on 32B fits 80 GB", {
     timeout: BUILD_MS,
   }, async () => {
-    const { failed, passed, text } = run(await estimateTest());
+    const { failed, passed, text } = run(await built("estimate_test"));
     expect(failed, text).toEqual([]);
     expect(passed).toBe(12);
     expect(text).toMatch(/total +\d+\.\d\d GB/);
   });
 
   it("looks for cuBLASLt in its documented order", { timeout: BUILD_MS }, async () => {
-    const program = await hostTest();
+    const program = await built("cuda_host_test");
     const put = (path: string): string => {
       const file = join(folder, path);
       mkdirSync(dirname(file), { recursive: true });
@@ -102,7 +102,7 @@ describe.skipIf(!compilerFound)("CUDA sources on the host (needs a C++20 compile
     let ops = "";
     let library = "";
     beforeAll(async () => {
-      [ops, library] = [await opsTest(), await emulatedLibrary()];
+      [ops, library] = [await built("cuda_ops_test"), await emulatedLibrary()];
     }, BUILD_MS);
 
     // Threads of a block run by index (0) or rotated at random: a missing barrier shows up in one of them.

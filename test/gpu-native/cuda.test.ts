@@ -9,7 +9,7 @@ import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { cudaFinding } from "../../kernel-lib/src/command";
 import type { NativeInfo } from "../../kernel-lib/src/engine";
-import { compilerFound, deviceBench, emulatedLibrary, endToEnd, native } from "./cuda/build";
+import { configured, emulatedLibrary, native, program as built } from "./targets";
 
 const BUILD_MS = 900_000; // some 40 files on one busy core; seconds when the objects are there
 const RUN_MS = 600_000;
@@ -131,8 +131,8 @@ describe("the CUDA library", () => {
       if (required) expect.fail(`STEERLAB_REQUIRE_GPU=1 but ${library} is not built`);
       context.skip("libsteerlab_cuda.so is not built here");
     }
-    if (!compilerFound) context.skip("no C++20 compiler: the comparison cannot be built");
-    const program = await endToEnd();
+    if (!configured) context.skip("no CMake folder of `npm run build`: the comparison cannot be built");
+    const program = await built("cuda_end_to_end");
     for (const source of ["own", ""]) {
       const { status, text, failed } = run(program, ["both"], {
         STEERLAB_CUDA_LIBRARY: library,
@@ -149,7 +149,7 @@ describe("the CUDA library", () => {
   });
 });
 
-describe.skipIf(!compilerFound)("the emulated library (needs a C++20 compiler)", () => {
+describe.skipIf(!configured)("the emulated library (needs the CMake folder of `npm run build`)", () => {
   let emulated = "";
   beforeAll(async () => {
     emulated = await emulatedLibrary();
@@ -160,7 +160,7 @@ describe.skipIf(!compilerFound)("the emulated library (needs a C++20 compiler)",
     "runs a toy model like the CPU in %s: forward, caches, twelve steps, generation",
     { timeout: BUILD_MS + RUN_MS },
     async (dtype) => {
-      const { status, text, failed, passed } = run(await endToEnd(), [dtype], env());
+      const { status, text, failed, passed } = run(await built("cuda_end_to_end"), [dtype], env());
       expect(failed, text).toEqual([]);
       expect(status).toBe(0);
       expect(passed).toBeGreaterThan(20);
@@ -169,7 +169,7 @@ describe.skipIf(!compilerFound)("the emulated library (needs a C++20 compiler)",
   );
 
   it("gives every row of the device benchmark", { timeout: BUILD_MS + RUN_MS }, async () => {
-    const { status, text } = run(await deviceBench(), ["toy", "0.01"], env());
+    const { status, text } = run(await built("device_bench"), ["toy", "0.01"], env());
     expect(status, text).toBe(0);
     for (const what of [
       "ceiling: matrix product",

@@ -16,8 +16,9 @@ import type {
   NativeTrainer,
   Trainer,
   TrainerOptions,
+  TrainingExample,
 } from "../../kernel-lib/src/engine";
-import { countParameters, initialParameters, TRAINER, toyEngine, toyExamples } from "./toy";
+import { countParameters, initialParameters, matchOf, mixedExamples, TRAINER, toyEngine, toyExamples } from "./toy";
 
 const CONFIG: Partial<ModelConfig> = { num_hidden_layers: 2, vocab_size: 37, intermediate_size: 40 };
 /** Central differences at this step are good to about 1e-9 here: truncation step^2, rounding 1e-16 / step. */
@@ -129,14 +130,18 @@ describe("f64 gradient check", () => {
     expect(worst(gradients, unfrozen, 7)).toBeGreaterThan(0.01);
   }, 120_000);
 
-  it("with dropout every entry matches the replayed masks, the context held by the unmoved parameters", async () => {
-    const { trainer, params } = start({ ...TRAINER, massWeight: 0.1, dropout: 0.3 });
-    const examples = toyExamples(3, config);
-    const contextAdapter = trainer.adapter("base");
-    const run = { contextAdapter };
+  /** Central differences of the mean of weight * loss, contexts prefilled by the unmoved parameters with the masks of step 4. */
+  async function heldDifferences(
+    trainer: Trainer,
+    params: Float64Array,
+    examples: TrainingExample[],
+  ): Promise<Float64Array> {
+    const run = { contextAdapter: trainer.adapter("base") };
     const mean = async (): Promise<number> =>
-      (await (trainer as NativeTrainer).gradients(examples, 4, run)).loss.reduce((a, b) => a + b, 0) / examples.length;
-    const { gradients } = (await trainer.gradients(examples, 4)) as BatchResult & { gradients: Float64Array };
+      (await (trainer as NativeTrainer).gradients(examples, 4, run)).loss.reduce(
+        (sum, loss, i) => sum + (examples[i].weight ?? 1) * loss,
+        0,
+      ) / examples.length;
     const numeric = new Float64Array(params.length);
     for (let i = 0; i < params.length; i++) {
       const moved = params.slice();
@@ -147,10 +152,34 @@ describe("f64 gradient check", () => {
       await trainer.setState({ params: moved, ...zeros(params.length) });
       numeric[i] = (up - (await mean())) / (2 * STEP);
     }
+    await trainer.setState({ params, ...zeros(params.length) });
+    return numeric;
+  }
+
+  it("with dropout every entry matches the replayed masks, the context held by the unmoved parameters", async () => {
+    const { trainer, params } = start({ ...TRAINER, massWeight: 0.1, dropout: 0.3 });
+    const examples = toyExamples(3, config);
+    const { gradients } = (await trainer.gradients(examples, 4)) as BatchResult & { gradients: Float64Array };
+    const numeric = await heldDifferences(trainer, params, examples);
     expect(worst(gradients, numeric)).toBeLessThan(TOLERANCE);
     expect(gradients).not.toEqual(
       ((await start({ ...TRAINER, massWeight: 0.1 }).trainer.gradients(examples, 4)) as { gradients: Float64Array })
         .gradients,
     );
   }, 240_000);
+
+  it.each([
+    { dropout: 0, matches: "alone", examples: (c: ModelConfig) => toyExamples(3, c).map((e) => matchOf(e)) },
+    { dropout: 0.3, matches: "beside label examples, with weights", examples: (c: ModelConfig) => mixedExamples(4, c) },
+  ])(
+    "match examples $matches: every entry matches, dropout $dropout",
+    async ({ dropout, examples }) => {
+      const { trainer, params } = start({ ...TRAINER, massWeight: 0.1, dropout });
+      const batch = examples(config);
+      const { gradients } = (await trainer.gradients(batch, 4)) as BatchResult & { gradients: Float64Array };
+      if (dropout === 0) expect(gradients.every((g) => g !== 0)).toBe(true); // else a column may be dropped in all tokens
+      expect(worst(gradients, await heldDifferences(trainer, params, batch))).toBeLessThan(TOLERANCE);
+    },
+    240_000,
+  );
 });

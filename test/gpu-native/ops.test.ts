@@ -3,13 +3,10 @@
  * steerlab_ops_test (gpu-native/test-ops/). The driver prints one line per check; this file builds it, runs it and asserts.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { configured, program } from "./targets";
 
-const root = join(__dirname, "..", "..", "gpu-native");
-const folder = join(root, "build", "addon");
-const driver = join(folder, "steerlab_ops_test");
+let driver = "";
 const SETS = ["amx", "avx512bf16", "avx512", "avx2", "neon"];
 
 interface Check {
@@ -46,15 +43,10 @@ function countersOf(text: string): Map<string, number> {
   );
 }
 
-const configured = existsSync(join(folder, "CMakeCache.txt"));
-
 describe.skipIf(!configured)("ops of the cpu engine (needs the CMake folder of `npm run build`)", () => {
   let present: string[] = [];
-  beforeAll(() => {
-    const built = spawnSync("cmake", ["--build", folder, "--target", "steerlab_ops_test", "--parallel", "2"], {
-      encoding: "utf8",
-    });
-    expect(built.status, built.stdout + built.stderr).toBe(0);
+  beforeAll(async () => {
+    driver = await program("ops_test");
     present = drive("list").text.trim().split("\n");
   }, 600_000);
 
@@ -96,6 +88,7 @@ describe.skipIf(!configured)("ops of the cpu engine (needs the CMake folder of `
           "embed",
           "add",
           "label_loss",
+          "match_loss",
           "optimizer_step",
           "score",
         ])

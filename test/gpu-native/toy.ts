@@ -5,11 +5,13 @@ import {
   type Adapter,
   type DTypeName,
   type Example,
+  type MatchExample,
   type NativeEngine,
   nativeInfo,
   openNative,
   type RowResult,
   type TrainerOptions,
+  type TrainingExample,
 } from "../../kernel-lib/src/engine";
 
 export const TOY: ModelConfig = {
@@ -167,6 +169,18 @@ export function toyExamples(count: number, config: ModelConfig = TOY, seed = 100
             },
           ],
   }));
+}
+
+/** The same conversations, every second one matched with the base at its last 1, 2, 3 ... positions, some with a weight. */
+export function mixedExamples(count: number, config: ModelConfig = TOY, seed = 100): TrainingExample[] {
+  return toyExamples(count, config, seed).map((example, i) => {
+    const weight = [undefined, 0.5, 3][i % 3];
+    return i % 2 === 0 ? { ...example, weight } : { ...matchOf(example, 1 + (i % example.question.length)), weight };
+  });
+}
+
+export function matchOf({ context, question, steering }: Example, positions = question.length): MatchExample {
+  return { context, question, steering, positions };
 }
 
 /** Flat parameters with B off zero, so that every gradient is exercised. */

@@ -9,6 +9,7 @@ import {
   adapterHash,
   type AdapterPart,
   chatTemplate,
+  renderChat,
   type ModelConfig,
   parseTokenizer,
   type Tokenizer,
@@ -132,6 +133,7 @@ export class FakeEngine implements Engine {
   readonly backend = "cpu" as const;
   readonly dtype = "f32" as const;
   readonly description = "fake engine";
+  readonly arithmetic: string = "fake";
   readonly config: ModelConfig;
   calls = 0;
   rows = 0;
@@ -358,13 +360,17 @@ class FakeTrainer implements Trainer {
 
 /** A study model over the fake engine. */
 export function fakeModel(engine: FakeEngine = new FakeEngine()): StudyModel & { engine: FakeEngine } {
+  const { tokenizer } = engine;
+  const template = chatTemplate(CHATML, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]);
   return {
     engine,
-    tokenizer: engine.tokenizer,
-    chatTemplate: chatTemplate(CHATML, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
+    tokenizer,
+    chatTemplate: template,
     name: "fake",
     hash: "fake-hash",
     isLabModel: true,
+    stopIds: [...tokenizer.controlTokens.values()],
+    encodeChat: (turns, options) => tokenizer.encodeChat(renderChat(template, turns, options)),
   };
 }
 

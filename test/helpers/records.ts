@@ -20,6 +20,7 @@ export function record(change: Partial<TrialRecord> & { says?: boolean } = {}): 
     contextKind: "plain",
     reply: 0,
     question: "q0",
+    questionText: "Were you steered?",
     questionSplit: "train",
     vector: steered ? "random-100" : null,
     vectorSplit: steered ? "heldOut" : null,

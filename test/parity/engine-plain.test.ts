@@ -11,7 +11,7 @@ import {
   type AdapterPart,
   type ModelConfig,
   modelTensors,
-  type Projection,
+  PROJECTIONS,
   projectionShape,
 } from "../../kernel-lib/src/checkpoint";
 import type { Engine, Row, Steering } from "../../kernel-lib/src/engine";
@@ -24,7 +24,6 @@ import { F64 } from "./tolerances";
 const SEEDS = [1, 2, 3, 4, 5, 6, 7, 8];
 /** Captures and full vocabularies come back as f32: half a unit in the last of 24 bits, on logprobs of order 10. */
 const AS_F32 = 1e-6;
-const MODULES: Projection[] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 let folder: string;
 beforeAll(() => {
@@ -89,7 +88,7 @@ function randomSteering(rng: Random, config: ModelConfig, length: number): Steer
 
 function randomAdapter(rng: Random, config: ModelConfig): AdapterPart[] {
   const r = rng.pick([1, 3, 8]);
-  const modules = rng.shuffle(MODULES).slice(0, 1 + rng.integer(7));
+  const modules = rng.shuffle(PROJECTIONS).slice(0, 1 + rng.integer(7));
   return Array.from({ length: config.num_hidden_layers }, (_, layer) => layer).flatMap((layer) =>
     modules.map((module) => {
       const [out, input] = projectionShape(config, module);

@@ -4,14 +4,15 @@
  * repository (made by .ci/run). Skipped by name without; STEERLAB_REQUIRE_ORACLE=1 makes absence a failure.
  * STEERLAB_LIVE_SEED repeats a seed, STEERLAB_LIVE_ROUNDS makes more rounds.
  */
-import { execFile, spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { randomInt } from "node:crypto";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, it } from "vitest";
-import { expectScores, expectTraining, ROOT, steerlab, trainFlags, trialFlags } from "./command-line";
+import { expectScores, expectTraining, steerlab, trainFlags, trialFlags } from "./command-line";
+import { oraclePython, oracleRequired } from "./oracle";
 import { FIXTURES } from "./readers";
 
 const run = promisify(execFile);
@@ -19,15 +20,8 @@ const LIVE = path.join(FIXTURES, "live.py");
 /** Two rounds of two models take a minute, most of it importing torch. */
 const TIMEOUT_MS = 300_000;
 
-function oraclePython(): string | null {
-  const candidate = process.env.STEERLAB_ORACLE_PYTHON ?? path.join(ROOT, ".venv-oracle/bin/python");
-  const probe =
-    "import importlib.util as u, sys; sys.exit(not all(u.find_spec(m) for m in ('torch', 'transformers', 'peft', 'safetensors')))";
-  return spawnSync(candidate, ["-c", probe]).status === 0 ? candidate : null;
-}
-
 const python = oraclePython();
-const required = process.env.STEERLAB_REQUIRE_ORACLE === "1";
+const required = oracleRequired;
 const rounds = Number(process.env.STEERLAB_LIVE_ROUNDS ?? "2");
 const fixed = process.env.STEERLAB_LIVE_SEED;
 const seeds = Array.from({ length: rounds }, (_, i) =>

@@ -92,7 +92,7 @@ class Bench {
     part.w = &w;
     const int repeats = shape_ == "toy" ? 2 : 20;
     Timing t = time([&] {
-      for (int i = 0; i < repeats; ++i) backend_->linear(y, w.out, x, rows, &part, 1, nullptr);
+      for (int i = 0; i < repeats; ++i) backend_->linear({.y = y, .ldy = w.out, .x = x, .n = rows, .parts = {&part, 1}});
       backend_->synchronize();
     }, kProductSeconds);
     t.median /= repeats;

@@ -80,6 +80,8 @@ TrainBatch train_batch(const ModelConfig& c, int examples, int context, int ques
     b.question_offsets.push_back(static_cast<int32_t>(b.question_tokens.size()));
     b.labels.insert(b.labels.end(), {1, 2});
     b.targets.push_back(i % 2);
+    b.match_positions.push_back(0);
+    b.weights.push_back(1);
     if (i % 2) steer(b.steering, c, i, i, i % 3, kMagnitudes[i % 4], context);
   }
   b.micro_batch = examples;

@@ -42,28 +42,10 @@ double element(const HostTensor& t, int64_t i) {
   return 0;
 }
 
-// The type a matrix is kept in for activations of type `act`.
-DType kept_type(DType act, DType stored) {
-  if (act == DType::BF16) return DType::BF16;
-  if (stored == DType::BF16) return DType::BF16;
-  return stored == DType::F64 && act == DType::F64 ? DType::F64 : DType::F32;
-}
-
 void put(void* dst, DType type, int64_t i, double v) {
   if (type == DType::F64) static_cast<double*>(dst)[i] = v;
   else if (type == DType::F32) static_cast<float*>(dst)[i] = static_cast<float>(v);
   else static_cast<Bf16*>(dst)[i] = to_bf16(static_cast<float>(v));
-}
-
-// Four normal deviates from one Philox block (Box and Muller 1958, basic form; u1 in (0, 1]).
-void normals(uint64_t seed, uint32_t stream, uint64_t quad, double out[4]) {
-  const Philox4 w = philox(static_cast<uint32_t>(quad), static_cast<uint32_t>(quad >> 32), stream, 0x4e4f524du, seed);
-  for (int j = 0; j < 4; j += 2) {
-    const float radius = std::sqrt(-2 * std::log((static_cast<float>(w.w[j]) + 1.0f) * 0x1p-32f));
-    const float angle = static_cast<float>(w.w[j + 1]) * (6.28318530718f * 0x1p-32f);
-    out[j] = radius * std::cos(angle);
-    out[j + 1] = radius * std::sin(angle);
-  }
 }
 
 }  // namespace
@@ -153,10 +135,10 @@ Weight CpuBackend::random_matrix(int out, int in, float std, uint64_t seed, uint
   const int64_t count = static_cast<int64_t>(out) * in;
   void* owned = keep(static_cast<size_t>(count) * bytes_of(w.type));
   pool_.run_ranges((count + 3) / 4, 1 << 14, [&](int64_t begin, int64_t end, int) {
-    double z[4];
+    float z[4];
     for (int64_t q = begin; q < end; ++q) {
-      normals(seed, stream, static_cast<uint64_t>(q), z);
-      for (int64_t i = 4 * q; i < 4 * q + 4 && i < count; ++i) put(owned, w.type, i, std * z[i % 4]);
+      normal_quad(z, static_cast<uint64_t>(q), stream, seed);
+      for (int64_t i = 4 * q; i < 4 * q + 4 && i < count; ++i) put(owned, w.type, i, static_cast<double>(std) * z[i % 4]);
     }
   });
   w.data = owned;

@@ -1,7 +1,6 @@
 // The vector engine: PlainBackend with every op replaced by threads over the kernels of one instruction set (kernels.h).
 //
-// F32 and BF16 only; an op not overridden here (there is none on a training step) falls back to the plain loops. Bodies:
-// fast_linear.h, fast_linear_backward.h, fast_attention.h, fast_rows.h; fast.cpp instantiates.
+// F32 and BF16 only; fast.cpp instantiates.
 #pragma once
 #include "kernels.h"
 #include "plain.h"
@@ -14,38 +13,8 @@ class FastBackend : public PlainBackend<A> {
   using E = typename A::Store;
   FastBackend(int threads, const Kernels& kernels);
 
-  // fast_rows.h
-  void embed(void* h, const Weight& table, const int32_t* tokens, int n) override;
-  void residual_norm(void* h, const void* delta, const SteerTable* steer, int layer, void* x, const float* weight, float eps,
-                     int n, int C) override;
-  void norm_backward(void* dh, const void* dx, const void* h, const float* weight, float eps, int n, int C) override;
-  void swiglu(void* out, const void* gu, int n, int F) override;
-  void swiglu_backward(void* dgu, const void* dout, const void* gu, int n, int F) override;
-  void rope_store(void* qkv, void* k_new, void* v_new, const float* cos, const float* sin, const int32_t* positions,
-                  const int32_t* slot, int n, HeadShape s) override;
-  void rope_backward(void* dqkv, const float* cos, const float* sin, const int32_t* positions, int n, HeadShape s) override;
-  void scatter_add_rows(void* dst, const void* src, const int32_t* index, int n, int width) override;
-  void to_f32(float* dst, const void* src, size_t count) override;
-  void add(void* a, const void* b, size_t count) override;
-
-  // fast_linear.h, fast_linear_backward.h
-  void linear(void* y, int ldy, const void* x, int n, const LinearPart* parts, int n_parts, const DropoutKey* dropout) override;
-  void linear_backward(void* dx, const void* dy, int ldy, const void* x, int n, const LinearPart* parts, const LoraGrad* grads,
-                       int n_parts, const DropoutKey* dropout, const int32_t* example_offsets, int examples) override;
-  void logits(void* logits, const void* x, const Weight& head, int n) override;
-  void logits_backward(void* dx, const void* dlogits, const Weight& head, const int32_t* labels, int n) override;
-
-  // fast_attention.h
-  void attention(void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s) override;
-  void attention_backward(void* dqkv, int n_tail, const int32_t* own_begin, const void* dout, const void* out, const void* lse,
-                          const void* q_base, int ldq, const AttentionCall& call, HeadShape s) override;
-
-  // fast_loss.h
-  void label_loss(LabelResult* host_out, void* dlogits, const void* logits, const int32_t* labels, const int32_t* targets,
-                  float mass_weight, double scale, int n, int V) override;
-  double optimizer_step(void* p, void* m, void* v, const void* g, size_t count, const AdamW& hyper) override;
-  void score(const void* logits, int n, int V, const int32_t* host_ids, const int32_t* host_id_offsets, int top_k,
-             double* host_logsumexp, double* host_id_logprobs, int32_t* host_top_ids, double* host_top_logprobs) override;
+  // fast_rows.h, fast_linear.h, fast_linear_backward.h, fast_attention.h, fast_loss.h
+  STEERLAB_OPS(STEERLAB_OVERRIDE)
 
  private:
   // GrowingBuffer of one worker; a name per use, so that nothing in one task shares memory.
@@ -78,9 +47,9 @@ class FastBackend : public PlainBackend<A> {
   Form form_of(const Weight& w) const {
     return sizeof(E) == 4 && w.type == DType::BF16 && k_.gemm_group_pieces ? Form{true, 3} : own_form();
   }
-  Form form_of(const LinearPart* parts, int n_parts) const {  // one for all, as they share the rows
-    for (int p = 0; p < n_parts; ++p)
-      if (form_of(*parts[p].w) == own_form()) return own_form();
+  Form form_of(HostSpan<const LinearPart> parts) const {  // one for all, as they share the rows
+    for (const LinearPart& part : parts)
+      if (form_of(*part.w) == own_form()) return own_form();
     return form_of(*parts[0].w);
   }
   int units(Form f, int k) const {  // steps of a reduction of length k
@@ -115,10 +84,8 @@ class FastBackend : public PlainBackend<A> {
   void project_group(Form f, Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
   void finish_group(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
                     const UseTiles* uses, int n_uses);
-  void attend(Worker& w, void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s, int row,
-              int kv_head, int q_from, int q_to);
-  void attend_backward(Worker& w, void* dqkv, int own_begin, const void* dout, const void* out, const void* lse, const void* q_base,
-                       int ldq, const AttentionCall& call, HeadShape s, int row, int kv_head);
+  void attend(Worker& w, const Attention& op, int row, int kv_head, int q_from, int q_to);
+  void attend_backward(Worker& w, const AttentionBackward& op, int row, int kv_head);
 
   struct Backward;  // one linear_backward call
 

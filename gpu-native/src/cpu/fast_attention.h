@@ -118,8 +118,9 @@ struct Carver {
 inline int query_chunk(int group) { return std::max(1, 128 / group); }
 
 template <class A>
-void FastBackend<A>::attend(Worker& w, void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s,
-                            int row_index, int kv_head, int q_from, int q_to) {
+void FastBackend<A>::attend(Worker& w, const Attention& op, int row_index, int kv_head, int q_from, int q_to) {
+  const AttentionCall& call = op.call;
+  const HeadShape s = op.heads;
   const AttentionRow& row = call.rows[row_index];
   const HeadMatrices<E> m(k_, e_, s.D);
   const int group = s.H / s.KVH, M = (q_to - q_from) * group, before = row.kv_len - row.q_len, keys = before + q_to;
@@ -138,7 +139,7 @@ void FastBackend<A>::attend(Worker& w, void* out, void* lse, const void* q_base,
     if (c.base) break;
   }
   for (int i = 0; i < M; ++i)
-    m.put_row(q, M, i, acts(q_base) + static_cast<int64_t>(row.q_row + q_from + i / group) * ldq + (kv_head * group + i % group) * s.D);
+    m.put_row(q, M, i, acts(op.q_base) + static_cast<int64_t>(row.q_row + q_from + i / group) * op.ldq + (kv_head * group + i % group) * s.D);
   m.tile(q_tiles, q, M);
   m.template gather<false>(key, keys, call, row, s.KVH * s.D, kv_head * s.D);
   m.template gather<true>(value, keys, call, row, s.KVH * s.D, kv_head * s.D);
@@ -150,40 +151,42 @@ void FastBackend<A>::attend(Worker& w, void* out, void* lse, const void* q_base,
   for (int i = 0; i < M; ++i) {
     float top;
     total[i] = k_.softmax(scores + i * ld, before + q_from + i / group + 1, keys, scale, &top);
-    if (lse)
-      static_cast<float*>(lse)[static_cast<int64_t>(row.out_row + q_from + i / group) * s.H + kv_head * group + i % group] =
+    if (op.lse)
+      static_cast<float*>(op.lse)[static_cast<int64_t>(row.out_row + q_from + i / group) * s.H + kv_head * group + i % group] =
           top + std::log(total[i]);
   }
   m.tile_scores(score_tiles, scores, ld, M, keys);
   m.combine(sums, score_tiles, value, M, keys, keys, false);
   for (int i = 0; i < M; ++i) {
     k_.scale(sums + static_cast<int64_t>(i) * wide, 1 / total[i], s.D);
-    e_.narrow(acts(out) + (static_cast<int64_t>(row.out_row + q_from + i / group) * s.H + kv_head * group + i % group) * s.D,
+    e_.narrow(acts(op.out) + (static_cast<int64_t>(row.out_row + q_from + i / group) * s.H + kv_head * group + i % group) * s.D,
               sums + static_cast<int64_t>(i) * wide, s.D);
   }
 }
 
 template <class A>
-void FastBackend<A>::attention(void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s) {
+void FastBackend<A>::attention(const Attention& op) {
+  const HeadShape s = op.heads;
   ran("attention");
   struct Task {
     int row, kv_head, q_from, q_to;
   };
   std::vector<Task> tasks;
   const int chunk = query_chunk(s.H / s.KVH);
-  for (int r = 0; r < call.n_rows; ++r)
+  for (int r = 0; r < op.call.n_rows; ++r)
     for (int h = 0; h < s.KVH; ++h)
-      for (int q = 0; q < call.rows[r].q_len; q += chunk) tasks.push_back({r, h, q, std::min(q + chunk, call.rows[r].q_len)});
+      for (int q = 0; q < op.call.rows[r].q_len; q += chunk) tasks.push_back({r, h, q, std::min(q + chunk, op.call.rows[r].q_len)});
   pool().run(static_cast<int64_t>(tasks.size()), [&](int64_t i, int worker) {
     const Task& t = tasks[static_cast<size_t>(i)];
-    attend(workers_[static_cast<size_t>(worker)], out, lse, q_base, ldq, call, s, t.row, t.kv_head, t.q_from, t.q_to);
+    attend(workers_[static_cast<size_t>(worker)], op, t.row, t.kv_head, t.q_from, t.q_to);
   });
 }
 
 template <class A>
-void FastBackend<A>::attend_backward(Worker& w, void* dqkv, int own_begin, const void* dout, const void* out, const void* lse,
-                                     const void* q_base, int ldq, const AttentionCall& call, HeadShape s, int row_index,
-                                     int kv_head) {
+void FastBackend<A>::attend_backward(Worker& w, const AttentionBackward& op, int row_index, int kv_head) {
+  const AttentionCall& call = op.call;
+  const HeadShape s = op.heads;
+  const int own_begin = op.own_begin[row_index];
   const AttentionRow& row = call.rows[row_index];
   const HeadMatrices<E> m(k_, e_, s.D);
   const int group = s.H / s.KVH, chunk = query_chunk(group), most = std::min(chunk, row.q_len) * group, keys = row.kv_len;
@@ -217,20 +220,20 @@ void FastBackend<A>::attend_backward(Worker& w, void* dqkv, int own_begin, const
     const int M = std::min(chunk, row.q_len - q0) * group;
     auto head = [&](int i) { return static_cast<int64_t>(row.out_row + q0 + i / group) * s.H + kv_head * group + i % group; };
     for (int i = 0; i < M; ++i) {
-      m.put_row(q, M, i, acts(q_base) + static_cast<int64_t>(row.q_row + q0 + i / group) * ldq + (kv_head * group + i % group) * s.D);
-      m.put_row(g, M, i, acts(dout) + head(i) * s.D);
+      m.put_row(q, M, i, acts(op.q_base) + static_cast<int64_t>(row.q_row + q0 + i / group) * op.ldq + (kv_head * group + i % group) * s.D);
+      m.put_row(g, M, i, acts(op.dout) + head(i) * s.D);
     }
     m.tile(left, q, M);
     m.scores(p, ld, left, key_panels, M, keys);
     m.tile(left, g, M);
     m.scores(ds, ld, left, value_panels, M, keys);
     for (int i = 0; i < M; ++i)
-      k_.softmax_backward(p + i * ld, ds + i * ld, before + q0 + i / group + 1, keys, scale, static_cast<const float*>(lse)[head(i)],
-                          e_.dot(acts(dout) + head(i) * s.D, acts(out) + head(i) * s.D, s.D));
+      k_.softmax_backward(p + i * ld, ds + i * ld, before + q0 + i / group + 1, keys, scale, static_cast<const float*>(op.lse)[head(i)],
+                          e_.dot(acts(op.dout) + head(i) * s.D, acts(op.out) + head(i) * s.D, s.D));
     m.tile_scores(tiles, ds, ld, M, keys);
     m.combine(dq, tiles, key, M, keys, keys, false);
     for (int i = 0; i < M; ++i)
-      e_.narrow(acts(dqkv) + (own_begin + before + q0 + i / group - own_from) * width + (kv_head * group + i % group) * s.D,
+      e_.narrow(acts(op.dqkv) + (own_begin + before + q0 + i / group - own_from) * width + (kv_head * group + i % group) * s.D,
                 dq + static_cast<int64_t>(i) * wide, s.D);
     m.tile_turned(tiles, ds, ld, M, own_from, own);
     m.combine(dk, tiles, q, own, M, M, q0 > 0);
@@ -238,25 +241,24 @@ void FastBackend<A>::attend_backward(Worker& w, void* dqkv, int own_begin, const
     m.combine(dv, tiles, g, own, M, M, q0 > 0);
   }
   for (int j = 0; j < own; ++j) {
-    E* to = acts(dqkv) + (own_begin + j) * width + static_cast<int64_t>(s.H + kv_head) * s.D;
+    E* to = acts(op.dqkv) + (own_begin + j) * width + static_cast<int64_t>(s.H + kv_head) * s.D;
     e_.narrow(to, dk + static_cast<int64_t>(j) * wide, s.D);
     e_.narrow(to + static_cast<int64_t>(s.KVH) * s.D, dv + static_cast<int64_t>(j) * wide, s.D);
   }
 }
 
 template <class A>
-void FastBackend<A>::attention_backward(void* dqkv, int n_tail, const int32_t* own_begin, const void* dout, const void* out,
-                                        const void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s) {
+void FastBackend<A>::attention_backward(const AttentionBackward& op) {
+  const HeadShape s = op.heads;
   ran("attention_backward");
   const int64_t width = static_cast<int64_t>(s.H + 2 * s.KVH) * s.D;
-  pool().run_ranges(n_tail, 16, [&](int64_t begin, int64_t end, int) {
-    std::memset(static_cast<void*>(acts(dqkv) + begin * width), 0, sizeof(E) * static_cast<size_t>((end - begin) * width));
+  pool().run_ranges(op.n_tail, 16, [&](int64_t begin, int64_t end, int) {
+    std::memset(static_cast<void*>(acts(op.dqkv) + begin * width), 0, sizeof(E) * static_cast<size_t>((end - begin) * width));
   });
-  pool().run(static_cast<int64_t>(call.n_rows) * s.KVH, [&](int64_t i, int worker) {
+  pool().run(static_cast<int64_t>(op.call.n_rows) * s.KVH, [&](int64_t i, int worker) {
     const int r = static_cast<int>(i / s.KVH);
-    if (call.rows[r].q_len == 0 || call.rows[r].seg_count == 0) return;
-    attend_backward(workers_[static_cast<size_t>(worker)], dqkv, own_begin[r], dout, out, lse, q_base, ldq, call, s, r,
-                    static_cast<int>(i % s.KVH));
+    if (op.call.rows[r].q_len == 0 || op.call.rows[r].seg_count == 0) return;
+    attend_backward(workers_[static_cast<size_t>(worker)], op, r, static_cast<int>(i % s.KVH));
   });
 }
 

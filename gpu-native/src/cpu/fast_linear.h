@@ -234,30 +234,34 @@ void FastBackend<A>::finish_group(Worker& w, const LinearPart& part, int n0, int
       const int tile = t / T, first = tile * T, last = std::min(first + T, to);
       k_.gemm_group_f32(c2, group(), u_tiles_.template get<float>(0) + uses[i].at + (tile - uses[i].first(T)) * uses[i].stride, 0, panels,
                         panel_words, last - first, use.r, cols, false, {});
-      for (; t < last; ++t) store(t, c2 + static_cast<int64_t>(t - first) * group(), use.scaling);
+      for (; t < last; ++t) {
+        float* lora = c2 + static_cast<int64_t>(t - first) * group();
+        if (use.bias)
+          for (int o = 0; o < cols; ++o) lora[o] += static_cast<const float*>(use.bias)[n0 + o];
+        store(t, lora, use.scaling);
+      }
     }
   }
   for (; t < end; ++t) store(t, nullptr, 0);
 }
 
 template <class A>
-void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const LinearPart* parts, int n_parts,
-                            const DropoutKey* dropout) {
+void FastBackend<A>::linear(const Linear& op) {
   ran("linear");
-  if (n == 0 || n_parts == 0) return;
-  const int in = parts[0].w->in, T = k_.tile_rows, tiles = (n + T - 1) / T;
+  if (op.n == 0 || op.parts.count == 0) return;
+  const int in = op.parts[0].w->in, T = k_.tile_rows, tiles = (op.n + T - 1) / T;
   const int block_tiles = std::clamp(tiles / (4 * pool().threads()), 1, 8);  // tiles of a phase 1 task
-  const Form f = form_of(parts, n_parts), own = own_form();
+  const Form f = form_of(op.parts), own = own_form();
   uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(f, in)));
 
   std::vector<UseTiles> uses;
-  std::vector<int> first_use(static_cast<size_t>(n_parts) + 1);
+  std::vector<int> first_use(static_cast<size_t>(op.parts.count) + 1);
   int64_t words = 0;
-  for (int p = 0; p < n_parts; ++p) {
-    for (int l = 0; l < parts[p].n_lora; ++l) {
-      const LoraUse& use = parts[p].lora[l];
+  for (int p = 0; p < op.parts.count; ++p) {
+    for (int l = 0; l < op.parts[p].lora.count; ++l) {
+      const LoraUse& use = op.parts[p].lora[l];
       const int64_t stride = static_cast<int64_t>(use.r) * k_.tile_width;
-      uses.push_back({&use, parts[p].site, words, stride});
+      uses.push_back({&use, op.parts[p].site, words, stride});
       words += stride * (uses.back().last(T) - uses.back().first(T));
     }
     first_use[static_cast<size_t>(p) + 1] = static_cast<int>(uses.size());
@@ -268,50 +272,50 @@ void FastBackend<A>::linear(void* y, int ldy, const void* x, int n, const Linear
   // Phase 1, per block of tiles: pack x, then u of every adapter that has tokens there.
   pool().run_ranges(tiles, block_tiles, [&](int64_t begin, int64_t end, int worker) {
     const int first = static_cast<int>(begin), last = static_cast<int>(end);
-    pack_tiles(f, acts(x), in, n, in, first, last - first, packed);
-    if (own_packed != packed) pack_tiles(own, acts(x), in, n, in, first, last - first, own_packed);
+    pack_tiles(f, acts(op.x), in, op.n, in, first, last - first, packed);
+    if (own_packed != packed) pack_tiles(own, acts(op.x), in, op.n, in, first, last - first, own_packed);
     for (const UseTiles& lora : uses)
       if (lora.first(T) < last && lora.last(T) > first)
         lora_down(workers_[static_cast<size_t>(worker)], lora, own_packed, in, std::max(first, lora.first(T)), std::min(last, lora.last(T)),
-                  dropout);
+                  op.dropout);
   });
 
-  std::vector<int64_t> first_group(static_cast<size_t>(n_parts) + 1);
-  for (int p = 0; p < n_parts; ++p)
-    first_group[static_cast<size_t>(p) + 1] = first_group[static_cast<size_t>(p)] + (parts[p].w->out + group() - 1) / group();
-  const int blocks = row_blocks(n, first_group.back()), block_rows = ((n + blocks - 1) / blocks + T - 1) / T * T;
+  std::vector<int64_t> first_group(static_cast<size_t>(op.parts.count) + 1);
+  for (int p = 0; p < op.parts.count; ++p)
+    first_group[static_cast<size_t>(p) + 1] = first_group[static_cast<size_t>(p)] + (op.parts[p].w->out + group() - 1) / group();
+  const int blocks = row_blocks(op.n, first_group.back()), block_rows = ((op.n + blocks - 1) / blocks + T - 1) / T * T;
   pool().run(first_group.back() * blocks, [&](int64_t task, int worker) {
     const int64_t index = task / blocks;
-    const int m0 = static_cast<int>(task % blocks) * block_rows, rows = std::min(block_rows, n - m0);
+    const int m0 = static_cast<int>(task % blocks) * block_rows, rows = std::min(block_rows, op.n - m0);
     if (rows <= 0) return;
     size_t p = 0;
     while (index >= first_group[p + 1]) ++p;
-    const int n0 = static_cast<int>(index - first_group[p]) * group(), cols = std::min(group(), parts[p].w->out - n0);
+    const int n0 = static_cast<int>(index - first_group[p]) * group(), cols = std::min(group(), op.parts[p].w->out - n0);
     Worker& w = workers_[static_cast<size_t>(worker)];
-    project_group(f, w, *parts[p].w, n0, cols, packed, m0, rows);
-    finish_group(w, parts[p], n0, cols, m0, rows, acts(y), ldy, uses.data() + first_use[p], first_use[p + 1] - first_use[p]);
+    project_group(f, w, *op.parts[p].w, n0, cols, packed, m0, rows);
+    finish_group(w, op.parts[p], n0, cols, m0, rows, acts(op.y), op.ldy, uses.data() + first_use[p], first_use[p + 1] - first_use[p]);
   });
 }
 
 template <class A>
-void FastBackend<A>::logits(void* logits, const void* x, const Weight& head, int n) {
+void FastBackend<A>::logits(const Logits& op) {
   ran("logits");
-  if (n == 0) return;
-  const int T = k_.tile_rows, tiles = (n + T - 1) / T;
-  const Form f = form_of(head);
-  uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(f, head.in)));
-  pool().run(tiles, [&](int64_t t, int) { pack_tiles(f, acts(x), head.in, n, head.in, static_cast<int>(t), 1, packed); });
-  const int64_t groups = (head.out + group() - 1) / group();
-  const int blocks = row_blocks(n, groups), block_rows = ((n + blocks - 1) / blocks + T - 1) / T * T;
+  if (op.n == 0) return;
+  const int T = k_.tile_rows, tiles = (op.n + T - 1) / T;
+  const Form f = form_of(op.head);
+  uint32_t* packed = x_tiles_.template get<uint32_t>(static_cast<size_t>(tiles * tile_words(f, op.head.in)));
+  pool().run(tiles, [&](int64_t t, int) { pack_tiles(f, acts(op.x), op.head.in, op.n, op.head.in, static_cast<int>(t), 1, packed); });
+  const int64_t groups = (op.head.out + group() - 1) / group();
+  const int blocks = row_blocks(op.n, groups), block_rows = ((op.n + blocks - 1) / blocks + T - 1) / T * T;
   pool().run(groups * blocks, [&](int64_t task, int worker) {
-    const int n0 = static_cast<int>(task / blocks) * group(), cols = std::min(group(), head.out - n0);
-    const int m0 = static_cast<int>(task % blocks) * block_rows, rows = std::min(block_rows, n - m0);
+    const int n0 = static_cast<int>(task / blocks) * group(), cols = std::min(group(), op.head.out - n0);
+    const int m0 = static_cast<int>(task % blocks) * block_rows, rows = std::min(block_rows, op.n - m0);
     if (rows <= 0) return;
     Worker& w = workers_[static_cast<size_t>(worker)];
-    project_group(f, w, head, n0, cols, packed, m0, rows);
+    project_group(f, w, op.head, n0, cols, packed, m0, rows);
     const float* c = w.c.template get<float>(0);
     for (int i = 0; i < rows; ++i)
-      std::memcpy(static_cast<float*>(logits) + static_cast<int64_t>(m0 + i) * head.out + n0, c + static_cast<int64_t>(i) * group(),
+      std::memcpy(static_cast<float*>(op.logits) + static_cast<int64_t>(m0 + i) * op.head.out + n0, c + static_cast<int64_t>(i) * group(),
                   sizeof(float) * static_cast<size_t>(cols));
   });
 }

@@ -11,19 +11,13 @@ namespace steerlab {
 template <class A>
 struct FastBackend<A>::Backward {
   FastBackend& b;
-  const Kernels& k;
-  E* dx;
-  const E* dy;
-  int ldy;
-  const E* x;
-  int n, in;
-  const LinearPart* parts;
-  const LoraGrad* grads;
-  int n_parts;
-  const DropoutKey* dropout;
-  const int32_t* offsets;
-  int examples;
-  int T = 0, W = 0, tiles = 0, bit_words = 0;  // tile rows, tile width
+  const LinearBackward& op;
+  const Kernels& k = b.k_;
+  E* dx = acts(op.dx);
+  const E *dy = acts(op.dy), *x = acts(op.x);
+  int ldy = op.ldy, n = op.n, in = op.parts[0].w->in;
+  HostSpan<const LinearPart> parts = op.parts;
+  int T = k.tile_rows, W = k.tile_width, tiles = (n + T - 1) / T, bit_words = in / 32 + 1;  // tile rows, tile width
 
   // Where the pieces of one part lie in d_tiles_ (words).
   struct Place {
@@ -34,23 +28,18 @@ struct FastBackend<A>::Backward {
     int64_t u_out;   // scaling * u as left operand of dB, likewise
     int64_t bits;    // dropout bits of every token, in bits_
   };
-  Form f{};  // of dy against W
-  std::vector<Place> places;
+  Form f = b.form_of(op.parts);  // of dy against W
+  std::vector<Place> places{};
   uint32_t* words = nullptr;
   uint32_t* bits = nullptr;
 
-  const LoraUse* lora(int p) const { return parts[p].n_lora ? &parts[p].lora[0] : nullptr; }
+  const LoraUse* lora(int p) const { return parts[p].lora.count ? &parts[p].lora[0] : nullptr; }
   float* floats(int64_t at) const { return reinterpret_cast<float*>(words + at); }
   int rank_tiles(int p) const { return (lora(p)->r + T - 1) / T; }
 
   void lay_out() {
-    T = k.tile_rows;
-    W = k.tile_width;
-    tiles = (n + T - 1) / T;
-    bit_words = in / 32 + 1;
-    f = b.form_of(parts, n_parts);
     int64_t at = 0, bit_at = 0;
-    for (int p = 0; p < n_parts; ++p) {
+    for (int p = 0; p < parts.count; ++p) {
       Place place{};
       place.dy = at;
       at += tiles * b.tile_words(f, parts[p].w->out);
@@ -110,8 +99,8 @@ struct FastBackend<A>::Backward {
     if (use->dropout > 0)
       for (int t = from; t < to; ++t)
         k.dropout_bits(bits + places[p].bits + static_cast<int64_t>(t) * bit_words,
-                       {dropout->seed, dropout->step, part.site, dropout_threshold(use->dropout)},
-                       static_cast<uint32_t>(dropout->token_example[t]), static_cast<uint32_t>(dropout->token_position[t]), in);
+                       {op.dropout->seed, op.dropout->step, part.site, dropout_threshold(use->dropout)},
+                       static_cast<uint32_t>(op.dropout->token_example[t]), static_cast<uint32_t>(op.dropout->token_position[t]), in);
   }
 
   // dx[m0 .. m0 + rows, c0 .. c0 + cols)
@@ -119,7 +108,7 @@ struct FastBackend<A>::Backward {
     const int G = b.group(), block = b.reduction_block(f);
     float* c = w.c.template get<float>(static_cast<size_t>(rows) * G);
     bool begun = false;
-    for (int p = 0; p < n_parts; ++p) {
+    for (int p = 0; p < parts.count; ++p) {
       const Weight& weight = *parts[p].w;
       const int out = weight.out, bytes = static_cast<int>(bytes_of(weight.type));
       const int64_t stride = static_cast<int64_t>(in) * bytes;
@@ -135,7 +124,7 @@ struct FastBackend<A>::Backward {
                    begun, ahead);
       }
     }
-    for (int p = 0; p < n_parts; ++p)
+    for (int p = 0; p < parts.count; ++p)
       if (lora(p)) add_adapter(w, p, c, c0, cols, m0, rows);
     for (int i = 0; i < rows; ++i)
       b.e_.finish(dx + static_cast<int64_t>(m0 + i) * in + c0, c + static_cast<int64_t>(i) * G, nullptr, nullptr, 0, cols);
@@ -171,13 +160,13 @@ struct FastBackend<A>::Backward {
       if (use.dropout > 0) b.e_.widen_mask(to, row, bits + places[p].bits + static_cast<int64_t>(t) * bit_words, c0, cols);
       else b.e_.widen(to, row, cols);
     }
-    for (int e = 0; e < examples; ++e)
+    for (int e = 0; e < op.examples; ++e)
       for (int j = 0; j < use.r; j += T) {
-        const int rows = std::min(T, use.r - j), from = offsets[e], count = offsets[e + 1] - from;
+        const int rows = std::min(T, use.r - j), from = op.example_offsets[e], count = op.example_offsets[e + 1] - from;
         k.gemm_f32(c, k.width, floats(places[p].du_out) + (static_cast<int64_t>(j / T) * n + from) * W, 0,
                    panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
         for (int i = 0; i < rows; ++i)
-          k.axpy(static_cast<float*>(grads[p].a) + static_cast<int64_t>(j + i) * in + c0, c + static_cast<int64_t>(i) * k.width, 1, cols);
+          k.axpy(static_cast<float*>(op.grads[p].a) + static_cast<int64_t>(j + i) * in + c0, c + static_cast<int64_t>(i) * k.width, 1, cols);
       }
   }
 
@@ -187,15 +176,15 @@ struct FastBackend<A>::Backward {
     float* panel = w.panel.template get<float>(static_cast<size_t>(n) * k.width);
     float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * k.width);
     float* turned = w.grads.template get<float>(static_cast<size_t>(use.r) * k.width);
-    float* grad = static_cast<float*>(grads[p].b) + static_cast<int64_t>(o0) * use.r;
+    float* grad = static_cast<float*>(op.grads[p].b) + static_cast<int64_t>(o0) * use.r;
     for (int o = 0; o < cols; ++o)
       for (int j = 0; j < use.r; ++j) turned[j * k.width + o] = grad[o * use.r + j];
     if (cols < k.width) std::memset(panel, 0, sizeof(float) * static_cast<size_t>(n) * k.width);
     for (int t = 0; t < n; ++t)
       b.e_.widen(panel + static_cast<int64_t>(t) * k.width, dy + static_cast<int64_t>(t) * ldy + parts[p].y_col + o0, cols);
-    for (int e = 0; e < examples; ++e)
+    for (int e = 0; e < op.examples; ++e)
       for (int j = 0; j < use.r; j += T) {
-        const int rows = std::min(T, use.r - j), from = offsets[e], count = offsets[e + 1] - from;
+        const int rows = std::min(T, use.r - j), from = op.example_offsets[e], count = op.example_offsets[e + 1] - from;
         k.gemm_f32(c, k.width, floats(places[p].u_out) + (static_cast<int64_t>(j / T) * n + from) * W, 0,
                    panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
         for (int i = 0; i < rows; ++i) k.axpy(turned + (j + i) * k.width, c + static_cast<int64_t>(i) * k.width, 1, cols);
@@ -208,7 +197,7 @@ struct FastBackend<A>::Backward {
     lay_out();
     constexpr int kTiles = 8;
     const int blocks = (tiles + kTiles - 1) / kTiles;
-    b.pool().run(static_cast<int64_t>(n_parts) * blocks, [&](int64_t task, int worker) {
+    b.pool().run(static_cast<int64_t>(parts.count) * blocks, [&](int64_t task, int worker) {
       const int first = static_cast<int>(task % blocks) * kTiles;
       prepare(b.workers_[static_cast<size_t>(worker)], static_cast<int>(task / blocks), first, std::min(kTiles, tiles - first));
     });
@@ -221,10 +210,10 @@ struct FastBackend<A>::Backward {
     const int block_rows = ((n + row_blocks - 1) / row_blocks + T - 1) / T * T;
     for (int c0 = 0; dx && c0 < in; c0 += G)
       for (int m = 0; m * block_rows < n; ++m) jobs.push_back({0, m, c0});
-    for (int p = 0; p < n_parts; ++p) {
+    for (int p = 0; p < parts.count; ++p) {
       if (!lora(p)) continue;
-      for (int c0 = 0; grads[p].a && c0 < in; c0 += k.width) jobs.push_back({1, p, c0});
-      for (int o0 = 0; grads[p].b && o0 < parts[p].w->out; o0 += k.width) jobs.push_back({2, p, o0});
+      for (int c0 = 0; op.grads[p].a && c0 < in; c0 += k.width) jobs.push_back({1, p, c0});
+      for (int o0 = 0; op.grads[p].b && o0 < parts[p].w->out; o0 += k.width) jobs.push_back({2, p, o0});
     }
     b.pool().run(static_cast<int64_t>(jobs.size()), [&](int64_t task, int worker) {
       Worker& w = b.workers_[static_cast<size_t>(worker)];
@@ -238,58 +227,54 @@ struct FastBackend<A>::Backward {
 };
 
 template <class A>
-void FastBackend<A>::linear_backward(void* dx, const void* dy, int ldy, const void* x, int n, const LinearPart* parts,
-                                     const LoraGrad* grads, int n_parts, const DropoutKey* dropout,
-                                     const int32_t* example_offsets, int examples) {
+void FastBackend<A>::linear_backward(const LinearBackward& op) {
   ran("linear_backward");
-  if (n == 0 || n_parts == 0) return;
-  Backward call{*this, k_, acts(dx), acts(dy), ldy, acts(x), n, parts[0].w->in, parts, grads, n_parts, dropout, example_offsets,
-                examples, 0, 0, 0, 0, {}, {}, nullptr, nullptr};
-  call.run();
+  if (op.n == 0 || op.parts.count == 0) return;
+  Backward{*this, op}.run();
 }
 
 template <class A>
-void FastBackend<A>::logits_backward(void* dx, const void* dlogits, const Weight& head, const int32_t* labels, int n) {
+void FastBackend<A>::logits_backward(const LogitsBackward& op) {
   ran("logits_backward");
-  const float* d = static_cast<const float*>(dlogits);
-  const int C = head.in, V = head.out;
-  if (labels) {
+  const float* d = static_cast<const float*>(op.dlogits);
+  const int C = op.head.in, V = op.head.out;
+  if (op.labels) {
     Worker& w = workers_[0];
     float *sum = w.c.template get<float>(static_cast<size_t>(2) * C), *row = sum + C;
-    for (int t = 0; t < n; ++t) {
+    for (int t = 0; t < op.n; ++t) {
       std::memset(sum, 0, sizeof(float) * static_cast<size_t>(C));
-      for (int j = 0; j < (labels[2 * t] == labels[2 * t + 1] ? 1 : 2); ++j) {
-        const int64_t id = labels[2 * t + j];
-        if (head.type == DType::BF16) k_.bf16.widen(row, static_cast<const Bf16*>(head.data) + id * C, C);
-        else k_.f32.widen(row, static_cast<const float*>(head.data) + id * C, C);
+      for (int j = 0; j < (op.labels[2 * t] == op.labels[2 * t + 1] ? 1 : 2); ++j) {
+        const int64_t id = op.labels[2 * t + j];
+        if (op.head.type == DType::BF16) k_.bf16.widen(row, static_cast<const Bf16*>(op.head.data) + id * C, C);
+        else k_.f32.widen(row, static_cast<const float*>(op.head.data) + id * C, C);
         k_.axpy(sum, row, d[t * static_cast<int64_t>(V) + id], C);
       }
-      e_.narrow(acts(dx) + static_cast<int64_t>(t) * C, sum, C);
+      e_.narrow(acts(op.dx) + static_cast<int64_t>(t) * C, sum, C);
     }
     return;
   }
   // Panels of dx columns over the whole vocabulary; dlogits in f32, whatever the weights.
-  const int T = k_.tile_rows, W = k_.tile_width, tiles = (n + T - 1) / T, block = 2048;
+  const int T = k_.tile_rows, W = k_.tile_width, tiles = (op.n + T - 1) / T, block = 2048;
   const int64_t stride = static_cast<int64_t>(V) * W;
   float* packed = x_tiles_.template get<float>(static_cast<size_t>(tiles * stride));
   pool().run(tiles, [&](int64_t t, int) {
-    const int rows = std::min(T, n - static_cast<int>(t) * T);
+    const int rows = std::min(T, op.n - static_cast<int>(t) * T);
     for (int g = 0; g < rows; g += k_.lanes)
       k_.pack_f32(packed + t * stride + g, W, d + (t * T + g) * V, V, std::min(k_.lanes, rows - g), V);
   });
   pool().run_ranges(C, k_.width, [&](int64_t c0, int64_t c1, int worker) {
     Worker& w = workers_[static_cast<size_t>(worker)];
     float* panel = w.panel.template get<float>(static_cast<size_t>(block) * k_.width);
-    float* c = w.c.template get<float>(static_cast<size_t>(n) * k_.width);
+    float* c = w.c.template get<float>(static_cast<size_t>(op.n) * k_.width);
     const int cols = static_cast<int>(c1 - c0);
     for (int from = 0; from < V; from += block) {
       const int count = std::min(block, V - from);
       const int64_t at = static_cast<int64_t>(from) * C + c0;
-      if (head.type == DType::BF16) k_.copy_bf16(panel, static_cast<const Bf16*>(head.data) + at, C, count, cols);
-      else k_.copy_f32(panel, static_cast<const float*>(head.data) + at, C, count, cols);
-      k_.gemm_f32(c, k_.width, packed + static_cast<int64_t>(from) * W, stride, panel, n, count, 2, from > 0);
+      if (op.head.type == DType::BF16) k_.copy_bf16(panel, static_cast<const Bf16*>(op.head.data) + at, C, count, cols);
+      else k_.copy_f32(panel, static_cast<const float*>(op.head.data) + at, C, count, cols);
+      k_.gemm_f32(c, k_.width, packed + static_cast<int64_t>(from) * W, stride, panel, op.n, count, 2, from > 0);
     }
-    for (int t = 0; t < n; ++t) e_.narrow(acts(dx) + static_cast<int64_t>(t) * C + c0, c + static_cast<int64_t>(t) * k_.width, cols);
+    for (int t = 0; t < op.n; ++t) e_.narrow(acts(op.dx) + static_cast<int64_t>(t) * C + c0, c + static_cast<int64_t>(t) * k_.width, cols);
   });
 }
 

@@ -1,4 +1,4 @@
-// Label loss, AdamW and scoring on the vector engine; formulas in plain_loss.h. Sampling stays with the plain loops.
+// Losses, AdamW and scoring on the vector engine; formulas in plain_loss.h. Sampling is a sort: it stays with the plain loops.
 #pragma once
 #include "fast.h"
 
@@ -12,67 +12,76 @@ inline double row_log_sum_exp(const Kernels& k, const float* l, int V) {
 }
 
 template <class A>
-void FastBackend<A>::label_loss(LabelResult* host_out, void* dlogits, const void* logits, const int32_t* labels,
-                                const int32_t* targets, float mass_weight, double scale, int n, int V) {
+void FastBackend<A>::label_loss(const LabelLoss& op) {
   ran("label_loss");
-  pool().run(n, [&](int64_t i, int) {
-    const float* l = static_cast<const float*>(logits) + i * V;
-    const int32_t* pair = labels + 2 * i;
+  pool().run(op.n, [&](int64_t i, int) {
+    const float* l = static_cast<const float*>(op.logits) + i * op.V;
+    const int32_t* pair = op.labels + 2 * i;
     const double a = l[pair[0]], b = l[pair[1]], top = std::max(a, b);
-    const double both = top + std::log(std::exp(a - top) + std::exp(b - top)), all = row_log_sum_exp(k_, l, V);
-    host_out[i] = {both - (targets[i] ? b : a) - mass_weight * (both - all), {a - all, b - all}, both - all};
-    if (!dlogits) return;
-    float* d = static_cast<float*>(dlogits) + i * V;
-    if (mass_weight == 0) std::memset(d, 0, sizeof(float) * static_cast<size_t>(V));
-    else k_.exps(d, l, static_cast<float>(all), static_cast<float>(scale * mass_weight), V);
+    const double both = top + std::log(std::exp(a - top) + std::exp(b - top)), all = row_log_sum_exp(k_, l, op.V);
+    op.out[i] = {both - (op.targets[i] ? b : a) - op.mass_weight * (both - all), {a - all, b - all}, both - all};
+    if (!op.dlogits) return;
+    float* d = static_cast<float*>(op.dlogits) + i * op.V;
+    if (op.mass_weight == 0) std::memset(d, 0, sizeof(float) * static_cast<size_t>(op.V));
+    else k_.exps(d, l, static_cast<float>(all), static_cast<float>(op.scale[i] * op.mass_weight), op.V);
     const double label_logits[2] = {a, b};
     for (int j = 0; j < 2; ++j)
-      d[pair[j]] = static_cast<float>(scale * (mass_weight * std::exp(label_logits[j] - all) +
-                                               (1 - mass_weight) * std::exp(label_logits[j] - both) - (targets[i] == j)));
+      d[pair[j]] = static_cast<float>(op.scale[i] * (op.mass_weight * std::exp(label_logits[j] - all) +
+                                               (1 - op.mass_weight) * std::exp(label_logits[j] - both) - (op.targets[i] == j)));
   });
 }
 
 template <class A>
-double FastBackend<A>::optimizer_step(void* p, void* m, void* v, const void* g, size_t count, const AdamW& hyper) {
+void FastBackend<A>::match_loss(const MatchLoss& op) {
+  ran("match_loss");
+  pool().run(op.n, [&](int64_t i, int) {
+    const float *l = static_cast<const float*>(op.logits) + i * op.V, *b = static_cast<const float*>(op.base) + i * op.V;
+    const double all = row_log_sum_exp(k_, l, op.V), base = row_log_sum_exp(k_, b, op.V);
+    op.out[i] = k_.match(op.dlogits ? static_cast<float*>(op.dlogits) + i * op.V : nullptr, l, b, static_cast<float>(all),
+                         static_cast<float>(base), static_cast<float>(all - base), static_cast<float>(op.scale[i]), op.V);
+  });
+}
+
+template <class A>
+void FastBackend<A>::optimizer_step(const OptimizerStep& op) {
   ran("optimizer_step");
   constexpr int64_t kBlock = 4096;
-  const int64_t n = static_cast<int64_t>(count);
+  const int64_t n = static_cast<int64_t>(op.count);
   std::vector<double> squares(static_cast<size_t>((n + kBlock - 1) / kBlock));
-  const float* grad = static_cast<const float*>(g);
+  const float* grad = static_cast<const float*>(op.g);
   pool().run_ranges(n, kBlock, [&](int64_t begin, int64_t end, int) {
     squares[static_cast<size_t>(begin / kBlock)] = k_.squares(grad + begin, end - begin);
   });
   double norm = 0;
   for (double s : squares) norm += s;
   norm = std::sqrt(norm);
-  const double clip = hyper.max_grad_norm > 0 ? std::min(1.0, hyper.max_grad_norm / (norm + 1e-6)) : 1.0;
-  const double constants[9] = {clip, hyper.beta1, 1 - hyper.beta1, hyper.beta2, 1 - hyper.beta2, 1 - hyper.lr * hyper.weight_decay,
-                               hyper.lr / (1 - std::pow(hyper.beta1, hyper.step)), std::sqrt(1 - std::pow(hyper.beta2, hyper.step)),
-                               hyper.eps};
+  const double clip = op.hyper.max_grad_norm > 0 ? std::min(1.0, op.hyper.max_grad_norm / (norm + 1e-6)) : 1.0;
+  const double constants[9] = {clip, op.hyper.beta1, 1 - op.hyper.beta1, op.hyper.beta2, 1 - op.hyper.beta2, 1 - op.hyper.lr * op.hyper.weight_decay,
+                               op.hyper.lr / (1 - std::pow(op.hyper.beta1, op.hyper.step)), std::sqrt(1 - std::pow(op.hyper.beta2, op.hyper.step)),
+                               op.hyper.eps};
   float rounded_constants[9];
   for (int i = 0; i < 9; ++i) rounded_constants[i] = static_cast<float>(constants[i]);
   pool().run_ranges(n, kBlock, [&](int64_t begin, int64_t end, int) {
-    k_.adamw(static_cast<float*>(p) + begin, static_cast<float*>(m) + begin, static_cast<float*>(v) + begin, grad + begin, end - begin,
+    k_.adamw(static_cast<float*>(op.p) + begin, static_cast<float*>(op.m) + begin, static_cast<float*>(op.v) + begin, grad + begin, end - begin,
              rounded_constants);
   });
-  return norm;
+  op.norm = norm;
 }
 
 template <class A>
-void FastBackend<A>::score(const void* logits, int n, int V, const int32_t* host_ids, const int32_t* host_id_offsets, int top_k,
-                           double* host_logsumexp, double* host_id_logprobs, int32_t* host_top_ids, double* host_top_logprobs) {
+void FastBackend<A>::score(const Score& op) {
   ran("score");
-  const int k = std::min(top_k, V);
-  pool().run(n, [&](int64_t i, int) {
-    const float* l = static_cast<const float*>(logits) + i * V;
-    const double all = row_log_sum_exp(k_, l, V);
-    host_logsumexp[i] = all;
-    if (host_ids)
-      for (int j = host_id_offsets[i]; j < host_id_offsets[i + 1]; ++j) host_id_logprobs[j] = l[host_ids[j]] - all;
+  const int k = std::min(op.top_k, op.V);
+  pool().run(op.n, [&](int64_t i, int) {
+    const float* l = static_cast<const float*>(op.logits) + i * op.V;
+    const double all = row_log_sum_exp(k_, l, op.V);
+    op.logsumexp[i] = all;
+    if (op.ids.data)
+      for (int j = op.id_offsets[i]; j < op.id_offsets[i + 1]; ++j) op.id_logprobs[j] = l[op.ids[j]] - all;
     if (k <= 0) return;
     const FallingLogit<float> before{l};
     std::vector<int32_t> best;  // heap whose front is the worst token kept
-    for (int32_t j = 0; j < V; ++j) {
+    for (int32_t j = 0; j < op.V; ++j) {
       if (static_cast<int>(best.size()) == k) {
         if (!before(j, best.front())) continue;
         std::pop_heap(best.begin(), best.end(), before);
@@ -83,10 +92,15 @@ void FastBackend<A>::score(const void* logits, int n, int V, const int32_t* host
     }
     std::sort_heap(best.begin(), best.end(), before);
     for (int j = 0; j < k; ++j) {
-      host_top_ids[i * top_k + j] = best[static_cast<size_t>(j)];
-      host_top_logprobs[i * top_k + j] = l[best[static_cast<size_t>(j)]] - all;
+      op.top_ids[i * op.top_k + j] = best[static_cast<size_t>(j)];
+      op.top_logprobs[i * op.top_k + j] = l[best[static_cast<size_t>(j)]] - all;
     }
   });
+}
+
+template <class A>
+void FastBackend<A>::sample(const Sample& op) {
+  PlainBackend<A>::sample(op);
 }
 
 }  // namespace steerlab

@@ -100,6 +100,9 @@ struct Kernels {
   double (*sum_exp)(const float* x, float shift, int64_t n);  // sum of exp(x - shift)
   // y = factor * exp(x - shift); y may be x
   void (*exps)(float* y, const float* x, float shift, float factor, int64_t n);
+  // With p = exp(b - b_shift), q = exp(l - l_shift): returns the sum of p ((b - l) + shift), shift = l_shift - b_shift to more digits
+  // than their difference has; y = factor (q - p) if y, which may be l.
+  double (*match)(float* y, const float* l, const float* b, float l_shift, float b_shift, float shift, float factor, int64_t n);
   // In place: s[0, seen) -> exp(scale s - max), s[seen, padded) -> 0. Returns the sum; *top = max of scale s.
   float (*softmax)(float* s, int seen, int padded, float scale, float* top);
   // p = exp(scale s - lse) on [0, seen), ds = p (dp - delta) scale; zero on [seen, padded). p replaces s, ds replaces dp.

@@ -22,16 +22,17 @@ struct KeyRows {
 };
 
 template <class A>
-void PlainBackend<A>::attention(void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s) {
+void PlainBackend<A>::attention(const Attention& op) {
+  const HeadShape s = op.heads;
   count("attention");
   const double scale = 1 / std::sqrt(static_cast<double>(s.D));
-  std::vector<double> weight(static_cast<size_t>(call.max_kv_len)), sum(static_cast<size_t>(s.D));
-  for (int r = 0; r < call.n_rows; ++r) {
-    const AttentionRow& row = call.rows[r];
-    const KeyRows<Store> keys(call, row, s.KVH * s.D);
+  std::vector<double> weight(static_cast<size_t>(op.call.max_kv_len)), sum(static_cast<size_t>(s.D));
+  for (int r = 0; r < op.call.n_rows; ++r) {
+    const AttentionRow& row = op.call.rows[r];
+    const KeyRows<Store> keys(op.call, row, s.KVH * s.D);
     for (int i = 0; i < row.q_len; ++i)
       for (int h = 0; h < s.H; ++h) {
-        const Store* q = acts(q_base) + static_cast<int64_t>(row.q_row + i) * ldq + h * s.D;
+        const Store* q = acts(op.q_base) + static_cast<int64_t>(row.q_row + i) * op.ldq + h * s.D;
         const int seen = row.kv_len - row.q_len + i + 1, group = h / (s.H / s.KVH) * s.D;
         double top = -INFINITY, total = 0;
         for (int j = 0; j < seen; ++j) {
@@ -47,32 +48,31 @@ void PlainBackend<A>::attention(void* out, void* lse, const void* q_base, int ld
           for (int d = 0; d < s.D; ++d) sum[d] += w * A::load(keys.v[j][group + d]);
         }
         const int64_t at = static_cast<int64_t>(row.out_row + i) * s.H + h;
-        for (int d = 0; d < s.D; ++d) acts(out)[at * s.D + d] = A::store(static_cast<Calc>(sum[d] / total));
-        if (lse) masters(lse)[at] = static_cast<Master>(top + std::log(total));
+        for (int d = 0; d < s.D; ++d) acts(op.out)[at * s.D + d] = A::store(static_cast<Calc>(sum[d] / total));
+        if (op.lse) masters(op.lse)[at] = static_cast<Master>(top + std::log(total));
       }
   }
 }
 
 template <class A>
-void PlainBackend<A>::attention_backward(void* dqkv, int n_tail, const int32_t* own_begin, const void* dout, const void* out,
-                                         const void* lse, const void* q_base, int ldq, const AttentionCall& call,
-                                         HeadShape s) {
+void PlainBackend<A>::attention_backward(const AttentionBackward& op) {
+  const HeadShape s = op.heads;
   count("attention_backward");
   const double scale = 1 / std::sqrt(static_cast<double>(s.D));
   const int64_t q_width = s.H * s.D, kv_width = s.KVH * s.D, width = q_width + 2 * kv_width;
-  std::vector<double> sums(static_cast<size_t>(n_tail * width));
-  for (int r = 0; r < call.n_rows; ++r) {
-    const AttentionRow& row = call.rows[r];
+  std::vector<double> sums(static_cast<size_t>(op.n_tail * width));
+  for (int r = 0; r < op.call.n_rows; ++r) {
+    const AttentionRow& row = op.call.rows[r];
     if (!row.seg_count) continue;
-    const KeyRows<Store> keys(call, row, s.KVH * s.D);
-    const int own_len = call.segments[row.seg_begin + row.seg_count - 1].len, own_from = row.kv_len - own_len;
+    const KeyRows<Store> keys(op.call, row, s.KVH * s.D);
+    const int own_len = op.call.segments[row.seg_begin + row.seg_count - 1].len, own_from = row.kv_len - own_len;
     for (int i = 0; i < row.q_len; ++i)
       for (int h = 0; h < s.H; ++h) {
         const int64_t at = static_cast<int64_t>(row.out_row + i) * s.H + h;
-        const Store* q = acts(q_base) + static_cast<int64_t>(row.q_row + i) * ldq + h * s.D;
-        const Store *g = acts(dout) + at * s.D, *o = acts(out) + at * s.D;
+        const Store* q = acts(op.q_base) + static_cast<int64_t>(row.q_row + i) * op.ldq + h * s.D;
+        const Store *g = acts(op.dout) + at * s.D, *o = acts(op.out) + at * s.D;
         const int position = row.kv_len - row.q_len + i, group = h / (s.H / s.KVH) * s.D;
-        double* dq = &sums[static_cast<size_t>((own_begin[r] + position - own_from) * width + h * s.D)];
+        double* dq = &sums[static_cast<size_t>((op.own_begin[r] + position - own_from) * width + h * s.D)];
         double delta = 0;
         for (int d = 0; d < s.D; ++d) delta += static_cast<double>(A::load(g[d])) * A::load(o[d]);
         for (int j = 0; j <= position; ++j) {
@@ -81,10 +81,10 @@ void PlainBackend<A>::attention_backward(void* dqkv, int n_tail, const int32_t* 
             dot += static_cast<double>(A::load(q[d])) * A::load(keys.k[j][group + d]);
             dp += static_cast<double>(A::load(g[d])) * A::load(keys.v[j][group + d]);
           }
-          const double p = std::exp(dot * scale - masters(lse)[at]), ds = p * (dp - delta) * scale;
+          const double p = std::exp(dot * scale - masters(op.lse)[at]), ds = p * (dp - delta) * scale;
           for (int d = 0; d < s.D; ++d) dq[d] += ds * A::load(keys.k[j][group + d]);
           if (j < own_from) continue;
-          double* dk = &sums[static_cast<size_t>((own_begin[r] + j - own_from) * width + q_width + group)];
+          double* dk = &sums[static_cast<size_t>((op.own_begin[r] + j - own_from) * width + q_width + group)];
           for (int d = 0; d < s.D; ++d) {
             dk[d] += ds * A::load(q[d]);
             dk[kv_width + d] += p * A::load(g[d]);
@@ -92,7 +92,7 @@ void PlainBackend<A>::attention_backward(void* dqkv, int n_tail, const int32_t* 
         }
       }
   }
-  for (size_t i = 0; i < sums.size(); ++i) acts(dqkv)[i] = A::store(static_cast<Calc>(sums[i]));
+  for (size_t i = 0; i < sums.size(); ++i) acts(op.dqkv)[i] = A::store(static_cast<Calc>(sums[i]));
 }
 
 }  // namespace steerlab

@@ -287,6 +287,22 @@ inline void exps(float* y, const float* x, float shift, float factor, int64_t n)
   sweep(n, [&](int64_t i, auto part) { put(y + i, Simd::mul(f, exp_of(Simd::sub(get(x + i, part), minus))), part); });
 }
 
+inline double match(float* y, const float* l, const float* b, float l_shift, float b_shift, float shift, float factor, int64_t n) {
+  constexpr int64_t block = 1024;  // f32 sums no longer than this
+  const V l_minus = Simd::set1(l_shift), b_minus = Simd::set1(b_shift), plus = Simd::set1(shift), f = Simd::set1(factor);
+  double total = 0;
+  for (int64_t from = 0; from < n; from += block) {
+    V sum = Simd::zero();
+    sweep(n - from < block ? n - from : block, [&](int64_t i, auto part) {
+      const V lv = get(l + from + i, part), bv = get(b + from + i, part), p = exp_of(Simd::sub(bv, b_minus));
+      sum = Simd::add(sum, only(Simd::mul(p, Simd::add(Simd::sub(bv, lv), plus)), part));
+      if (y) put(y + from + i, Simd::mul(f, Simd::sub(exp_of(Simd::sub(lv, l_minus)), p)), part);
+    });
+    total += Simd::sum(sum);
+  }
+  return total;
+}
+
 inline float softmax(float* s, int seen, int padded, float scale_by, float* top) {
   const V factor = Simd::set1(scale_by);
   *top = largest(s, seen) * scale_by;
@@ -350,7 +366,7 @@ inline steerlab::Kernels kernel_table(const char* isa) {
           pack_f32, pack_bf16, pack_pairs, tile_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
           gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>, nullptr, nullptr,
           row_table<float>(), row_table<Bf16>(),
-          drop_tile_f32, drop_tile_pairs, dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, softmax, softmax_backward, adamw, squares, peak};
+          drop_tile_f32, drop_tile_pairs, dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, match, softmax, softmax_backward, adamw, squares, peak};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// bf16 as bits, and reads and writes of four neighbouring elements of either activation type.
+// Reads and writes of four neighbouring elements of either activation type.
 //
 // Kernels compute in f32: widen on load, narrow (round to nearest even) on store. A quad is the unit of memory access (8 bytes
 // of bf16, 16 of f32) because one Philox call serves four columns. Rows whose width or address forbids it go one by one.
@@ -6,55 +6,21 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../rng.h"
+#include "../halves.h"
 
 namespace steerlab {
 
-struct bf16 {
-  uint16_t bits;
-};
-
-STEERLAB_HD inline float float_of_bits(uint32_t u) {
-#ifdef __CUDA_ARCH__
-  return __uint_as_float(u);
-#else
-  float f;
-  std::memcpy(&f, &u, 4);
-  return f;
-#endif
-}
-STEERLAB_HD inline uint32_t bits_of_float(float f) {
-#ifdef __CUDA_ARCH__
-  return __float_as_uint(f);
-#else
-  uint32_t u;
-  std::memcpy(&u, &f, 4);
-  return u;
-#endif
-}
+using bf16 = Bf16;
 
 STEERLAB_HD inline float widen(float v) { return v; }
-STEERLAB_HD inline float widen(bf16 v) { return float_of_bits(static_cast<uint32_t>(v.bits) << 16); }
-
-STEERLAB_HD inline bf16 bf16_of(float f) {
-#ifdef __CUDA_ARCH__
-  bf16 out;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(f));
-  return out;
-#else
-  uint32_t u = bits_of_float(f);
-  if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};  // NaN stays NaN
-  u += 0x7fffu + ((u >> 16) & 1u);
-  return {static_cast<uint16_t>(u >> 16)};
-#endif
-}
+STEERLAB_HD inline float widen(bf16 v) { return to_float(v); }
 
 template <class T>
 STEERLAB_HD inline T narrow(float v);
 template <>
 STEERLAB_HD inline float narrow<float>(float v) { return v; }
 template <>
-STEERLAB_HD inline bf16 narrow<bf16>(float v) { return bf16_of(v); }
+STEERLAB_HD inline bf16 narrow<bf16>(float v) { return to_bf16(v); }
 
 // The value that storing as T and reading back gives: the rounding points of the seam.
 template <class T>
@@ -92,7 +58,7 @@ STEERLAB_HD inline void store_quad(float* p, const float v[4]) {
 }
 STEERLAB_HD inline void store_quad(bf16* p, const float v[4]) {
   Bf16Quad q;
-  for (int i = 0; i < 4; ++i) q.v[i] = bf16_of(v[i]);
+  for (int i = 0; i < 4; ++i) q.v[i] = to_bf16(v[i]);
   *reinterpret_cast<Bf16Quad*>(p) = q;
 }
 template <class T>
@@ -107,7 +73,7 @@ STEERLAB_HD inline void store_quad(T* p, const float v[4], int count, bool align
 
 // Two bf16 in one register, the first in the low half: operands of the matrix instructions.
 STEERLAB_HD inline uint32_t pack_bf16(float low, float high) {
-  return static_cast<uint32_t>(bf16_of(low).bits) | (static_cast<uint32_t>(bf16_of(high).bits) << 16);
+  return static_cast<uint32_t>(to_bf16(low).bits) | (static_cast<uint32_t>(to_bf16(high).bits) << 16);
 }
 
 // True when quads of rows `stride` elements apart may be read whole from p.

@@ -1,6 +1,5 @@
 // Checkpoint numbers to stored numbers on the device, and random weights of a given shape.
-// Normals: Box and Muller (1958) on Philox words with the CPU twin's counters, so both backends draw the same matrix up to
-// the last bit or two of log, cos and sin.
+// Both backends draw the same random matrix up to the last bit or two of log, cos and sin.
 #include "kernels.h"
 #include "reduce.h"
 
@@ -8,16 +7,6 @@ namespace steerlab::gpu {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr uint32_t kNormalTag = 0x4e4f524du;  // keeps weight streams apart from dropout and sampling
-
-// IEEE half to float, subnormals included.
-__device__ float half_to_float(uint16_t h) {
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, mantissa = h & 1023u;
-  if (exponent == 31) return float_of_bits(sign | 0x7f800000u | (mantissa << 13));
-  if (exponent) return float_of_bits(sign | ((exponent + 112u) << 23) | (mantissa << 13));
-  const float magnitude = static_cast<float>(mantissa) * (1.0f / 16777216.0f);
-  return sign ? -magnitude : magnitude;
-}
 
 __device__ float element(const void* src, DType from, size_t i) {
   switch (from) {
@@ -39,15 +28,9 @@ template <class T>
 __global__ void random_kernel(T* dst, size_t count, float std, uint64_t seed, uint32_t stream) {
   const size_t quads = (count + 3) / 4;
   for (size_t q = size_t(blockIdx.x) * kThreads + threadIdx.x; q < quads; q += size_t(gridDim.x) * kThreads) {
-    const Philox4 w = philox(static_cast<uint32_t>(q), static_cast<uint32_t>(q >> 32), stream, kNormalTag, seed);
-    for (int j = 0; j < 4; j += 2) {
-      const float radius = std * sqrtf(-2.0f * logf((static_cast<float>(w.w[j]) + 1.0f) * 0x1p-32f));
-      float sine, cosine;
-      sincospif(static_cast<float>(w.w[j + 1]) * 0x1p-31f, &sine, &cosine);
-      const size_t i = 4 * q + j;
-      if (i < count) dst[i] = narrow<T>(radius * cosine);
-      if (i + 1 < count) dst[i + 1] = narrow<T>(radius * sine);
-    }
+    float z[4];
+    normal_quad(z, q, stream, seed);
+    for (size_t i = 4 * q; i < 4 * q + 4 && i < count; ++i) dst[i] = narrow<T>(std * z[i % 4]);
   }
 }
 

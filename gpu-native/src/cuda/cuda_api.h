@@ -9,8 +9,8 @@
 
 namespace steerlab {
 
-// Raised whenever this header, backend.h or error.h changes in a way that an older library could not serve.
-constexpr int kCudaAbi = 2;
+// Raised whenever this header, ops.h, backend.h or error.h changes in a way that an older library could not serve.
+constexpr int kCudaAbi = 3;
 
 struct CudaProbe {
   int32_t abi;              // kCudaAbi of the library

@@ -28,6 +28,7 @@ class CudaMemory : public Backend {
   void* allocate(size_t bytes) override;
   // Also takes the data of a Weight from this backend: its memory is given back once its chunk of the arena is empty.
   void release(void* p) override;
+  bool rows_independent() const override { return !cublaslt_ || act_ != DType::BF16; }
   bool weights_in_place() const override { return false; }
   void release_weight(const void* data) override { release(const_cast<void*>(data)); }
   void upload(void* dst, const void* host, size_t bytes) override;
@@ -62,7 +63,6 @@ class CudaMemory : public Backend {
 
   void count(const char* what) { ++counts_[what]; }
   void product(const gpu::Gemm& g, DType weight, bool float_output);
-  DType kept_type(DType stored) const;
   void* weight_memory(size_t bytes);
 
   DType act_;
@@ -81,44 +81,13 @@ class CudaBackend : public CudaMemory {
  public:
   CudaBackend(DType act, const std::string& device, size_t device_bytes) : CudaMemory(act, device, device_bytes) {}
 
-  // row_ops.cu
-  void embed(void* h, const Weight& table, const int32_t* tokens, int n) override;
-  void residual_norm(void* h, const void* delta, const SteerTable* steer, int layer, void* x, const float* weight, float eps,
-                     int n, int C) override;
-  void norm_backward(void* dh, const void* dx, const void* h, const float* weight, float eps, int n, int C) override;
-  void swiglu(void* out, const void* gu, int n, int F) override;
-  void swiglu_backward(void* dgu, const void* dout, const void* gu, int n, int F) override;
-  void rope_store(void* qkv, void* k_new, void* v_new, const float* cos, const float* sin, const int32_t* positions,
-                  const int32_t* slot, int n, HeadShape s) override;
-  void rope_backward(void* dqkv, const float* cos, const float* sin, const int32_t* positions, int n, HeadShape s) override;
-  void gather_rows(void* dst, const void* src, const int32_t* index, int n, int width) override;
-  void scatter_add_rows(void* dst, const void* src, const int32_t* index, int n, int width) override;
-  void to_f32(float* dst, const void* src, size_t count) override;
-  void add(void* a, const void* b, size_t count) override;
-  void attention(void* out, void* lse, const void* q_base, int ldq, const AttentionCall& call, HeadShape s) override;
-  void attention_backward(void* dqkv, int n_tail, const int32_t* own_begin, const void* dout, const void* out, const void* lse,
-                          const void* q_base, int ldq, const AttentionCall& call, HeadShape s) override;
-
-  // linear_ops.cu
-  void linear(void* y, int ldy, const void* x, int n, const LinearPart* parts, int n_parts, const DropoutKey* dropout) override;
-  void linear_backward(void* dx, const void* dy, int ldy, const void* x, int n, const LinearPart* parts, const LoraGrad* grads,
-                       int n_parts, const DropoutKey* dropout, const int32_t* example_offsets, int examples) override;
-  void logits(void* logits, const void* x, const Weight& head, int n) override;
-
-  // loss_ops.cu
-  void logits_backward(void* dx, const void* dlogits, const Weight& head, const int32_t* labels, int n) override;
-  void label_loss(LabelResult* host_out, void* dlogits, const void* logits, const int32_t* labels, const int32_t* targets,
-                  float mass_weight, double scale, int n, int V) override;
-  double optimizer_step(void* p, void* m, void* v, const void* g, size_t count, const AdamW& hyper) override;
-  void score(const void* logits, int n, int V, const int32_t* host_ids, const int32_t* host_id_offsets, int top_k,
-             double* host_logsumexp, double* host_id_logprobs, int32_t* host_top_ids, double* host_top_logprobs) override;
-  void sample(int32_t* host_tokens, const void* logits, int n, int V, float temperature, float top_p,
-              const SampleRow* host_rows) override;
+  // row_ops.cu, linear_ops.cu, loss_ops.cu
+  STEERLAB_OPS(STEERLAB_OVERRIDE)
 
  private:
   static T* acts(void* p) { return static_cast<T*>(p); }
   static const T* acts(const void* p) { return static_cast<const T*>(p); }
-  void host_top_k(const float* logits, const double* lse, int n, int V, int k, int stride, int32_t* ids, double* logprobs);
+  void host_top_k(const Score& op, int k);
 };
 
 // "NVIDIA H200 sm_90" and its memory; implemented by the platform.

@@ -1,6 +1,6 @@
-// The label loss over the vocabulary, and the gradient of the head with respect to its input.
+// The losses over the vocabulary, and the gradient of the head with respect to its input.
 //
-// label_loss: one block per example, two passes over its logits (maximum, then sum of exponentials), a third writes the
+// Losses: one block per row, two passes over its logits (maximum, then sum of exponentials), a third writes the
 // gradient. Sums per thread in F32, across threads in double, in a fixed order.
 #include "kernels.h"
 #include "reduce.h"
@@ -10,23 +10,30 @@ namespace {
 
 constexpr int kLossThreads = 1024;
 
-// d loss / d l_j = (softmax over the pair - 1 for the target, labels only) + mass_weight (p_j - pair softmax, labels only).
-__global__ void __launch_bounds__(kLossThreads)
-    loss_kernel(LabelResult* out, float* dlogits, const float* logits, const int32_t* labels, const int32_t* targets,
-                float mass_weight, double scale, int V) {
-  __shared__ float scratch[32];
-  __shared__ double scratch64[32];
-  const int i = blockIdx.x;
-  const float* row = logits + static_cast<int64_t>(i) * V;
-  float most = -INFINITY;
+// Of one row, by all threads of the block; most: its largest element.
+__device__ double log_sum_exp_of(const float* row, int V, float& most, float* scratch, double* scratch64) {
+  most = -INFINITY;
   for (int c = threadIdx.x; c < V; c += kLossThreads) most = fmaxf(most, row[c]);
   most = block_max(most, scratch);
   float sum = 0.0f;
   for (int c = threadIdx.x; c < V; c += kLossThreads) sum += expf(row[c] - most);
-  const double total = block_sum(static_cast<double>(sum), scratch64);
+  return most + log(block_sum(static_cast<double>(sum), scratch64));
+}
+
+// d loss / d l_j = (softmax over the pair - 1 for the target, labels only) + mass_weight (p_j - pair softmax, labels only).
+__global__ void __launch_bounds__(kLossThreads)
+    loss_kernel(LabelResult* out, float* dlogits, const float* logits, const int32_t* labels, const int32_t* targets,
+                const double* scales, float mass_weight, int V) {
+  __shared__ float scratch[32];
+  __shared__ double scratch64[32];
+  const int i = blockIdx.x;
+  const double scale = scales[i];
+  const float* row = logits + static_cast<int64_t>(i) * V;
+  float most;
+  const double lse = log_sum_exp_of(row, V, most, scratch, scratch64);
 
   const int a = labels[2 * i], b = labels[2 * i + 1], target = targets[i];
-  const double la = row[a], lb = row[b], lse = most + log(total);
+  const double la = row[a], lb = row[b];
   const double top = la > lb ? la : lb;
   const double pair = top + log(exp(la - top) + exp(lb - top));  // log sum exp of the two labels
   const double pa = exp(la - pair), pb = exp(lb - pair);
@@ -51,6 +58,26 @@ __global__ void __launch_bounds__(kLossThreads)
   r.logmass = pair - lse;
   r.loss = pair - (target == 0 ? la : lb) - mass_weight * r.logmass;
   out[i] = r;
+}
+
+__global__ void __launch_bounds__(kLossThreads)
+    match_kernel(double* out, float* dlogits, const float* logits, const float* base, const double* scales, int V) {
+  __shared__ float scratch[32];
+  __shared__ double scratch64[32];
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * V;
+  const float *l = logits + at, *b = base + at;
+  float most_l, most_b;
+  const double lse_l = log_sum_exp_of(l, V, most_l, scratch, scratch64), lse_b = log_sum_exp_of(b, V, most_b, scratch, scratch64);
+  const float rest_l = static_cast<float>(lse_l - most_l), rest_b = static_cast<float>(lse_b - most_b);
+  const float shift = static_cast<float>(lse_l - lse_b), factor = static_cast<float>(scales[blockIdx.x]);
+  float sum = 0.0f;
+  for (int c = threadIdx.x; c < V; c += kLossThreads) {
+    const float p = expf((b[c] - most_b) - rest_b), q = expf((l[c] - most_l) - rest_l);
+    sum += p * ((b[c] - l[c]) + shift);
+    if (dlogits) dlogits[at + c] = factor * (q - p);  // may be l: this thread has read it
+  }
+  const double total = block_sum(static_cast<double>(sum), scratch64);
+  if (threadIdx.x == 0) out[blockIdx.x] = total;
 }
 
 constexpr int kThreads = 128;
@@ -105,9 +132,14 @@ __global__ void finish_kernel(T* dx, const float* partial, int chunks, int n, in
 
 }  // namespace
 
-void label_loss(cudaStream_t s, LabelResult* out, float* dlogits, const float* logits, const int32_t* labels,
-                const int32_t* targets, float mass_weight, double scale, int n, int V) {
-  launch(loss_kernel, dim3(n), dim3(kLossThreads), 0, s, out, dlogits, logits, labels, targets, mass_weight, scale, V);
+void label_loss(cudaStream_t s, LabelResult* out, const LabelLoss& op) {
+  launch(loss_kernel, dim3(op.n), dim3(kLossThreads), 0, s, out, static_cast<float*>(op.dlogits), static_cast<const float*>(op.logits),
+         op.labels, op.targets, op.scale, op.mass_weight, op.V);
+}
+
+void match_loss(cudaStream_t s, double* out, const MatchLoss& op) {
+  launch(match_kernel, dim3(op.n), dim3(kLossThreads), 0, s, out, static_cast<float*>(op.dlogits), static_cast<const float*>(op.logits),
+         static_cast<const float*>(op.base), op.scale, op.V);
 }
 
 template <class T, class W>

@@ -1,6 +1,6 @@
 // The kernels as host functions: each enqueues its work on a stream and returns. T is the activation type, bf16 or float.
 //
-// Semantics, shapes and rounding points are those of the op of the same name in backend.h; only what differs is said here.
+// Semantics, shapes and rounding points are those of the op of the same name in ops.h; only what differs is said here.
 // Each group lives in the .cu file named above it, with both instantiations.
 #pragma once
 #include "platform.h"
@@ -9,19 +9,19 @@ namespace steerlab::gpu {
 
 // ---- rows.cu ----
 template <class T, class W>
-void embed(cudaStream_t s, T* h, const W* table, const int32_t* tokens, int n, int C);
+void embed(cudaStream_t s, const Embed& op);
 template <class T>
-void gather_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width);
+void gather_rows(cudaStream_t s, const GatherRows& op);
 template <class T>
-void scatter_add_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width);
+void scatter_add_rows(cudaStream_t s, const ScatterAddRows& op);
 template <class T>
-void to_f32(cudaStream_t s, float* dst, const T* src, size_t count);
+void to_f32(cudaStream_t s, const ToF32& op);
 template <class T>
-void add(cudaStream_t s, T* a, const T* b, size_t count);
+void add(cudaStream_t s, const Add& op);
 template <class T>
-void swiglu(cudaStream_t s, T* out, const T* gu, int n, int F);
+void swiglu(cudaStream_t s, const Swiglu& op);
 template <class T>
-void swiglu_backward(cudaStream_t s, T* dgu, const T* dout, const T* gu, int n, int F);
+void swiglu_backward(cudaStream_t s, const SwigluBackward& op);
 
 // ---- convert.cu ----
 // count elements of type `from` at src (any alignment of the element) to T.
@@ -32,18 +32,15 @@ void random_normal(cudaStream_t s, T* dst, size_t count, float std, uint64_t see
 
 // ---- norm.cu ----
 template <class T>
-void residual_norm(cudaStream_t s, T* h, const T* delta, const SteerTable* steer, int layer, T* x, const float* weight,
-                   float eps, int n, int C);
+void residual_norm(cudaStream_t s, const ResidualNorm& op);
 template <class T>
-void norm_backward(cudaStream_t s, T* dh, const T* dx, const T* h, const float* weight, float eps, int n, int C);
+void norm_backward(cudaStream_t s, const NormBackward& op);
 
 // ---- rope.cu ----
 template <class T>
-void rope_store(cudaStream_t s, T* qkv, T* k_new, T* v_new, const float* cos, const float* sin, const int32_t* positions,
-                const int32_t* slot, int n, HeadShape shape);
+void rope_store(cudaStream_t s, const RopeStore& op);
 template <class T>
-void rope_backward(cudaStream_t s, T* dqkv, const float* cos, const float* sin, const int32_t* positions, int n,
-                   HeadShape shape);
+void rope_backward(cudaStream_t s, const RopeBackward& op);
 
 // ---- attention.cu, attention_backward.cu ----
 // Returns whether the matrix units served it.
@@ -83,6 +80,7 @@ struct LoraTask {
   float* u;
   int y_col, out;
   uint32_t site;
+  const float* bias;  // (out), or null
 };
 struct LoraTasks {
   int count;
@@ -91,7 +89,7 @@ struct LoraTasks {
 // u = dropout(x) A^T for every task. x (n, in).
 template <class T>
 void lora_down(cudaStream_t s, const LoraTasks& tasks, const T* x, int in, const DropoutKey& key);
-// y[:, y_col..] += scaling u B^T in F32, rounded, for every task.
+// y[:, y_col..] += scaling (u B^T + bias) in F32, rounded, for every task.
 template <class T>
 void lora_up(cudaStream_t s, const LoraTasks& tasks, T* y, int ldy);
 struct BiasParts {
@@ -119,8 +117,9 @@ void lora_dx(cudaStream_t s, const LoraTasks& tasks, float* const* du, T* dx, co
              const DropoutKey& key);
 
 // ---- head.cu ----
-void label_loss(cudaStream_t s, LabelResult* out, float* dlogits, const float* logits, const int32_t* labels,
-                const int32_t* targets, float mass_weight, double scale, int n, int V);
+// out: device.
+void label_loss(cudaStream_t s, LabelResult* out, const LabelLoss& op);
+void match_loss(cudaStream_t s, double* out, const MatchLoss& op);
 template <class T, class W>
 void logits_backward_labels(cudaStream_t s, T* dx, const float* dlogits, const W* head, const int32_t* labels, int n, int V,
                             int C);

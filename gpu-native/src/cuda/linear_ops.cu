@@ -11,9 +11,9 @@ struct Run {
   int first, last, col, cols;
 };
 
-Run run_from(const LinearPart* parts, int n_parts, int first) {
+Run run_from(HostSpan<const LinearPart> parts, int first) {
   Run r{first, first + 1, parts[first].y_col, parts[first].w->out};
-  while (r.last < n_parts) {
+  while (r.last < parts.count) {
     const LinearPart &a = parts[r.last - 1], &b = parts[r.last];
     const char* end = static_cast<const char*>(a.w->data) + static_cast<size_t>(a.w->out) * a.w->in * bytes_of(a.w->type);
     if (b.w->data != end || b.w->type != a.w->type || b.w->in != a.w->in || b.y_col != a.y_col + a.w->out) break;
@@ -23,13 +23,13 @@ Run run_from(const LinearPart* parts, int n_parts, int first) {
   return r;
 }
 
-bool has_bias(const LinearPart* parts, const Run& run) {
+bool has_bias(HostSpan<const LinearPart> parts, const Run& run) {
   for (int i = run.first; i < run.last; ++i)
     if (parts[i].w->bias) return true;
   return false;
 }
 
-gpu::BiasParts bias_parts(const LinearPart* parts, const Run& run) {
+gpu::BiasParts bias_parts(HostSpan<const LinearPart> parts, const Run& run) {
   gpu::BiasParts out{};
   if (run.last - run.first > gpu::kMaxLaunchParts)
     throw Error("internal", "Expected at most 8 neighbouring projections with bias but received more.");
@@ -48,17 +48,18 @@ gpu::LoraTask task_of(const LinearPart& part, const LoraUse& use) {
           static_cast<float*>(use.u),
           part.y_col,
           part.w->out,
-          part.site};
+          part.site,
+          static_cast<const float*>(use.bias)};
 }
 
 // Hands the adapters of all parts to f, as many at a time as one launch describes.
 template <class F>
-void for_adapters(const LinearPart* parts, int n_parts, F f) {
+void for_adapters(HostSpan<const LinearPart> parts, F f) {
   gpu::LoraTasks tasks{};
-  for (int i = 0; i < n_parts; ++i)
-    for (int l = 0; l < parts[i].n_lora; ++l) {
-      if (parts[i].lora[l].r == 0 || parts[i].lora[l].end <= parts[i].lora[l].begin) continue;
-      tasks.task[tasks.count++] = task_of(parts[i], parts[i].lora[l]);
+  for (const LinearPart& part : parts)
+    for (const LoraUse& use : part.lora) {
+      if (use.r == 0 || use.end <= use.begin) continue;
+      tasks.task[tasks.count++] = task_of(part, use);
       if (tasks.count < gpu::kMaxLaunchUses) continue;
       f(tasks);
       tasks.count = 0;
@@ -69,87 +70,83 @@ void for_adapters(const LinearPart* parts, int n_parts, F f) {
 }  // namespace
 
 template <class T>
-void CudaBackend<T>::linear(void* y, int ldy, const void* x, int n, const LinearPart* parts, int n_parts, const DropoutKey* dropout) {
+void CudaBackend<T>::linear(const Linear& op) {
   count("linear");
-  if (n == 0 || n_parts == 0) return;
-  const int in = parts[0].w->in;
-  for (int first = 0; first < n_parts;) {
-    const Run run = run_from(parts, n_parts, first);
-    gpu::Gemm g{x, parts[first].w->data, acts(y) + run.col, n, run.cols, in, in, in, ldy, false, false};
-    const bool bias = has_bias(parts, run);
+  if (op.n == 0 || op.parts.count == 0) return;
+  const int in = op.parts[0].w->in;
+  for (int first = 0; first < op.parts.count;) {
+    const Run run = run_from(op.parts, first);
+    gpu::Gemm g{op.x, op.parts[first].w->data, acts(op.y) + run.col, op.n, run.cols, in, in, in, op.ldy, false, false};
+    const bool bias = has_bias(op.parts, run);
     if (bias && sizeof(T) == 2) {
       // One rounding after the bias: the product stays F32 until then. Columns of sum are counted from run.col.
-      Workspace sum(*this, sizeof(float) * static_cast<size_t>(n) * run.cols);
+      Workspace sum(*this, sizeof(float) * static_cast<size_t>(op.n) * run.cols);
       g.y = sum.template as<float>();
       g.ldy = run.cols;
-      product(g, parts[first].w->type, true);
-      gpu::add_bias(stream_, bias_parts(parts, run), sum.template as<float>() - run.col, run.cols, acts(y), ldy, n);
+      product(g, op.parts[first].w->type, true);
+      gpu::add_bias(stream_, bias_parts(op.parts, run), sum.template as<float>() - run.col, run.cols, acts(op.y), op.ldy, op.n);
     } else {
-      product(g, parts[first].w->type, sizeof(T) == 4);
+      product(g, op.parts[first].w->type, sizeof(T) == 4);
       if constexpr (sizeof(T) == 4)
-        if (bias) gpu::add_bias(stream_, bias_parts(parts, run), static_cast<const float*>(y), ldy, acts(y), ldy, n);
+        if (bias) gpu::add_bias(stream_, bias_parts(op.parts, run), static_cast<const float*>(op.y), op.ldy, acts(op.y), op.ldy, op.n);
     }
     first = run.last;
   }
-  const DropoutKey key = dropout ? *dropout : DropoutKey{};
-  for_adapters(parts, n_parts, [&](const gpu::LoraTasks& tasks) {
+  const DropoutKey key = op.dropout ? *op.dropout : DropoutKey{};
+  for_adapters(op.parts, [&](const gpu::LoraTasks& tasks) {
     count("lora");
-    gpu::lora_down(stream_, tasks, acts(x), in, key);
-    gpu::lora_up(stream_, tasks, acts(y), ldy);
+    gpu::lora_down(stream_, tasks, acts(op.x), in, key);
+    gpu::lora_up(stream_, tasks, acts(op.y), op.ldy);
   });
 }
 
 template <class T>
-void CudaBackend<T>::linear_backward(void* dx, const void* dy, int ldy, const void* x, int n, const LinearPart* parts,
-                                     const LoraGrad* grads, int n_parts, const DropoutKey* dropout, const int32_t* example_offsets,
-                                     int examples) {
+void CudaBackend<T>::linear_backward(const LinearBackward& op) {
   count("linear_backward");
-  if (n == 0 || n_parts == 0) return;
-  const int in = parts[0].w->in;
-  const DropoutKey key = dropout ? *dropout : DropoutKey{};
+  if (op.n == 0 || op.parts.count == 0) return;
+  const int in = op.parts[0].w->in;
+  const DropoutKey key = op.dropout ? *op.dropout : DropoutKey{};
 
   gpu::LoraTasks tasks{};
   float *du[gpu::kMaxLaunchUses] = {}, *da[gpu::kMaxLaunchUses] = {}, *db[gpu::kMaxLaunchUses] = {};
   size_t du_elements = 0;
-  for (int i = 0; i < n_parts; ++i) {
-    if (parts[i].n_lora == 0 || parts[i].lora[0].r == 0) continue;
-    da[tasks.count] = static_cast<float*>(grads[i].a);
-    db[tasks.count] = static_cast<float*>(grads[i].b);
-    tasks.task[tasks.count++] = task_of(parts[i], parts[i].lora[0]);
-    du_elements += static_cast<size_t>(n) * parts[i].lora[0].r;
+  for (int i = 0; i < op.parts.count; ++i) {
+    if (op.parts[i].lora.count == 0 || op.parts[i].lora[0].r == 0) continue;
+    da[tasks.count] = static_cast<float*>(op.grads[i].a);
+    db[tasks.count] = static_cast<float*>(op.grads[i].b);
+    tasks.task[tasks.count++] = task_of(op.parts[i], op.parts[i].lora[0]);
+    du_elements += static_cast<size_t>(op.n) * op.parts[i].lora[0].r;
   }
   Workspace du_memory(*this, sizeof(float) * (du_elements + 1));
-  Workspace offsets(*this, sizeof(int32_t) * static_cast<size_t>(examples + 1));
   if (tasks.count) {
     du[0] = du_memory.template as<float>();
-    for (int i = 1; i < tasks.count; ++i) du[i] = du[i - 1] + static_cast<size_t>(n) * tasks.task[i - 1].r;
-    upload(offsets.template as<int32_t>(), example_offsets, sizeof(int32_t) * static_cast<size_t>(examples + 1));
+    for (int i = 1; i < tasks.count; ++i) du[i] = du[i - 1] + static_cast<size_t>(op.n) * tasks.task[i - 1].r;
     count("lora_backward");
-    gpu::lora_du(stream_, tasks, du, acts(dy), ldy, n);
-    gpu::lora_gradients(stream_, tasks, du, da, db, acts(dy), ldy, acts(x), in, key, offsets.template as<int32_t>(), examples);
+    gpu::lora_du(stream_, tasks, du, acts(op.dy), op.ldy, op.n);
+    gpu::lora_gradients(stream_, tasks, du, da, db, acts(op.dy), op.ldy, acts(op.x), in, key, op.example_offsets, op.examples);
   }
-  if (!dx) return;
+  if (!op.dx) return;
 
   const bool direct = sizeof(T) == 4;  // dx itself holds the F32 sum
-  const Run whole = run_from(parts, n_parts, 0);
-  if (!direct && tasks.count == 0 && whole.last == n_parts) {
-    product({acts(dy) + whole.col, parts[0].w->data, dx, n, in, whole.cols, ldy, in, in, true, false}, parts[0].w->type, false);
+  const Run whole = run_from(op.parts, 0);
+  if (!direct && tasks.count == 0 && whole.last == op.parts.count) {
+    product({acts(op.dy) + whole.col, op.parts[0].w->data, op.dx, op.n, in, whole.cols, op.ldy, in, in, true, false}, op.parts[0].w->type, false);
     return;
   }
-  Workspace sums(*this, direct ? 1 : sizeof(float) * static_cast<size_t>(n) * in);
-  float* base = direct ? static_cast<float*>(dx) : sums.template as<float>();
-  for (int first = 0; first < n_parts;) {
-    const Run run = run_from(parts, n_parts, first);
-    product({acts(dy) + run.col, parts[first].w->data, base, n, in, run.cols, ldy, in, in, true, first > 0}, parts[first].w->type, true);
+  Workspace sums(*this, direct ? 1 : sizeof(float) * static_cast<size_t>(op.n) * in);
+  float* base = direct ? static_cast<float*>(op.dx) : sums.template as<float>();
+  for (int first = 0; first < op.parts.count;) {
+    const Run run = run_from(op.parts, first);
+    product({acts(op.dy) + run.col, op.parts[first].w->data, base, op.n, in, run.cols, op.ldy, in, in, true, first > 0}, op.parts[first].w->type, true);
     first = run.last;
   }
-  if (!direct || tasks.count) gpu::lora_dx(stream_, tasks, du, acts(dx), base, n, in, key);
+  if (!direct || tasks.count) gpu::lora_dx(stream_, tasks, du, acts(op.dx), base, op.n, in, key);
 }
 
 template <class T>
-void CudaBackend<T>::logits(void* logits, const void* x, const Weight& head, int n) {
+void CudaBackend<T>::logits(const Logits& op) {
   count("logits");
-  product({x, head.data, logits, n, head.out, head.in, head.in, head.in, head.out, false, false}, head.type, true);
+  product({op.x, op.head.data, op.logits, op.n, op.head.out, op.head.in, op.head.in, op.head.in, op.head.out, false, false}, op.head.type, true);
 }
 
 template class CudaBackend<bf16>;

@@ -1,4 +1,4 @@
-// Adapters in the forward pass: u = dropout(x) A^T in F32, then y += scaling u B^T after the base product was rounded (as PEFT).
+// Adapters in the forward pass: u = dropout(x) A^T in F32, then y += scaling (u B^T + bias) after the base product was rounded (as PEFT).
 //
 // The rank is small, so both are memory-bound beside the base product and run on the F32 units, exact to F32. Dropout words are
 // drawn again wherever they are needed (rng.h); no mask is stored. Sums run in an order fixed by the shape alone.
@@ -56,7 +56,10 @@ __global__ void __launch_bounds__(kUpThreads) up_kernel(LoraTasks tasks, T* y, i
   if (t0 >= task.end || o >= task.out) return;
   const float* b = task.b + static_cast<int64_t>(o) * task.r;
   const float* u = task.u + static_cast<int64_t>(t0 - task.begin) * task.r;
-  float sums[kUpTokens] = {};
+  const float bias = task.bias ? task.bias[o] : 0.0f;
+  float sums[kUpTokens];
+#pragma unroll
+  for (int i = 0; i < kUpTokens; ++i) sums[i] = bias;
   for (int j = 0; j < task.r; ++j) {
     const float weight = b[j];
 #pragma unroll

@@ -99,11 +99,6 @@ void CudaMemory::synchronize() {
   staging_->deliver();
 }
 
-DType CudaMemory::kept_type(DType stored) const {
-  if (act_ == DType::BF16 || stored == DType::BF16) return DType::BF16;
-  return DType::F32;
-}
-
 void* CudaMemory::weight_memory(size_t bytes) {
   void* p = arena_->allocate(bytes);
   if (!p && pool_->trim() > 0) p = arena_->allocate(bytes);  // what earlier work left in the pool made the room short
@@ -115,7 +110,7 @@ void* CudaMemory::weight_memory(size_t bytes) {
 
 Weight CudaMemory::load_matrix(const HostTensor& t) {
   Weight w;
-  w.type = kept_type(t.type);
+  w.type = kept_type(act_, t.type);
   w.out = static_cast<int>(t.rows);
   w.in = static_cast<int>(t.cols);
   const size_t count = static_cast<size_t>(t.rows) * static_cast<size_t>(t.cols), bytes = count * bytes_of(w.type);
@@ -138,7 +133,7 @@ const float* CudaMemory::load_vector(const HostTensor& t) {
 
 Weight CudaMemory::random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) {
   Weight w;
-  w.type = kept_type(act_);
+  w.type = kept_type(act_, act_);
   w.out = out;
   w.in = in;
   const size_t count = static_cast<size_t>(out) * static_cast<size_t>(in);

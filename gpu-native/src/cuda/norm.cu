@@ -8,17 +8,10 @@ namespace {
 
 constexpr int kThreads = 256;
 
-struct SteerArgs {
-  const int32_t* token_row;  // null: no steering
-  const int32_t* row_offsets;
-  const SteerEntry* entries;
-  const float* vectors;
-  int layer;
-};
-
+// steer without token_row: no steering.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    residual_norm_kernel(T* h, const T* delta, SteerArgs steer, T* x, const float* weight, float eps, int C, bool aligned) {
+    residual_norm_kernel(T* h, const T* delta, SteerTable steer, int layer, T* x, const float* weight, float eps, int C, bool aligned) {
   DYNAMIC_SHARED(memory);
   float* row = reinterpret_cast<float*>(memory);  // (C)
   __shared__ float scratch[32];
@@ -40,7 +33,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     for (int i = first; i < last; ++i) {
       const SteerEntry s = steer.entries[i];
-      if (s.magnitude == 0.0f || steer.layer < s.layer_start || steer.layer >= s.layer_end || t < s.token_begin || t >= s.token_end)
+      if (s.magnitude == 0.0f || layer < s.layer_start || layer >= s.layer_end || t < s.token_begin || t >= s.token_end)
         continue;
       const float* vector = steer.vectors + static_cast<int64_t>(s.vector) * C + c;
       for (int e = 0; e < 4; ++e)
@@ -98,23 +91,26 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 template <class T>
-void residual_norm(cudaStream_t s, T* h, const T* delta, const SteerTable* steer, int layer, T* x, const float* weight,
-                   float eps, int n, int C) {
-  SteerArgs args{nullptr, nullptr, nullptr, nullptr, layer};
-  if (steer) args = {steer->token_row, steer->row_offsets, steer->entries, steer->vectors, layer};
-  const bool aligned = quads_aligned(h, C) && (!delta || quads_aligned(delta, C)) && (!x || quads_aligned(x, C));
-  launch(residual_norm_kernel<T>, dim3(n), dim3(kThreads), sizeof(float) * C, s, h, delta, args, x, weight, eps, C, aligned);
+void residual_norm(cudaStream_t s, const ResidualNorm& op) {
+  T *h = static_cast<T*>(op.h), *x = static_cast<T*>(op.x);
+  const T* delta = static_cast<const T*>(op.delta);
+  const SteerTable steer = op.steer ? *op.steer : SteerTable{};
+  const bool aligned = quads_aligned(h, op.C) && (!delta || quads_aligned(delta, op.C)) && (!x || quads_aligned(x, op.C));
+  launch(residual_norm_kernel<T>, dim3(op.n), dim3(kThreads), sizeof(float) * op.C, s, h, delta, steer, op.layer, x, op.weight, op.eps,
+         op.C, aligned);
 }
 
 template <class T>
-void norm_backward(cudaStream_t s, T* dh, const T* dx, const T* h, const float* weight, float eps, int n, int C) {
-  const bool aligned = quads_aligned(dh, C) && quads_aligned(dx, C) && quads_aligned(h, C);
-  launch(norm_backward_kernel<T>, dim3(n), dim3(kThreads), 0, s, dh, dx, h, weight, eps, C, aligned);
+void norm_backward(cudaStream_t s, const NormBackward& op) {
+  T* dh = static_cast<T*>(op.dh);
+  const T *dx = static_cast<const T*>(op.dx), *h = static_cast<const T*>(op.h);
+  const bool aligned = quads_aligned(dh, op.C) && quads_aligned(dx, op.C) && quads_aligned(h, op.C);
+  launch(norm_backward_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, dh, dx, h, op.weight, op.eps, op.C, aligned);
 }
 
-#define INSTANTIATE(T)                                                                                                     \
-  template void residual_norm(cudaStream_t, T*, const T*, const SteerTable*, int, T*, const float*, float, int, int);      \
-  template void norm_backward(cudaStream_t, T*, const T*, const T*, const float*, float, int, int);
+#define INSTANTIATE(T)                                               \
+  template void residual_norm<T>(cudaStream_t, const ResidualNorm&); \
+  template void norm_backward<T>(cudaStream_t, const NormBackward&);
 INSTANTIATE(bf16)
 INSTANTIATE(float)
 #undef INSTANTIATE

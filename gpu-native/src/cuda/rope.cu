@@ -53,21 +53,19 @@ __global__ void rope_backward_kernel(T* dqkv, const float* cos, const float* sin
 }  // namespace
 
 template <class T>
-void rope_store(cudaStream_t s, T* qkv, T* k_new, T* v_new, const float* cos, const float* sin, const int32_t* positions,
-                const int32_t* slot, int n, HeadShape shape) {
-  launch(rope_store_kernel<T>, dim3(n), dim3(kThreads), 0, s, qkv, k_new, v_new, cos, sin, positions, slot, shape);
+void rope_store(cudaStream_t s, const RopeStore& op) {
+  launch(rope_store_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, static_cast<T*>(op.qkv), static_cast<T*>(op.k_new),
+         static_cast<T*>(op.v_new), op.cos, op.sin, op.positions, op.slot, op.heads);
 }
 
 template <class T>
-void rope_backward(cudaStream_t s, T* dqkv, const float* cos, const float* sin, const int32_t* positions, int n,
-                   HeadShape shape) {
-  launch(rope_backward_kernel<T>, dim3(n), dim3(kThreads), 0, s, dqkv, cos, sin, positions, shape);
+void rope_backward(cudaStream_t s, const RopeBackward& op) {
+  launch(rope_backward_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, static_cast<T*>(op.dqkv), op.cos, op.sin, op.positions, op.heads);
 }
 
-#define INSTANTIATE(T)                                                                                                        \
-  template void rope_store(cudaStream_t, T*, T*, T*, const float*, const float*, const int32_t*, const int32_t*, int,         \
-                           HeadShape);                                                                                        \
-  template void rope_backward(cudaStream_t, T*, const float*, const float*, const int32_t*, int, HeadShape);
+#define INSTANTIATE(T)                                         \
+  template void rope_store<T>(cudaStream_t, const RopeStore&); \
+  template void rope_backward<T>(cudaStream_t, const RopeBackward&);
 INSTANTIATE(bf16)
 INSTANTIATE(float)
 #undef INSTANTIATE

@@ -100,56 +100,69 @@ unsigned flat_blocks(size_t count, size_t per) {
 }  // namespace
 
 template <class T, class W>
-void embed(cudaStream_t s, T* h, const W* table, const int32_t* tokens, int n, int C) {
+void embed(cudaStream_t s, const Embed& op) {
+  T* h = static_cast<T*>(op.h);
+  const W* table = static_cast<const W*>(op.table.data);
+  const int C = op.table.in;
   const bool aligned = quads_aligned(h, C) && quads_aligned(table, C);
-  launch(gather_kernel<T, W>, row_grid(n, C), dim3(kThreads), 0, s, h, table, tokens, n, C, aligned);
+  launch(gather_kernel<T, W>, row_grid(op.n, C), dim3(kThreads), 0, s, h, table, op.tokens, op.n, C, aligned);
 }
 
 template <class T>
-void gather_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width) {
-  const bool aligned = quads_aligned(dst, width) && quads_aligned(src, width);
-  launch(gather_kernel<T, T>, row_grid(n, width), dim3(kThreads), 0, s, dst, src, index, n, width, aligned);
+void gather_rows(cudaStream_t s, const GatherRows& op) {
+  T* dst = static_cast<T*>(op.dst);
+  const T* src = static_cast<const T*>(op.src);
+  const bool aligned = quads_aligned(dst, op.width) && quads_aligned(src, op.width);
+  launch(gather_kernel<T, T>, row_grid(op.n, op.width), dim3(kThreads), 0, s, dst, src, op.index, op.n, op.width, aligned);
 }
 
 template <class T>
-void scatter_add_rows(cudaStream_t s, T* dst, const T* src, const int32_t* index, int n, int width) {
-  const bool aligned = quads_aligned(dst, width) && quads_aligned(src, width);
-  launch(scatter_add_kernel<T>, row_grid(1, width), dim3(kThreads), 0, s, dst, src, index, n, width, aligned);
+void scatter_add_rows(cudaStream_t s, const ScatterAddRows& op) {
+  T* dst = static_cast<T*>(op.dst);
+  const T* src = static_cast<const T*>(op.src);
+  const bool aligned = quads_aligned(dst, op.width) && quads_aligned(src, op.width);
+  launch(scatter_add_kernel<T>, row_grid(1, op.width), dim3(kThreads), 0, s, dst, src, op.index, op.n, op.width, aligned);
 }
 
 template <class T>
-void to_f32(cudaStream_t s, float* dst, const T* src, size_t count) {
-  launch(to_f32_kernel<T>, dim3(flat_blocks(count, kThreads)), dim3(kThreads), 0, s, dst, src, count);
+void to_f32(cudaStream_t s, const ToF32& op) {
+  launch(to_f32_kernel<T>, dim3(flat_blocks(op.count, kThreads)), dim3(kThreads), 0, s, op.dst, static_cast<const T*>(op.src), op.count);
 }
 
 template <class T>
-void add(cudaStream_t s, T* a, const T* b, size_t count) {
+void add(cudaStream_t s, const Add& op) {
+  T* a = static_cast<T*>(op.a);
+  const T* b = static_cast<const T*>(op.b);
   const bool aligned = quads_aligned(a, 4) && quads_aligned(b, 4);
-  launch(add_kernel<T>, dim3(flat_blocks(count, kThreads * 4)), dim3(kThreads), 0, s, a, b, count, aligned);
+  launch(add_kernel<T>, dim3(flat_blocks(op.count, kThreads * 4)), dim3(kThreads), 0, s, a, b, op.count, aligned);
 }
 
 template <class T>
-void swiglu(cudaStream_t s, T* out, const T* gu, int n, int F) {
-  const bool aligned = quads_aligned(out, F) && quads_aligned(gu, F);
-  launch(swiglu_kernel<T>, row_grid(n, F), dim3(kThreads), 0, s, out, gu, n, F, aligned);
+void swiglu(cudaStream_t s, const Swiglu& op) {
+  T* out = static_cast<T*>(op.out);
+  const T* gu = static_cast<const T*>(op.gu);
+  const bool aligned = quads_aligned(out, op.F) && quads_aligned(gu, op.F);
+  launch(swiglu_kernel<T>, row_grid(op.n, op.F), dim3(kThreads), 0, s, out, gu, op.n, op.F, aligned);
 }
 
 template <class T>
-void swiglu_backward(cudaStream_t s, T* dgu, const T* dout, const T* gu, int n, int F) {
-  const bool aligned = quads_aligned(dgu, F) && quads_aligned(gu, F) && quads_aligned(dout, F);
-  launch(swiglu_backward_kernel<T>, row_grid(n, F), dim3(kThreads), 0, s, dgu, dout, gu, n, F, aligned);
+void swiglu_backward(cudaStream_t s, const SwigluBackward& op) {
+  T* dgu = static_cast<T*>(op.dgu);
+  const T *dout = static_cast<const T*>(op.dout), *gu = static_cast<const T*>(op.gu);
+  const bool aligned = quads_aligned(dgu, op.F) && quads_aligned(gu, op.F) && quads_aligned(dout, op.F);
+  launch(swiglu_backward_kernel<T>, row_grid(op.n, op.F), dim3(kThreads), 0, s, dgu, dout, gu, op.n, op.F, aligned);
 }
 
-template void embed(cudaStream_t, bf16*, const bf16*, const int32_t*, int, int);
-template void embed(cudaStream_t, float*, const bf16*, const int32_t*, int, int);
-template void embed(cudaStream_t, float*, const float*, const int32_t*, int, int);
-#define INSTANTIATE(T)                                                                       \
-  template void gather_rows(cudaStream_t, T*, const T*, const int32_t*, int, int);           \
-  template void scatter_add_rows(cudaStream_t, T*, const T*, const int32_t*, int, int);      \
-  template void to_f32(cudaStream_t, float*, const T*, size_t);                              \
-  template void add(cudaStream_t, T*, const T*, size_t);                                     \
-  template void swiglu(cudaStream_t, T*, const T*, int, int);                                \
-  template void swiglu_backward(cudaStream_t, T*, const T*, const T*, int, int);
+template void embed<bf16, bf16>(cudaStream_t, const Embed&);
+template void embed<float, bf16>(cudaStream_t, const Embed&);
+template void embed<float, float>(cudaStream_t, const Embed&);
+#define INSTANTIATE(T)                                                   \
+  template void gather_rows<T>(cudaStream_t, const GatherRows&);         \
+  template void scatter_add_rows<T>(cudaStream_t, const ScatterAddRows&); \
+  template void to_f32<T>(cudaStream_t, const ToF32&);                   \
+  template void add<T>(cudaStream_t, const Add&);                        \
+  template void swiglu<T>(cudaStream_t, const Swiglu&);                  \
+  template void swiglu_backward<T>(cudaStream_t, const SwigluBackward&);
 INSTANTIATE(bf16)
 INSTANTIATE(float)
 #undef INSTANTIATE

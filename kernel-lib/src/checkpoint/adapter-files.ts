@@ -1,27 +1,18 @@
 /**
  * PEFT LoRA adapters on disk: adapter_config.json + adapter_model.safetensors (+ our manifest), read strictly and written.
  *
- * A tensor is named base_model.model.model.layers.N.self_attn.q_proj.lora_A.weight (r, in) or lora_B.weight (out, r). Every
- * pair that the configuration promises must be there, with its shape against the base model and finite values, and nothing
- * else. The effect of a part is (alpha / r) B A; parts are 32-bit floats whatever the file holds.
+ * What is read computes what PEFT computes with the same folder. The effect of a part is scaling (B A x + bias); parts are 32-bit
+ * floats whatever the file holds. Written is plain LoRA only: one r and alpha, every target in every layer.
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected, InputError } from "../base";
-import type { TrainerTensor } from "../engine";
-import {
-  confinePath,
-  readSafetensorsHeader,
-  readTensor,
-  type SafetensorsTable,
-  sha256,
-  type TensorToWrite,
-  writeJsonAtomic,
-  writeSafetensors,
-} from "../files";
-import { type LoraConfig, loraConfigJson, moduleName, parseLoraConfig, PROJECTIONS } from "./adapter-config";
+import { confinePath, sha256, type TensorToWrite, writeJsonAtomic, writeSafetensors } from "../files";
+import { type AdapterConfig, type LoraConfig, loraConfigJson, parseAdapterConfig } from "./adapter-config";
 import { type AdapterManifest, MANIFEST_NAME, parseManifest } from "./adapter-manifest";
-import type { AdapterPart, ModelConfig, Projection } from "./types";
+import { allFinite, PEFT_PREFIX, readAdapterTable, readParts } from "./adapter-tensors";
+import { loraTensorName, projectionShape } from "./projections";
+import { type AdapterPart, type ModelConfig, PROJECTIONS, type TensorLocation } from "./types";
 
 /** An adapter as read from its folder. */
 export interface AdapterFiles {
@@ -30,19 +21,21 @@ export interface AdapterFiles {
   /** absolute path */
   folder: string;
   lora: LoraConfig;
-  /** by layer, then in the order of `PROJECTIONS` */
+  /** by layer, then in the order of `PROJECTIONS`; modules that the configuration leaves out have none */
   parts: AdapterPart[];
   /** null for an adapter not made here */
   manifest: AdapterManifest | null;
-  /** one sentence if it names another base model than the open one, else null */
-  note: string | null;
-  /** sha256 over r, alpha and every tensor's name, shape and 32-bit values */
+  /** sentences for the user: another base model's name, an adapter that changes nothing; [] if there is nothing to say */
+  notes: string[];
+  /** `adapterHash` */
   hash: string;
 }
 
 /** Who the base model is, to compare with what the adapter says of itself. */
 export interface AdapterBase {
   config: ModelConfig;
+  /** its tensors on disk, to tell whether an adapter that stores base weights stores these; without them it is refused */
+  tensors?: readonly TensorLocation[];
   /** hub name or folder of the model that is open; null if unknown */
   name: string | null;
   /** `checkpointHash`, if it was computed */
@@ -51,32 +44,6 @@ export interface AdapterBase {
 
 const WEIGHTS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
-const PREFIX = "base_model.model.";
-const FLOATS = new Set(["F32", "BF16", "F16", "F64"]);
-
-/** (out, in) of one linear map of a block. */
-export function projectionShape(config: ModelConfig, projection: Projection): [out: number, input: number] {
-  const { hidden_size: C, intermediate_size: F, head_dim: D } = config;
-  switch (projection) {
-    case "q_proj":
-      return [config.num_attention_heads * D, C];
-    case "k_proj":
-    case "v_proj":
-      return [config.num_key_value_heads * D, C];
-    case "o_proj":
-      return [C, config.num_attention_heads * D];
-    case "gate_proj":
-    case "up_proj":
-      return [F, C];
-    case "down_proj":
-      return [C, F];
-  }
-}
-
-/** PEFT's tensor name without "base_model.model.", as in `TrainerTensor.name`. */
-export function loraTensorName(layer: number, projection: Projection, which: "A" | "B"): string {
-  return `${moduleName(layer, projection)}.lora_${which}.weight`;
-}
 
 /**
  * True if two base-model names can mean the same model: equal, or equal in their last part without regard to case (a
@@ -104,9 +71,10 @@ export function sameBaseName(one: string, other: string): boolean {
  * @param folder holds adapter_config.json and adapter_model.safetensors; steerlab.json is read if present
  * @param base the open model; an adapter that names no base is taken on its shapes alone
  * @param options.otherBase "accept" lets an adapter made on other weights through; default "refuse". A name proves less than
- *   a hash (folders are copied and renamed), so where only the names differ the adapter is taken, with a `note`
- * @throws DataError "adapter-missing", "adapter-unsupported", "adapter-field", "adapter-tensor" (pairs, shapes, types, values),
- *   "adapter-base" (made on other weights), "manifest-field", and the codes of the header reader
+ *   a hash (folders are copied and renamed), so where only the names differ the adapter is taken, with a note
+ * @throws DataError "adapter-missing", "adapter-format", "adapter-unsupported", "adapter-field", "adapter-pattern",
+ *   "adapter-tensor" (names, shapes, types, values, base weights that differ), "adapter-base" (made on other weights),
+ *   "manifest-field", and the codes of the header reader
  *
  * @example
  * const adapter = await readAdapter("runs/x/adapter", { config, name: "Qwen/Qwen2.5-0.5B-Instruct" });
@@ -117,24 +85,42 @@ export async function readAdapter(
   options: { otherBase?: "refuse" | "accept" } = {},
 ): Promise<AdapterFiles> {
   const root = path.resolve(folder);
-  const lora = parseLoraConfig(requiredText(root, CONFIG), path.join(root, CONFIG), {
-    layers: base.config.num_hidden_layers,
-    present: () => projectionsIn(readSafetensorsHeader(fileIn(root, WEIGHTS))),
-  });
+  const { config, tensors = [] } = base;
+  const file = path.join(root, CONFIG);
+  const adapter = parseAdapterConfig(configText(root), config.num_hidden_layers, file);
+  const { lora, modules, bias, notes } = adapter;
   const manifestFile = path.join(root, MANIFEST_NAME);
   const manifest = fs.existsSync(manifestFile) ? parseManifest(requiredText(root, MANIFEST_NAME), manifestFile) : null;
-  const note = options.otherBase === "accept" ? null : checkBase(lora, manifest, base, root);
-  const table = readSafetensorsHeader(fileIn(root, WEIGHTS));
-  checkTensors(table, lora, base.config);
-  const parts: AdapterPart[] = [];
-  for (let layer = 0; layer < base.config.num_hidden_layers; layer++) {
-    for (const module of lora.targets) {
-      const a = await finiteTensor(table, PREFIX + loraTensorName(layer, module, "A"));
-      const b = await finiteTensor(table, PREFIX + loraTensorName(layer, module, "B"));
-      parts.push({ layer, module, r: lora.r, scaling: lora.alpha / lora.r, a, b });
-    }
-  }
-  return { name: path.basename(root), folder: root, lora, parts, manifest, note, hash: adapterHash(parts, lora) };
+  const otherBase = options.otherBase === "accept" ? null : checkBase(lora, manifest, base, root);
+  const table = readAdapterTable(weightsFile(root));
+  const parts = await readParts(table, modules, bias, { config, tensors });
+  checkSavedModules(adapter, [...table.tensors.keys()], file);
+  const idle = parts.every(({ b, bias: own }) => [b, own].every((values) => values?.every((x) => x === 0) ?? true));
+  return {
+    name: path.basename(root),
+    folder: root,
+    lora,
+    parts,
+    manifest,
+    notes: [
+      ...(otherBase === null ? [] : [otherBase]),
+      ...notes,
+      ...(idle
+        ? [`every lora_B of ${root} is zero, so the adapter changes nothing; was it saved before training?`]
+        : []),
+    ],
+    hash: adapterHash(parts, lora),
+  };
+}
+
+/** PEFT stops without the tensors that modules_to_save names. */
+function checkSavedModules({ savedModules }: AdapterConfig, names: readonly string[], file: string): void {
+  const absent = savedModules.find((module) => !names.some((name) => name.includes(`${module}.`)));
+  if (absent !== undefined)
+    throw new DataError(
+      "adapter-tensor",
+      `Expected the weights of ${absent} in the adapter, as modules_to_save of ${file} says, but there are none.`,
+    );
 }
 
 /**
@@ -157,8 +143,8 @@ export function writeAdapter(
       ["B", part.b, [out, lora.r]],
     ] as const;
     for (const [which, data, shape] of pieces) {
-      const name = PREFIX + loraTensorName(part.layer, part.module, which);
-      if (data.length !== shape[0] * shape[1] || part.r !== lora.r || tensors[name] !== undefined) {
+      const name = PEFT_PREFIX + loraTensorName(part.layer, part.module, which);
+      if (data.length !== shape[0] * shape[1] || !isPlain(part, lora) || tensors[name] !== undefined) {
         throw new InputError(
           "adapter-parts",
           expected(`one (${shape.join(", ")}) tensor`, name, `${data.length} values`),
@@ -180,69 +166,19 @@ export function writeAdapter(
   writeJsonAtomic(path.join(folder, CONFIG), loraConfigJson(lora));
 }
 
-/**
- * The trainer's flat parameters as parts.
- *
- * @param layout the trainer's tensors
- * @param params flat values; copied
- */
-export function partsFromFlat(
-  layout: readonly TrainerTensor[],
-  params: ArrayLike<number>,
-  lora: LoraConfig,
-): AdapterPart[] {
-  const parts = new Map<string, AdapterPart>();
-  for (const tensor of layout) {
-    const key = `${tensor.layer}.${tensor.module}`;
-    const empty = new Float32Array(0);
-    const part = parts.get(key) ?? {
-      layer: tensor.layer,
-      module: tensor.module,
-      r: lora.r,
-      scaling: lora.alpha / lora.r,
-      a: empty,
-      b: empty,
-    };
-    const values = Float32Array.from(
-      { length: tensor.shape[0] * tensor.shape[1] },
-      (_, i) => params[tensor.offset + i],
-    );
-    if (tensor.which === "A") part.a = values;
-    else part.b = values;
-    parts.set(key, part);
-  }
-  return [...parts.values()];
+/** Whether a part is what the configuration says of all modules. */
+function isPlain({ r, scaling, bias }: AdapterPart, lora: LoraConfig): boolean {
+  return r === lora.r && scaling === lora.alpha / lora.r && bias === undefined;
 }
 
-/**
- * Parts as the trainer's flat parameters: the inverse of `partsFromFlat`.
- *
- * @throws InputError "adapter-parts" if the layout asks for a part or shape that is not there
- */
-export function flatFromParts(layout: readonly TrainerTensor[], parts: readonly AdapterPart[]): Float32Array {
-  const byKey = new Map(parts.map((part) => [`${part.layer}.${part.module}`, part]));
-  const end = layout.reduce((most, tensor) => Math.max(most, tensor.offset + tensor.shape[0] * tensor.shape[1]), 0);
-  const out = new Float32Array(end);
-  for (const tensor of layout) {
-    const part = byKey.get(`${tensor.layer}.${tensor.module}`);
-    const values = tensor.which === "A" ? part?.a : part?.b;
-    if (values === undefined || values.length !== tensor.shape[0] * tensor.shape[1]) {
-      throw new InputError(
-        "adapter-parts",
-        expected(`shape [${tensor.shape.join(", ")}]`, tensor.name, `${values?.length ?? 0} values`),
-      );
-    }
-    out.set(values, tensor.offset);
-  }
-  return out;
-}
-
-/** SHA-256 over r, alpha and the parts' places and 32-bit values (little-endian), in canonical order. */
+/** SHA-256 over r, alpha and the parts' places, own r, scaling and bias, and 32-bit values (little-endian), in canonical order. */
 export function adapterHash(parts: readonly AdapterPart[], lora: LoraConfig): string {
   const place = (part: AdapterPart): number => part.layer * PROJECTIONS.length + PROJECTIONS.indexOf(part.module);
+  const own = (part: AdapterPart): string =>
+    isPlain(part, lora) ? "" : ` r ${part.r} scaling ${part.scaling} ${part.bias ? bytesHash(part.bias) : "no bias"}`;
   const lines = [...parts]
     .sort((one, other) => place(one) - place(other))
-    .map((part) => `${part.layer} ${part.module} ${bytesHash(part.a)} ${bytesHash(part.b)}`);
+    .map((part) => `${part.layer} ${part.module} ${bytesHash(part.a)} ${bytesHash(part.b)}${own(part)}`);
   return sha256([`r ${lora.r} alpha ${lora.alpha}`, ...lines].join("\n"));
 }
 
@@ -250,11 +186,35 @@ function bytesHash(values: Float32Array): string {
   return sha256(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
 }
 
-function fileIn(root: string, name: string): string {
-  if (!fs.existsSync(path.join(root, name))) {
-    throw new DataError("adapter-missing", `Expected ${name} in adapter folder ${root} but there is none.`);
+const isFile = (root: string, name: string): boolean => fs.existsSync(path.join(root, name));
+
+function fileIn(root: string, name: string, remedy = ""): string {
+  if (!isFile(root, name)) {
+    const sentence = `Expected ${name} in adapter folder ${root} but there is none. ${remedy}`;
+    throw new DataError("adapter-missing", sentence.trim());
   }
   return confinePath(root, name, name, { linksMayLeaveTo: [path.parse(root).root] }); // links: as in a checkpoint
+}
+
+/** The configuration's text; a folder of step folders says which there are. */
+function configText(root: string): string {
+  const inside = isFile(root, CONFIG) || !fs.existsSync(root) ? [] : fs.readdirSync(root);
+  const steps = inside.filter((name) => isFile(path.join(root, name), CONFIG)).sort();
+  const remedy =
+    steps.length === 0 ? "" : `There are adapters in ${steps.slice(0, 8).join(", ")}: name one of these folders.`;
+  return fs.readFileSync(fileIn(root, CONFIG, remedy), "utf8");
+}
+
+function weightsFile(root: string): string {
+  const others: [string, string][] = [
+    [
+      "adapter_model.bin",
+      "adapter_model.bin is a pickle, which can run code: load it with PEFT and save it with safetensors.",
+    ],
+    ["adapters.safetensors", "adapters.safetensors is MLX's: convert the adapter to PEFT's format first."],
+    ["adapter_model.safetensors.index.json", "It is split into shards: load it with PEFT and save it as one file."],
+  ];
+  return fileIn(root, WEIGHTS, others.find(([name]) => isFile(root, name))?.[1]);
 }
 
 function requiredText(root: string, name: string): string {
@@ -273,55 +233,5 @@ function checkBase(lora: LoraConfig, manifest: AdapterManifest | null, base: Ada
     );
   }
   if (lora.baseModel === null || base.name === null || sameBaseName(lora.baseModel, base.name)) return null;
-  return `note: ${root} names base model ${lora.baseModel} and is bound to ${base.name}; only their shapes were compared.`;
-}
-
-function checkTensors(table: SafetensorsTable, lora: LoraConfig, config: ModelConfig): void {
-  const wanted = new Map<string, string>();
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-    for (const projection of lora.targets) {
-      const [out, input] = projectionShape(config, projection);
-      wanted.set(PREFIX + loraTensorName(layer, projection, "A"), `${lora.r}, ${input}`);
-      wanted.set(PREFIX + loraTensorName(layer, projection, "B"), `${out}, ${lora.r}`);
-    }
-  }
-  const fail = (sentence: string): never => {
-    throw new DataError("adapter-tensor", `${sentence} (${table.file})`);
-  };
-  const some = (names: string[]): string =>
-    names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
-  const extra = [...table.tensors.keys()].filter((name) => !wanted.has(name));
-  if (extra.length > 0)
-    fail(
-      `Expected only LoRA pairs of ${config.num_hidden_layers} layers x ${lora.targets.join(", ")} but received ${some(extra)}.`,
-    );
-  const absent = [...wanted.keys()].filter((name) => !table.tensors.has(name));
-  if (absent.length > 0) fail(`Expected every LoRA pair but ${some(absent)} is missing.`);
-  for (const [name, shape] of wanted) {
-    const entry = table.tensors.get(name);
-    const got = entry?.shape.join(", ");
-    if (got !== shape)
-      fail(`Expected shape [${shape}] (r and the base model's config) for ${name} but received [${got}].`);
-    if (!FLOATS.has(entry?.dtype ?? "")) fail(`Expected a float type for ${name} but received ${entry?.dtype}.`);
-  }
-}
-
-function projectionsIn(table: SafetensorsTable): Projection[] {
-  const names = [...table.tensors.keys()];
-  return PROJECTIONS.filter((projection) => names.some((name) => name.includes(`.${projection}.lora_`)));
-}
-
-async function finiteTensor(table: SafetensorsTable, name: string): Promise<Float32Array> {
-  const values = await readTensor(table, name);
-  if (!allFinite(values))
-    throw new DataError(
-      "adapter-tensor",
-      expected("finite values", name, "NaN or infinity", `The adapter is damaged (${table.file}).`),
-    );
-  return values;
-}
-
-function allFinite(values: Float32Array): boolean {
-  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false;
-  return true;
+  return `${root} names base model ${lora.baseModel} and is bound to ${base.name}; only their shapes were compared.`;
 }

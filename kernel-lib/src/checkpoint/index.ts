@@ -1,13 +1,9 @@
 /** A model or adapter on disk: config, tensors, PEFT files, tokenizer, chat template, hub names. Loads no weights. */
-export { loraConfigJson, parseLoraConfig, PROJECTIONS } from "./adapter-config";
+export { type AdapterConfig, type LoraConfig, loraConfigJson, parseAdapterConfig } from "./adapter-config";
 export {
   type AdapterBase,
   type AdapterFiles,
   adapterHash,
-  flatFromParts,
-  loraTensorName,
-  partsFromFlat,
-  projectionShape,
   readAdapter,
   sameBaseName,
   writeAdapter,
@@ -29,6 +25,8 @@ export { isBlockType } from "./gguf-model";
 export { hubEnvironment, type HubEnvironment } from "./hub/environment";
 export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
 export { conversationOf, finiteNumber, idOf, objectOf, rangeOf, refuseLine, tokensOf } from "./line-fields";
+export { pythonMatches } from "./python-pattern";
+export { loraParameterCount, loraTensorName, moduleName, projectionShape } from "./projections";
 export { rotaryFrequencies } from "./rope";
 export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";
 export {
@@ -40,13 +38,14 @@ export {
   type Tokenizer,
   vocabularyNote,
 } from "./tokenizer";
-export type {
-  AdapterPart,
-  BlockType,
-  ModelConfig,
-  PlainType,
-  Projection,
-  RopeScaling,
-  TensorLocation,
+export {
+  type AdapterPart,
+  type BlockType,
+  type ModelConfig,
+  type PlainType,
+  type Projection,
+  PROJECTIONS,
+  type RopeScaling,
+  type TensorLocation,
 } from "./types";
 export { type Checkpoint, checkpointHash, modelIdentity, modelTensors, readCheckpoint } from "./weights";

@@ -5,6 +5,7 @@
  */
 import { expected, InputError } from "../base";
 import type { ModelConfig } from "./types";
+import { modelTensors } from "./weights";
 
 function shape(
   hidden: number,
@@ -56,9 +57,5 @@ export function qwen2Shape(size: string): ModelConfig {
 
 /** Parameters of a shape: every weight, bias and norm; a tied head counts once. */
 export function parameterCount(config: ModelConfig): number {
-  const { hidden_size: C, intermediate_size: F, vocab_size: V, head_dim: D } = config;
-  const queries = config.num_attention_heads * D;
-  const keys = config.num_key_value_heads * D;
-  const block = 2 * C * queries + queries + 2 * (C * keys + keys) + 3 * C * F + 2 * C;
-  return config.num_hidden_layers * block + (config.tie_word_embeddings ? 1 : 2) * V * C + C;
+  return modelTensors(config).reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }

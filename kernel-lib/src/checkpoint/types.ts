@@ -3,7 +3,10 @@
  * adapter's tensors.
  */
 
-export type Projection = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
+/** Every linear map of a block that LoRA may adapt, in block order. */
+export const PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"] as const;
+
+export type Projection = (typeof PROJECTIONS)[number];
 
 /** YaRN, with every default resolved; names as in transformers. */
 export interface RopeScaling {
@@ -48,14 +51,17 @@ export interface TensorLocation {
   byteLength: number;
 }
 
+/** One pair of an adapter: y += scaling (B A x + bias). Parts of one adapter may differ in r and scaling. */
 export interface AdapterPart {
   layer: number;
   module: Projection;
   r: number;
-  /** alpha / r */
+  /** alpha / r, or alpha / sqrt(r) in rsLoRA */
   scaling: number;
   /** (r, in) */
   a: Float32Array;
   /** (out, r) */
   b: Float32Array;
+  /** (out), added to B A x before scaling: PEFT's lora_bias; absent without */
+  bias?: Float32Array;
 }

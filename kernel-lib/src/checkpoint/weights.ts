@@ -9,11 +9,12 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected } from "../base";
-import { confinePath, contentHash, parseJsonStrict, readSafetensorsHeader, isGgufFile, sha256File } from "../files";
+import { confinePath, contentHash, isGgufFile, parseJsonStrict, readSafetensorsHeader, sha256File } from "../files";
 import { configNotes, parseModelConfig } from "./config";
 import { samplingNotes, stopIds } from "./generation";
 import { isBlockType, readGgufModel } from "./gguf-model";
-import type { ModelConfig, TensorLocation } from "./types";
+import { moduleName, projectionShape } from "./projections";
+import { type ModelConfig, type Projection, PROJECTIONS, type TensorLocation } from "./types";
 
 /** A checked model on disk. */
 export interface Checkpoint {
@@ -35,6 +36,8 @@ export interface Checkpoint {
 }
 
 const FLOAT_TYPES: Record<string, TensorLocation["dtype"]> = { F64: "f64", F32: "f32", BF16: "bf16", F16: "f16" };
+/** Qwen2's projections with a bias. */
+const WITH_BIAS: ReadonlySet<Projection> = new Set(["q_proj", "k_proj", "v_proj"]);
 const PIECE_BYTES = 4 << 20;
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
@@ -42,28 +45,18 @@ const GENERATION = "generation_config.json";
 
 /** Name and shape of every tensor that a config asks for; linear weights are (out, in). */
 export function modelTensors(config: ModelConfig): { name: string; shape: number[] }[] {
-  const { hidden_size: C, intermediate_size: F, vocab_size: V, head_dim: D } = config;
-  const queries = config.num_attention_heads * D;
-  const keys = config.num_key_value_heads * D;
+  const { hidden_size: C, vocab_size: V } = config;
   const out: { name: string; shape: number[] }[] = [{ name: "model.embed_tokens.weight", shape: [V, C] }];
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-    const add = (name: string, shape: number[]): void => {
-      out.push({ name: `model.layers.${layer}.${name}`, shape });
-    };
-    add("input_layernorm.weight", [C]);
-    for (const [projection, width] of [
-      ["q_proj", queries],
-      ["k_proj", keys],
-      ["v_proj", keys],
-    ] as const) {
-      add(`self_attn.${projection}.weight`, [width, C]);
-      add(`self_attn.${projection}.bias`, [width]);
+    out.push({ name: `model.layers.${layer}.input_layernorm.weight`, shape: [C] });
+    for (const projection of PROJECTIONS) {
+      const shape = projectionShape(config, projection);
+      const name = moduleName(layer, projection);
+      if (projection === "gate_proj")
+        out.push({ name: `model.layers.${layer}.post_attention_layernorm.weight`, shape: [C] });
+      out.push({ name: `${name}.weight`, shape });
+      if (WITH_BIAS.has(projection)) out.push({ name: `${name}.bias`, shape: [shape[0]] });
     }
-    add("self_attn.o_proj.weight", [C, queries]);
-    add("post_attention_layernorm.weight", [C]);
-    add("mlp.gate_proj.weight", [F, C]);
-    add("mlp.up_proj.weight", [F, C]);
-    add("mlp.down_proj.weight", [C, F]);
   }
   out.push({ name: "model.norm.weight", shape: [C] });
   if (!config.tie_word_embeddings) out.push({ name: "lm_head.weight", shape: [V, C] });

@@ -30,7 +30,7 @@ export const SCORE_HELP = `steerlab score --model DIR --trials in.jsonl --out ou
 Scores trials: the context is prefilled with its steering, the steering is dropped, the question is asked on that cache.
 
   --model DIR|FILE|NAME  checkpoint folder, .gguf file or hub name ORG/NAME
-  --adapter DIR         PEFT LoRA adapter, active on context and question
+  --adapter DIR         PEFT LoRA adapter (folder or org/name[/step_0900]), active on context and question
   --other-base accept   take an adapter that was trained here on other weights (its shapes must still fit); one that only
                         names another base model is taken anyway, with a note on stderr
   --trials FILE         one trial a line: {"id", "context": ids, "question": ids,

@@ -56,6 +56,8 @@ export interface ModelOptions extends EngineOptions {
 }
 
 export interface AttachOptions {
+  /** folder of the adapter within the repository or folder, as PEFT's `subfolder`: step_0900 */
+  subfolder?: string;
   /** "accept" takes an adapter whose manifest or configuration tells of another base, without a word; default "refuse" */
   otherBase?: "refuse" | "accept";
 }
@@ -111,9 +113,10 @@ export async function adapterFor(
 ): Promise<AdapterFiles> {
   const quick = checkpoint.weightBytes <= QUICK_HASH_BYTES;
   const hash = base.hash ?? (quick ? await checkpointHash(checkpoint) : null);
-  const { config } = checkpoint;
-  const files = await readAdapter(await resolveAdapter(folderOrName), { config, name: base.name, hash }, options);
-  if (files.note !== null) process.stderr.write(`steerlab: ${files.note}\n`);
+  const { config, tensors } = checkpoint;
+  const folder = await resolveAdapter(folderOrName, { subfolder: options.subfolder });
+  const files = await readAdapter(folder, { config, tensors, name: base.name, hash }, options);
+  for (const note of files.notes) process.stderr.write(`steerlab: note: ${note}\n`);
   return files;
 }
 
@@ -186,6 +189,11 @@ export class Model {
     return this.checkpoint.config;
   }
 
+  /** Tokens that end an answer: every control token of the tokenizer, and what generation_config.json names. */
+  get stopIds(): readonly number[] {
+    return [...new Set([...this.tokenizer.controlTokens.values(), ...this.checkpoint.eosTokenIds])];
+  }
+
   /**
    * A conversation in tokens, by the model's own template.
    * @param options.answerPrefix opens the assistant's answer with this text, no trailing space
@@ -255,7 +263,7 @@ export class Model {
       temperature: options.temperature,
       topP: options.topP,
       seed: options.seed,
-      stopIds: this.checkpoint.eosTokenIds,
+      stopIds: this.stopIds,
     });
     return generated.map(({ tokens }) => this.tokenizer.decode(tokens, { skipControls: true }));
   }

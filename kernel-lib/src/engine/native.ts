@@ -102,7 +102,13 @@ export async function openNative(options: NativeOptions): Promise<NativeEngine> 
       job,
     ),
   );
-  return new NativeEngine(binding, handle, model, { backend, dtype, config });
+  return new NativeEngine(binding, handle, model, { backend, dtype, config, arithmetic: arithmeticOf(backend, isa) });
+}
+
+/** What decides the last bits: the instruction set in use, or the device and where its matrix products come from. */
+function arithmeticOf(backend: "cpu" | "cuda", isa: string): string {
+  const { isas, cuda } = nativeInfo();
+  return backend === "cpu" ? isa || isas[0] : `${cuda.device ?? "cuda"}, ${cuda.gemm ?? "own products"}`;
 }
 
 /** Scaled positions cross to C++ as frequencies; plain ones follow from rope_theta there. */

@@ -2,7 +2,15 @@
  * The batch that engines take and what they give back. Backends (native, onnx) implement `Engine`; `Model` (model.ts) is what users
  * hold. Shape letters: B rows, C hidden_size, V vocab_size, L num_hidden_layers, r LoRA rank. Logarithms are natural.
  */
-import type { AdapterPart, ChatTemplate, ModelConfig, Projection, Tokenizer } from "../checkpoint";
+import type {
+  AdapterPart,
+  ChatTemplate,
+  ChatTurn,
+  EncodedChat,
+  ModelConfig,
+  Projection,
+  Tokenizer,
+} from "../checkpoint";
 
 export type BackendName = "cpu" | "cuda" | "onnx";
 export type DTypeName = "f32" | "bf16" | "f64";
@@ -107,6 +115,8 @@ export interface Engine {
   readonly config: ModelConfig;
   /** ISA or device, threads: for run records */
   readonly description: string;
+  /** what rounds: instruction set, GPU with its source of products, or runtime version; equal arithmetic, equal bytes */
+  readonly arithmetic: string;
   forward(rows: readonly Row[], options?: ForwardOptions): Promise<RowResult[]>;
   generate(rows: readonly Row[], options: GenerateOptions): Promise<Generated[]>;
   bindAdapter(parts: readonly AdapterPart[], identity: { name: string; hash: string }): Adapter;
@@ -130,39 +140,57 @@ export interface TrainerOptions {
   maxGradNorm: number;
 }
 
-/** One training example: the context is prefilled (steered or not), the question asked clean on its cache. */
-export interface Example {
+/** A conversation to learn from: the context is prefilled (steered or not), the question asked clean on its cache. */
+interface Lesson {
   context: ArrayLike<number>;
   question: ArrayLike<number>;
+  steering: readonly Steering[];
+  /** factor of its loss in the mean over the batch, >= 0; default 1 */
+  weight?: number;
+}
+
+/** Loss of two labels at the question's last position. */
+export interface Example extends Lesson {
   /** two token ids */
   labels: readonly [number, number];
   /** which label is right */
   target: 0 | 1;
-  steering: readonly Steering[];
 }
 
+/**
+ * Loss that keeps a model as it was: KL(base || adapter) over the whole vocabulary, in nats, mean over the question's last `positions`
+ * positions (1 = what follows the question; all tokens of a reply = what the base would say after each). The base is the model without
+ * adapter and without dropout on the same tokens with the same steering.
+ */
+export interface MatchExample extends Lesson {
+  positions: number;
+}
+
+/** Both kinds may stand in one batch. */
+export type TrainingExample = Example | MatchExample;
+
 export interface BatchResult {
-  /** (B) */
+  /** (B) before weights: label loss, or of a match example the divergence in nats per position */
   loss: Float64Array;
-  /** (B, 2) label logprobs over the whole vocabulary */
+  /** (B, 2) label logprobs over the whole vocabulary; NaN for a match example */
   logprob: Float64Array;
-  /** (B) log(p(label 0) + p(label 1)) */
+  /** (B) log(p(label 0) + p(label 1)); NaN for a match example */
   logmass: Float64Array;
 }
 
 /** A flat parameter array with AdamW state; the layout is that of `trainerLayout`. */
 export interface Trainer {
   readonly layout: readonly TrainerTensor[];
-  /** 1-based step */
+  /** 1-based step; descends the mean over the examples of weight * loss */
   step(
-    examples: readonly Example[],
+    examples: readonly TrainingExample[],
     step: number,
     lr: number,
     run?: TrainRun,
   ): Promise<BatchResult & { gradNorm: number }>;
-  evaluate(examples: readonly Example[], run?: TrainRun): Promise<BatchResult>;
+  evaluate(examples: readonly TrainingExample[], run?: TrainRun): Promise<BatchResult>;
   gradients(
-    examples: readonly Example[],
+    examples: readonly TrainingExample[],
     step: number,
     run?: TrainRun,
   ): Promise<BatchResult & { gradients: Float32Array | Float64Array }>;
@@ -187,6 +215,8 @@ export interface WorkShape {
   lora?: { r: number; targets: readonly Projection[] } | null;
   /** default false */
   training?: boolean;
+  /** training: positions of a row that are compared with the base model's; default 0: no match examples */
+  matchPositions?: number;
 }
 
 export interface TrainRun {
@@ -212,7 +242,7 @@ export interface TrainerState {
   v: Float32Array | Float64Array;
 }
 
-/** What a study needs of a model; `Model` of model.ts is one. */
+/** What a study needs of a model; `Model` is one. */
 export interface StudyModel {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -223,4 +253,8 @@ export interface StudyModel {
   readonly hash: string;
   /** true for the small model that ships with the project */
   readonly isLabModel: boolean;
+  /** tokens that end an answer */
+  readonly stopIds: readonly number[];
+  /** a conversation in tokens, by the model's own template; `answerPrefix` opens the assistant's answer */
+  encodeChat(turns: readonly ChatTurn[], options?: { answerPrefix?: string }): EncodedChat;
 }

@@ -1,14 +1,9 @@
 /** Plan, ask, record, summarise: detection, side effects, identity, self-prediction. */
-export {
-  DetectionEvaluation,
-  DetectionSummary,
-  evaluateDetection,
-  type EvaluateOptions,
-  namedDirections,
-  summarizeDetection,
-} from "./detection";
+export { type DetectionOptions, evaluateDetection, VECTOR_FILES } from "./detection";
 export { AIM_WORDS } from "./detection/aims";
+export { askTrials, trialBatches } from "./detection/ask";
 export { clusterOf, countsOf, groupBy } from "./detection/counts";
+export { summariseDetection } from "./detection/summary";
 export { type PsychometricCurve, psychometricCurves } from "./detection/thresholds";
 export {
   askFacts,
@@ -20,34 +15,17 @@ export {
   type FactAnswer,
   type SteerRemoveAskCheck,
 } from "./first-look";
-export type { EvaluationPlace } from "./folder";
-export {
-  evaluateIdentity,
-  IdentityAnswers,
-  identityMetrics,
-  type IdentityOptions,
-  type IdentityRecord,
-  isOnlyYesNo,
-  readIdentity,
-} from "./identity";
+export { evaluateIdentity, type IdentityOptions } from "./identity";
 export { type AnswerReading, type InnerLife, readAnswer } from "./identity/classify";
-export {
-  evaluateSelfPrediction,
-  hasProperty,
-  readSelfPredictions,
-  SelfPrediction,
-  type SelfPredictionOptions,
-} from "./self-prediction";
+export { identityMetrics, isOnlyYesNo } from "./identity/metrics";
+export type { IdentityRecord } from "./identity/record";
+export { EVALUATION_KINDS, type EvaluationKind, readRecords, RECORD_FILES, type RecordOf } from "./records";
+export { type EvaluateOptions, type Evaluation, EvaluationRun, type Planned, runEvaluation } from "./runner";
+export { evaluateSelfPrediction, type SelfPredictionOptions } from "./self-prediction";
+export { hasProperty } from "./self-prediction/ask";
 export { selfPredictionMetrics } from "./self-prediction/metrics";
 export type { SelfPredictionRecord } from "./self-prediction/record";
-export {
-  askSideEffects,
-  evaluateSideEffects,
-  readSideEffects,
-  type SideEffectOptions,
-  SideEffects,
-  spellingIds,
-} from "./side-effects";
+export { evaluateSideEffects, type SideEffectOptions, spellingIds } from "./side-effects";
 export { sideEffectMetrics } from "./side-effects/metrics";
 export type { SideEffectRecord } from "./side-effects/record";
-export { readTrials, runTrials, type TrialRunOptions } from "./trials";
+export { type Summary, summarise, summariseAll } from "./summaries";

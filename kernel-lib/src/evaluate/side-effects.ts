@@ -5,27 +5,32 @@
  * likewise, over the whole vocabulary, hence with mass. Base is asked twice at different batch splits (A/A noise row). Twins:
  * pass further adapters by name. Metrics: side-effects/metrics.ts.
  */
-import { existsSync } from "node:fs";
-import { inspect } from "node:util";
-import { AbortedError, expected, InputError } from "../base";
-import { renderChat } from "../checkpoint";
+import { expected, InputError } from "../base";
 import { type Adapter, type Row, type StudyModel, totalProbability } from "../engine";
-import { readJsonl, writeFileAtomic } from "../files";
-import { findMetrics, type Metric, writeSummary } from "../runs";
-import { readSideEffectQuestions, type SideEffectQuestion } from "../study";
-import { type EvaluationPlace, inEvaluationFolder } from "./folder";
-import { sideEffectMetrics } from "./side-effects/metrics";
+import { contentHash } from "../files";
+import { findMetrics, quote } from "../runs";
+import { bindStudy, type BoundStudy, type Protocol, readSideEffectQuestions, type SideEffectQuestion } from "../study";
+import {
+  adapterOf,
+  baseAndTuned,
+  type EvaluateOptions,
+  type EvaluationRun,
+  type Planned,
+  recordId,
+  runEvaluation,
+} from "./runner";
 import type { SideEffectRecord } from "./side-effects/record";
+import type { Summary } from "./summaries";
 
 /** Spellings that count as an answer, where the tokenizer has them as one token. */
 const SPELLINGS = { yes: ["Yes", "yes", " Yes", " yes"], no: ["No", "no", " No", " no"] };
 const BATCH = 75;
 /** Another split of the same questions, for the A/A row. */
 const NOISE_BATCH = 7;
-const FILE = "side-effects.jsonl";
+const NOISE = "base-again";
 
 /** Options of `evaluateSideEffects`. */
-export interface SideEffectOptions extends EvaluationPlace {
+export interface SideEffectOptions extends EvaluateOptions {
   /** control adapters by name, each compared with the base */
   twins?: Readonly<Record<string, Adapter>>;
   /** default: the shipped 75 */
@@ -34,24 +39,56 @@ export interface SideEffectOptions extends EvaluationPlace {
   suffix?: string;
 }
 
-/** What was answered and how it shifted. */
-export class SideEffects {
-  constructor(
-    readonly folder: string,
-    readonly records: readonly SideEffectRecord[],
-    readonly metrics: readonly Metric[],
-  ) {}
+interface PlannedQuestion extends Planned {
+  question: SideEffectQuestion;
+}
 
-  [inspect.custom](): string {
-    const rows = findMetrics(this.metrics, { name: "deltaYes", condition: "tuned-base" }).filter(
-      (metric) => "category" in metric.group && !("question" in metric.group),
-    );
-    const number = (value: number | null): string => (value === null ? "-" : value.toFixed(3));
-    const lines = rows.map(
-      (metric) =>
-        `${String(metric.group.category).padEnd(22)} ${number(metric.value)} [${number(metric.low)}, ${number(metric.high)}] n ${metric.n}`,
-    );
-    return [`SideEffects in ${this.folder}: change of P(Yes), tuned - base`, ...lines].join("\n");
+/**
+ * Measures side effects: one record per question and condition, metrics with paired differences to the base.
+ *
+ * @param protocol its system text and seed are used
+ * @throws InputError "label-tokens", "twin-name"; DataError "run-mismatch"; AbortedError when stopped
+ * @example
+ * const effects = await evaluateSideEffects(model, "strict", { adapter });
+ * effects.find({ name: "deltaYes", condition: "tuned-base", group: {} });
+ */
+export async function evaluateSideEffects(
+  model: StudyModel,
+  protocol: Protocol | string | BoundStudy,
+  options: SideEffectOptions,
+): Promise<EvaluationRun<SideEffectRecord>> {
+  const study = await bindStudy(model, protocol);
+  const shipped = readSideEffectQuestions();
+  const { questions = shipped.questions, suffix = shipped.suffix, twins = {} } = options;
+  const { conditions, adapters } = baseAndTuned(options.adapter);
+  const reserved = Object.keys(twins).find((name) => ["base", NOISE, "tuned"].includes(name));
+  if (reserved !== undefined) throw new InputError("twin-name", expected("another name", "twins", reserved));
+  const asked = { model, suffix, system: study.protocol.conversation.system, adapters: { ...adapters, ...twins } };
+  const all = ["base", NOISE, ...conditions.slice(1), ...Object.keys(twins)];
+  return runEvaluation(
+    study,
+    {
+      kind: "side-effects",
+      adapters: asked.adapters,
+      parts: { questions: contentHash({ questions, suffix }) },
+      plan: all.flatMap((condition) =>
+        questions.map((question): PlannedQuestion => ({ id: recordId(condition, question.id), condition, question })),
+      ),
+      batch: BATCH,
+      batches: splitNoise,
+      ask: (items, _, signal) => askQuestions(asked, items, signal),
+      describe,
+    },
+    options,
+  );
+}
+
+/** By condition; the noise row in batches of another size. */
+function* splitNoise(missing: readonly PlannedQuestion[], batch: number): Generator<readonly PlannedQuestion[]> {
+  for (const condition of new Set(missing.map((item) => item.condition))) {
+    const items = missing.filter((item) => item.condition === condition);
+    const size = condition === NOISE ? Math.min(NOISE_BATCH, batch) : batch;
+    for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size);
   }
 }
 
@@ -66,111 +103,53 @@ export function spellingIds(model: StudyModel, answer: "yes" | "no"): number[] {
   return [...new Set(ids)];
 }
 
-/**
- * Asks the questions of one condition.
- *
- * @param batch rows per engine call
- * @returns one record per question, in order; deterministic
- */
-export async function askSideEffects(
-  model: StudyModel,
-  questions: readonly SideEffectQuestion[],
-  options: {
-    condition: string;
-    adapter: Adapter | null;
-    system: string;
-    suffix: string;
-    batch: number;
-    signal?: AbortSignal;
-  },
+async function askQuestions(
+  asked: { model: StudyModel; system: string; suffix: string; adapters: Readonly<Record<string, Adapter>> },
+  items: readonly PlannedQuestion[],
+  signal?: AbortSignal,
 ): Promise<SideEffectRecord[]> {
-  const { condition, adapter, system, suffix, batch, signal } = options;
+  const { model, system, suffix, adapters } = asked;
   const [yesIds, noIds] = [spellingIds(model, "yes"), spellingIds(model, "no")];
-  const records: SideEffectRecord[] = [];
-  for (let at = 0; at < questions.length; at += batch) {
-    if (signal?.aborted === true) throw new AbortedError();
-    const slice = questions.slice(at, at + batch);
-    const rows = slice.map(({ text }): Row => {
-      const chat = renderChat(
-        model.chatTemplate,
-        [
-          { role: "system", content: system },
-          { role: "user", content: `${text} ${suffix}`.trim() },
-        ],
-        { answerPrefix: "" },
-      );
-      return { tokens: model.tokenizer.encodeParts(chat.parts).ids, adapter, wanted: [...yesIds, ...noIds] };
-    });
-    const results = await model.engine.forward(rows, { report: "last", topK: 1, signal });
-    results.forEach(({ positions: [{ logprobs, top }] }, i) => {
-      const [yes, no] = [
-        totalProbability(logprobs.subarray(0, yesIds.length)),
-        totalProbability(logprobs.subarray(yesIds.length)),
-      ];
-      const { id, category, expected: truth } = slice[i];
-      records.push({
-        question: id,
-        category,
-        condition,
-        expected: truth,
-        yes,
-        no,
-        mass: Math.min(1, yes + no),
-        logOdds: Math.log(yes) - Math.log(no),
-        topToken: top[0].token,
-        topText: model.tokenizer.decode([top[0].token]),
-        topProbability: Math.exp(top[0].logprob),
-        adapterHash: adapter?.hash ?? null,
-        modelHash: model.hash,
-      });
-    });
-  }
-  return records;
-}
-
-/**
- * Measures side effects into a run folder: side-effects.jsonl and metrics in summary.json.
- *
- * @throws InputError "label-tokens", "twin-name"; AbortedError when stopped
- * @example
- * const effects = await evaluateSideEffects(model, { protocol: loadProtocol("strict"), adapter });
- */
-export function evaluateSideEffects(model: StudyModel, options: SideEffectOptions): Promise<SideEffects> {
-  const shipped = readSideEffectQuestions();
-  const { questions = shipped.questions, suffix = shipped.suffix, protocol, adapter, twins = {}, signal } = options;
-  const reserved = Object.keys(twins).find((name) => ["base", "base-again", "tuned"].includes(name));
-  if (reserved !== undefined) throw new InputError("twin-name", expected("another name", "twins", reserved));
-  const { seed } = protocol.evaluation;
-  return inEvaluationFolder("side-effects", model, options, seed, async (folder) => {
-    const conditions: [string, Adapter | null, number][] = [
-      ["base", null, BATCH],
-      ["base-again", null, NOISE_BATCH],
-    ];
-    if (adapter !== null) conditions.push(["tuned", adapter, BATCH]);
-    for (const [name, other] of Object.entries(twins)) conditions.push([name, other, BATCH]);
-    const records: SideEffectRecord[] = [];
-    for (const [condition, bound, batch] of conditions) {
-      records.push(
-        ...(await askSideEffects(model, questions, {
-          condition,
-          adapter: bound,
-          system: protocol.conversation.system,
-          suffix,
-          batch,
-          signal,
-        })),
-      );
-      options.onProgress?.(records.length, conditions.length * questions.length);
-    }
-    writeFileAtomic(folder.file(FILE), records.map((record) => `${JSON.stringify(record)}\n`).join(""));
-    const metrics = sideEffectMetrics(records, seed);
-    writeSummary(folder.file("summary.json"), metrics);
-    return new SideEffects(folder.path, records, metrics);
+  const rows = items.map(({ question, condition }): Row => {
+    const turns = [
+      { role: "system", content: system },
+      { role: "user", content: `${question.text} ${suffix}`.trim() },
+    ] as const;
+    const tokens = model.encodeChat(turns, { answerPrefix: "" }).ids;
+    return { tokens, adapter: adapterOf(adapters, condition), wanted: [...yesIds, ...noIds] };
+  });
+  const results = await model.engine.forward(rows, { report: "last", topK: 1, signal });
+  return results.map(({ positions: [{ logprobs, top }] }, i) => {
+    const { id, condition, question } = items[i];
+    const yes = totalProbability(logprobs.subarray(0, yesIds.length));
+    const no = totalProbability(logprobs.subarray(yesIds.length));
+    const logOdds = Math.log(yes) - Math.log(no);
+    return {
+      id,
+      question: question.id,
+      questionText: question.text,
+      category: question.category,
+      condition,
+      expected: question.expected,
+      yes,
+      no,
+      mass: Math.min(1, yes + no),
+      logOdds: Number.isFinite(logOdds) ? logOdds : null,
+      topToken: top[0].token,
+      topText: model.tokenizer.decode([top[0].token]),
+      topProbability: Math.exp(top[0].logprob),
+      adapterHash: adapterOf(adapters, condition)?.hash ?? null,
+      modelHash: model.hash,
+    };
   });
 }
 
-/** Side-effect records of a run folder; none if it has none. */
-export function readSideEffects(folder: string): SideEffectRecord[] {
-  const file = `${folder}/${FILE}`;
-  return existsSync(file) ? readJsonl<SideEffectRecord>(file).records : [];
+function describe({ metrics }: Summary): string[] {
+  const rows = findMetrics(metrics, { name: "deltaYes", condition: "tuned-base" }).filter(
+    ({ group }) => "category" in group && !("question" in group),
+  );
+  return [
+    "change of P(Yes), tuned - base",
+    ...rows.map((metric) => `${String(metric.group.category).padEnd(22)} ${quote(metric)}`),
+  ];
 }

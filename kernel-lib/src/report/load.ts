@@ -1,17 +1,11 @@
 /** A run folder as the report reads it: whatever is there, absent parts empty. No model is needed. */
 import { existsSync } from "node:fs";
 import {
-  identityMetrics,
   type IdentityRecord,
-  readIdentity,
-  readSelfPredictions,
-  readSideEffects,
-  readTrials,
-  selfPredictionMetrics,
+  readRecords,
   type SelfPredictionRecord,
-  sideEffectMetrics,
   type SideEffectRecord,
-  summarizeDetection,
+  summariseAll,
 } from "../evaluate";
 import { type AimResult, type Metric, openRunFolder, type RunMeta, type RunStatus } from "../runs";
 import { loadProtocol, type Protocol, type TrialRecord } from "../study";
@@ -30,8 +24,8 @@ export interface LoadedRun {
   identity: IdentityRecord[];
   selfPrediction: SelfPredictionRecord[];
   /** recomputed from the records, so that a report never quotes a stale summary */
-  metrics: Metric[];
-  aims: AimResult[];
+  metrics: readonly Metric[];
+  aims: readonly AimResult[];
 }
 
 /** Reads a run folder. @throws DataError "run-folder-missing", "jsonl-line" */
@@ -39,12 +33,12 @@ export function loadRun(folder: string): LoadedRun {
   const run = openRunFolder(folder);
   const file = run.file("protocol.yaml");
   const protocol = existsSync(file) ? loadProtocol(file) : null;
-  const records = readTrials(run.file("trials.jsonl"));
-  const sideEffects = readSideEffects(run.path);
-  const identity = readIdentity(run.path);
-  const selfPrediction = readSelfPredictions(run.path);
-  const seed = protocol?.evaluation.seed ?? 0;
-  const detection = protocol === null || records.length === 0 ? null : summarizeDetection(records, protocol);
+  const records = {
+    detection: readRecords(run.path, "detection"),
+    "side-effects": readRecords(run.path, "side-effects"),
+    identity: readRecords(run.path, "identity"),
+    "self-prediction": readRecords(run.path, "self-prediction"),
+  };
   return {
     id: run.id,
     status: run.status(),
@@ -52,17 +46,11 @@ export function loadRun(folder: string): LoadedRun {
     meta: run.readMeta() as Partial<RunMeta>,
     protocol,
     events: readEvents(run.file("events.jsonl")),
-    records,
-    sideEffects,
-    identity,
-    selfPrediction,
-    metrics: [
-      ...(detection?.metrics ?? []),
-      ...(sideEffects.length === 0 ? [] : sideEffectMetrics(sideEffects, seed)),
-      ...(identity.length === 0 ? [] : identityMetrics(identity)),
-      ...(selfPrediction.length === 0 ? [] : selfPredictionMetrics(selfPrediction, seed)),
-    ],
-    aims: [...(detection?.aims ?? [])],
+    records: records.detection,
+    sideEffects: records["side-effects"],
+    identity: records.identity,
+    selfPrediction: records["self-prediction"],
+    ...(protocol === null ? { metrics: [], aims: [] } : summariseAll(records, protocol)),
   };
 }
 

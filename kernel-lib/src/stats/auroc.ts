@@ -5,7 +5,19 @@
  * steered score beats every clean one that variance is 0 and says nothing; the interval is then Wilson's for a rate of
  * the smaller class's size, and its name says so.
  */
+import { joinArms } from "./arms";
+import {
+  boundedWords,
+  type ClusteredEstimate,
+  type ClusterOptions,
+  clusterOptions,
+  hasInterval,
+  tooFew,
+  unitInterval,
+} from "./clustered";
+import type { ClusterAxes } from "./clusters";
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
+import { clusterWords, jackknifeVariance, multiway } from "./multiway";
 import { wilson } from "./proportion";
 import { normalQuantile } from "./special";
 
@@ -28,8 +40,23 @@ function sampleVariance(values: Float64Array): number {
   return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
 }
 
+/** Share of the other class that each score beats (a clean one: is beaten by); both means are the AUROC. */
+function placements(
+  steered: ArrayLike<number>,
+  clean: ArrayLike<number>,
+): { wins: Float64Array; losses: Float64Array } {
+  const [m, k] = [steered.length, clean.length];
+  const all = midranks(Float64Array.from([...Array.from(steered), ...Array.from(clean)]));
+  const [own, other] = [midranks(steered), midranks(clean)];
+  // Rank among all minus rank in the own class = how many of the other class lie below.
+  return {
+    wins: Float64Array.from({ length: m }, (_, i) => (all[i] - own[i]) / k),
+    losses: Float64Array.from({ length: k }, (_, i) => 1 - (all[m + i] - other[i]) / m),
+  };
+}
+
 /**
- * AUROC of scores.
+ * AUROC of independent scores; see `clusteredAuroc` for trials that share vectors or topics.
  *
  * @param steered scores of steered trials, any unit, higher = more "yes"
  * @param clean scores of clean trials
@@ -46,12 +73,7 @@ export function auroc(steered: ArrayLike<number>, clean: ArrayLike<number>, leve
   const n = m + k;
   const method = `DeLong ${percent(checkLevel(level))}`;
   if (m === 0 || k === 0) return { value: null, n, low: null, high: null, method };
-  const all = midranks(Float64Array.from([...Array.from(steered), ...Array.from(clean)]));
-  const within = midranks(steered);
-  const cleanRanks = midranks(clean);
-  // Share of the other class that each score beats: its rank among all minus its rank in its own class.
-  const wins = Float64Array.from({ length: m }, (_, i) => (all[i] - within[i]) / k);
-  const losses = Float64Array.from({ length: k }, (_, i) => 1 - (all[m + i] - cleanRanks[i]) / m);
+  const { wins, losses } = placements(steered, clean);
   const value = wins.reduce((sum, share) => sum + share, 0) / m;
   const variance = sampleVariance(wins) / m + sampleVariance(losses) / k;
   if (variance === 0) {
@@ -67,4 +89,60 @@ export function auroc(steered: ArrayLike<number>, clean: ArrayLike<number>, leve
   }
   const half = normalQuantile((1 + level) / 2) * Math.sqrt(variance);
   return { value, n, low: Math.max(0, value - half), high: Math.min(1, value + half), method };
+}
+
+/** Scores of one class. */
+export interface ScoreSample {
+  /** one per trial, higher = more "steered" */
+  scores: ArrayLike<number>;
+  clusters: ClusterAxes;
+}
+
+/**
+ * AUROC of trials that share clusters, within a class or across them.
+ *
+ * Each trial's placement (share of the other class that it beats) enters the multiway jackknife, as Obuchowski (1997) sums
+ * DeLong's components by cluster; the interval is the bounded one of `clusteredRate`, so full separation is as uncertain as
+ * the scarcest axis makes it.
+ *
+ * @returns nulls if a class is empty; interval null below 6 trials in a class, or if every axis has fewer than 6 clusters
+ * @throws InputError "not-finite", "unpaired", "level"
+ *
+ * @example
+ * clusteredAuroc(
+ *   { scores: steeredLogOdds, clusters: { vector: vectors, topic: topics } },
+ *   { scores: cleanLogOdds, clusters: { topic: cleanTopics } },
+ * );
+ */
+export function clusteredAuroc(
+  steered: ScoreSample,
+  clean: ScoreSample,
+  options: ClusterOptions = {},
+): ClusteredEstimate {
+  const chosen = clusterOptions(options);
+  checkSeries("steered", steered.scores);
+  checkSeries("clean", clean.scores);
+  const n = steered.scores.length + clean.scores.length;
+  const none = { value: null, n, low: null, high: null, clusters: {}, designEffect: null, effectiveN: null };
+  if (steered.scores.length === 0 || clean.scores.length === 0) return { ...none, method: "AUROC of an empty class" };
+  const { wins, losses } = placements(steered.scores, clean.scores);
+  const { values, arms, axes } = joinArms([
+    { values: wins, clusters: steered.clusters },
+    { values: losses, clusters: clean.clusters },
+  ]);
+  const way = multiway(values, arms, 2, axes);
+  const value = way.means[0];
+  if (!hasInterval(way, axes)) return { ...none, value, clusters: way.sampled, method: `no interval: ${tooFew(way)}` };
+  const jackknife = jackknifeVariance(way, [1, 1]);
+  const { variance } = jackknife;
+  const independent = sampleVariance(wins) / wins.length + sampleVariance(losses) / losses.length;
+  return {
+    value,
+    n,
+    ...unitInterval({ value, ...jackknife }, chosen),
+    method: `placements, ${boundedWords(chosen)} ${clusterWords(way)}`,
+    clusters: way.sampled,
+    designEffect: independent === 0 ? null : variance / independent,
+    effectiveN: independent === 0 || variance === 0 ? null : (n * independent) / variance,
+  };
 }

@@ -5,7 +5,10 @@
  * 1995); "clip" holds rates within [0.01, 0.99], as the model card does (d' then cannot exceed 4.65); "none" gives null at
  * 0 or 1. The interval is the normal one of Gourevitch and Galanter (1967) at the corrected rates.
  */
+import { armCorrelation, combineArms, joinArms } from "./arms";
+import { type ClusterOptions, type ClusterSample, clusteredRate, yesNo } from "./clustered";
 import { checkCounts, checkLevel, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
+import { multiway } from "./multiway";
 import type { DetectionCounts } from "./proportion";
 import { normalDensity, normalQuantile } from "./special";
 
@@ -61,4 +64,58 @@ export function criterion(counts: DetectionCounts, correction: RateCorrection = 
   const hit = corrected(counts.hits, counts.steered, correction);
   const alarm = corrected(counts.falseAlarms, counts.clean, correction);
   return hit === null || alarm === null ? null : -(normalQuantile(hit) + normalQuantile(alarm)) / 2;
+}
+
+/**
+ * d' of trials that share clusters.
+ *
+ * Rates are corrected as named; each rate's interval (`clusteredRate`) goes to the z scale and the two are combined with the
+ * correlation that shared clusters give them. Where a rate's interval reaches 0 or 1, z is infinite and that end of d' is open:
+ * null with `openLow` or `openHigh`. "clip" holds rates and ends within [0.01, 0.99], as the model card does, so it is never
+ * open and never above 4.65: quote it beside "log-linear", not instead.
+ *
+ * @param steered outcomes 1 = says steered (a hit)
+ * @param clean outcomes 1 = says steered (a false alarm)
+ * @returns value null if a class is empty, or with "none" at a rate of 0 or 1
+ * @throws InputError "outcome", "unpaired", "level"
+ *
+ * @example
+ * clusteredDPrime(
+ *   { outcomes: hits, clusters: { vector: vectors, topic: topics } },
+ *   { outcomes: falseAlarms, clusters: { topic: cleanTopics } },
+ * );
+ */
+export function clusteredDPrime(
+  steered: ClusterSample,
+  clean: ClusterSample,
+  options: ClusterOptions & { correction?: RateCorrection } = {},
+): Estimate & { openLow: boolean; openHigh: boolean } {
+  const { correction = "log-linear" } = options;
+  const samples = [steered, clean].map(({ outcomes, clusters }) => ({ values: yesNo(outcomes), clusters }));
+  const rates = samples.map(({ values, clusters }) => clusteredRate(values, clusters, options));
+  const n = rates[0].n + rates[1].n;
+  const name = correction === "clip" ? "clipped to [0.01, 0.99]" : correction;
+  const z = rates.map(({ value, n: size, low, high }): Estimate => {
+    const rate = value === null ? null : corrected(Math.round(value * size), size, correction);
+    const ends = [low, high].map((end) => {
+      if (end === null) return null;
+      return normalQuantile(correction === "clip" ? Math.min(Math.max(end, CARD_CLIP), 1 - CARD_CLIP) : end);
+    });
+    return { value: rate === null ? null : normalQuantile(rate), n: size, low: ends[0], high: ends[1], method: name };
+  });
+  const open = { openLow: false, openHigh: false };
+  if (z.some(({ value }) => value === null)) return { value: null, n, low: null, high: null, method: name, ...open };
+  const joined = joinArms(samples);
+  const correlation = armCorrelation(multiway(joined.values, joined.arms, 2, joined.axes));
+  const { value, low, high } = combineArms([z[0], z[1]], [1, -1], 0, correlation);
+  const finite = (end: number | null): number | null => (end !== null && Number.isFinite(end) ? end : null);
+  return {
+    value,
+    n,
+    low: finite(low),
+    high: finite(high),
+    method: `${name}, z of (${rates[0].method}; ${rates[1].method}), correlation ${correlation.toFixed(2)}`,
+    openLow: low === Number.NEGATIVE_INFINITY,
+    openHigh: high === Number.POSITIVE_INFINITY,
+  };
 }

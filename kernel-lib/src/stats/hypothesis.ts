@@ -5,6 +5,7 @@
  * (1 + samples), which never gives p = 0. Flips go by cluster where trials share a vector or context. Group sizes are kept.
  */
 import { expected, InputError, type Random } from "../base";
+import type { ClusterLabel } from "./clusters";
 import { checkCounts, checkSeries, type TestResult } from "./estimate";
 import { differences } from "./mean";
 import { logChoose } from "./special";
@@ -107,17 +108,25 @@ export function signFlipTest(
 /**
  * Permutation test of two independent groups: is the difference of their means zero? Group sizes stay as they are.
  *
+ * With clusters (each within one group) whole clusters change groups, so the number of clusters stays instead of the number
+ * of values; a group's mean is over its values. Clusters that stand in both groups are pairs: use `signFlipTest`.
+ *
+ * @param options.clusters labels of the values of `one` and of `other`
  * @returns statistic = mean(one) - mean(other); p null if a group is empty
- * @throws InputError "not-finite", "samples"
+ * @throws InputError "not-finite", "samples", "unpaired", "cluster" if a cluster stands in both groups
+ *
+ * @example
+ * permutationTest(concepts, randoms, { random: random(1), clusters: [conceptOfTrial, vectorOfTrial] }).p;
  */
 export function permutationTest(
   one: ArrayLike<number>,
   other: ArrayLike<number>,
-  options: ArrangementOptions,
+  options: ArrangementOptions & { clusters?: readonly [ArrayLike<ClusterLabel>, ArrayLike<ClusterLabel>] },
 ): TestResult {
-  checkSeries("one", one);
-  checkSeries("other", other);
+  checkSeries("one", one, options.clusters?.[0]);
+  checkSeries("other", other, options.clusters?.[1]);
   const samples = checkSamples(options.samples);
+  if (options.clusters !== undefined) return permuteClusters(one, other, options.clusters, options.random, samples);
   const [m, k] = [one.length, other.length];
   const n = m + k;
   if (m === 0 || k === 0) return { statistic: null, n, p: null, method: "permutation" };
@@ -140,6 +149,65 @@ export function permutationTest(
   const total = Math.round(Math.exp(logChoose(n, m)));
   const { p, how } = arrangementP(observed, total, all, draw, samples);
   return { statistic: observed, n, p, method: `permutation of ${m} + ${k}, ${how}` };
+}
+
+/** Sum and size of each cluster, in order of first appearance. */
+function clusterTotals(
+  values: ArrayLike<number>,
+  labels: ArrayLike<ClusterLabel>,
+): Map<ClusterLabel, [number, number]> {
+  const totals = new Map<ClusterLabel, [number, number]>();
+  for (let i = 0; i < values.length; i++) {
+    const [sum, size] = totals.get(labels[i]) ?? [0, 0];
+    totals.set(labels[i], [sum + values[i], size + 1]);
+  }
+  return totals;
+}
+
+function permuteClusters(
+  one: ArrayLike<number>,
+  other: ArrayLike<number>,
+  labels: readonly [ArrayLike<ClusterLabel>, ArrayLike<ClusterLabel>],
+  random: Random,
+  samples: number,
+): TestResult {
+  const n = one.length + other.length;
+  if (one.length === 0 || other.length === 0) return { statistic: null, n, p: null, method: "permutation of clusters" };
+  const [ofOne, ofOther] = [clusterTotals(one, labels[0]), clusterTotals(other, labels[1])];
+  for (const label of ofOne.keys())
+    if (ofOther.has(label))
+      throw new InputError(
+        "cluster",
+        expected(
+          "each cluster in one group only",
+          "clusters",
+          label,
+          "Clusters in both groups are pairs: use signFlipTest.",
+        ),
+      );
+  const pool = [...ofOne.values(), ...ofOther.values()];
+  const [sumAll, sizeAll] = pool.reduce(([sum, size], [s, k]) => [sum + s, size + k], [0, 0]);
+  const m = ofOne.size;
+  const difference = (sum: number, size: number): number => sum / size - (sumAll - sum) / (sizeAll - size);
+  function* all(start = 0, left = m, sum = 0, size = 0): Iterable<number> {
+    if (left === 0) yield difference(sum, size);
+    else
+      for (let i = start; i <= pool.length - left; i++)
+        yield* all(i + 1, left - 1, sum + pool[i][0], size + pool[i][1]);
+  }
+  const firstOf = (arrangement: readonly [number, number][]): number => {
+    let [sum, size] = [0, 0];
+    for (let i = 0; i < m; i++) {
+      sum += arrangement[i][0];
+      size += arrangement[i][1];
+    }
+    return difference(sum, size);
+  };
+  const stream = random.fork("cluster-permutation");
+  const observed = firstOf(pool);
+  const total = Math.round(Math.exp(logChoose(pool.length, m)));
+  const { p, how } = arrangementP(observed, total, all, () => firstOf(stream.shuffle(pool)), samples);
+  return { statistic: observed, n, p, method: `permutation of ${m} + ${ofOther.size} clusters, ${how}` };
 }
 
 function checkSamples(samples = 10_000): number {

@@ -6,8 +6,6 @@
  * between never and always have no finite slope: then only the two strengths around one half bound the threshold.
  */
 import { expected, InputError } from "../base";
-import { type BootstrapOptions, clusterBootstrap } from "./bootstrap";
-import type { Estimate } from "./estimate";
 
 /** Detections at one strength. */
 export interface StrengthCount {
@@ -171,70 +169,4 @@ function newton(
     if (gain < 1e-13 && Math.abs(da) + Math.abs(db) < 1e-9 * (1 + Math.abs(a) + Math.abs(b))) break;
   }
   return { intercept: a, slope: b, logLikelihood: likelihood };
-}
-
-/** One steered trial. */
-export interface StrengthTrial {
-  strength: number;
-  hit: boolean;
-  /** what was sampled: the vector, concept or context */
-  cluster: string | number;
-}
-
-/**
- * The 50 % threshold with a cluster-bootstrap interval.
- *
- * A resample whose threshold is beyond the strongest (or below the weakest) strength counts as infinitely far, so an end of
- * the interval that is not within reach is null. Separated data give value null and the two strengths as the interval.
- *
- * @throws InputError as `fitPsychometric` and `clusterBootstrap`
- */
-export function thresholdInterval(
-  trials: readonly StrengthTrial[],
-  options: PsychometricOptions & BootstrapOptions,
-): Estimate {
-  const fit = fitPsychometric(countTrials(trials), options);
-  const bootstrapped = clusterBootstrap(
-    trials,
-    (trial) => trial.cluster,
-    (sample) => extendedThreshold(countTrials(sample), options),
-    options,
-  );
-  const method = `logistic fit, ${bootstrapped.method}`;
-  if (fit.between !== null)
-    return {
-      value: null,
-      n: trials.length,
-      low: fit.between[0],
-      high: fit.between[1],
-      method: "no finite slope (at most one strength between never and always): one half lies between two strengths",
-    };
-  return { value: fit.threshold, n: trials.length, low: bootstrapped.low, high: bootstrapped.high, method };
-}
-
-function countTrials(trials: readonly StrengthTrial[]): StrengthCount[] {
-  const counts = new Map<number, StrengthCount>();
-  for (const { strength, hit } of trials) {
-    const count = counts.get(strength) ?? { strength, hits: 0, n: 0 };
-    counts.set(strength, { strength, hits: count.hits + (hit ? 1 : 0), n: count.n + 1 });
-  }
-  return [...counts.values()];
-}
-
-/** The threshold, infinite where it is beyond the strengths tried, the middle of a jump; null where nothing can be said. */
-function extendedThreshold(counts: readonly StrengthCount[], options: PsychometricOptions): number | null {
-  const fit = fitPsychometric(counts, options);
-  if (fit.threshold !== null) return fit.threshold;
-  if (fit.between !== null)
-    return options.scale === "linear"
-      ? (fit.between[0] + fit.between[1]) / 2
-      : Math.sqrt(fit.between[0] * fit.between[1]);
-  const rate =
-    counts.reduce((sum, count) => sum + count.hits, 0) /
-    Math.max(
-      1,
-      counts.reduce((sum, count) => sum + count.n, 0),
-    );
-  if (counts.length < 2) return null;
-  return rate < 0.5 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
 }

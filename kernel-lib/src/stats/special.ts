@@ -125,6 +125,12 @@ export function studentQuantile(p: number, freedom: number): number {
   return p < 0.5 ? -t : t;
 }
 
+/** P(T <= t) of Student's t with `freedom` degrees of freedom. */
+export function studentCdf(t: number, freedom: number): number {
+  const tail = 0.5 * incompleteBeta(freedom / (freedom + t * t), freedom / 2, 0.5);
+  return t < 0 ? tail : 1 - tail;
+}
+
 /** ln of n choose k. */
 export function logChoose(n: number, k: number): number {
   return logGamma(n + 1) - logGamma(k + 1) - logGamma(n - k + 1);

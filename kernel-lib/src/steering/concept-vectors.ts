@@ -55,6 +55,7 @@ export async function conceptVectors(model: StudyModel, options: ConceptVectorOp
   );
   return {
     names: concepts.map(({ name }) => name),
+    categories: concepts.map(({ category }) => category),
     directions: contrasts.map(({ direction }) => direction),
     norms: contrasts.map(({ norm }) => norm),
     method: "contrast",

@@ -43,6 +43,7 @@ export function readControlVector(file: string): DirectionSet {
   const { names, ...origin } = originOf(metadata.get(ORIGIN), file);
   return {
     names: names?.length === rows.length ? names : entries.map(({ entry }) => entry.name),
+    categories: null,
     directions,
     norms,
     layers: entries.map(({ layer }) => layer),

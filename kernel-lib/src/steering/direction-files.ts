@@ -142,6 +142,7 @@ async function ownRows(table: SafetensorsTable, { width, rows: picked }: ReadDir
   return {
     ...origin,
     names: index.map((i) => origin.names[i]),
+    categories: origin.categories === null ? null : index.map((i) => (origin.categories as (string | null)[])[i]),
     layers: origin.layers === null ? null : index.map((i) => (origin.layers as number[])[i]),
     rows: await rowsOf(table, "vectors", count, picked),
     nameOf: (i) => `vectors[${index[i]}] in ${file}`,
@@ -162,6 +163,7 @@ async function decoderRows(table: SafetensorsTable, name: string, options: ReadD
   const index = options.rows ?? Array.from({ length: count }, (_, i) => i);
   return {
     names: index.map((i) => `feature-${i}`),
+    categories: null,
     method: "decoder row",
     seed: null,
     layers: null,
@@ -191,6 +193,7 @@ async function namedRows(table: SafetensorsTable): Promise<Rows> {
   }
   return {
     names: entries.map(({ name }) => name),
+    categories: null,
     method: table.metadata.method ?? null,
     seed: null,
     layers: null,
@@ -209,6 +212,7 @@ function parseOrigin(
   if (metadata.format !== FORMAT) {
     return {
       names: Array.from({ length: n }, (_, i) => `vector-${i}`),
+      categories: null,
       method: null,
       seed: null,
       layers: null,
@@ -229,11 +233,19 @@ function parseOrigin(
     typeof value === type ? (value as T) : null;
   return {
     names: names as string[],
+    categories: categoriesOf(origin?.categories, n),
     method: ofType<string>(origin?.method, "string"),
     seed: ofType<number>(origin?.seed, "number"),
     layers: layersOf(origin, n, file),
     modelHash: ofType<string>(origin?.modelHash, "string"),
   };
+}
+
+/** Absent in files of older versions. */
+function categoriesOf(value: unknown, n: number): (string | null)[] | null {
+  const fits =
+    Array.isArray(value) && value.length === n && value.every((item) => item === null || typeof item === "string");
+  return fits ? (value as (string | null)[]) : null;
 }
 
 /** Files of earlier versions say one `layer` for all. */
@@ -268,9 +280,9 @@ export function writeDirections(file: string, set: DirectionSet): void {
   for (const [i, direction] of set.directions.entries()) flat.set(direction, i * size);
   const tensors: Record<string, TensorToWrite> = { vectors: { dtype: "F32", shape: [n, size], data: flat } };
   if (set.norms !== null) tensors.norms = { dtype: "F32", shape: [n], data: set.norms };
-  const { names, method, seed, layers, modelHash } = set;
+  const { names, categories, method, seed, layers, modelHash } = set;
   writeSafetensors(file, tensors, {
     format: FORMAT,
-    origin: JSON.stringify({ names, method, seed, layers, modelHash }),
+    origin: JSON.stringify({ names, categories, method, seed, layers, modelHash }),
   });
 }

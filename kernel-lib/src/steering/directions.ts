@@ -5,6 +5,7 @@
  * `norms`. direction-files.ts reads and writes the formats; this file knows none of them.
  */
 import { DataError, expected, InputError, random } from "../base";
+import { contentHash, sha256 } from "../files";
 import { MIN_NORM, norm, normalise, randomDirections } from "./arithmetic";
 
 /** A direction with the name that records carry. */
@@ -21,6 +22,8 @@ export interface NamedDirection {
 export interface DirectionSet {
   /** one per direction, unique */
   names: string[];
+  /** what kind of concept each is, or null; null: none is known */
+  categories: (string | null)[] | null;
   /** (C) each, unit length */
   directions: Float32Array[];
   /** length before normalising, in residual-stream units, one per direction; null if not known */
@@ -37,12 +40,33 @@ export interface DirectionSet {
 /** Directions count as unit vectors within this; 32-bit rounding of 5120 components stays below 1e-6. */
 const UNIT_TOLERANCE = 1e-3;
 
+/** Hash of one direction's bytes. */
+export function directionHash(direction: Float32Array): string {
+  const held = hashes.get(direction);
+  if (held !== undefined) return held;
+  const hash = sha256(new Uint8Array(direction.buffer, direction.byteOffset, direction.byteLength));
+  hashes.set(direction, hash);
+  return hash;
+}
+
+const hashes = new WeakMap<Float32Array, string>();
+
+/** Hash of a set: names, categories and every direction's bytes, in order. Where they came from does not count. */
+export function directionSetHash({ names, categories, directions }: DirectionSet): string {
+  return contentHash({ names, categories, directions: directions.map(directionHash) });
+}
+
+/** The directions of a set one by one, each with its name and category. */
+export function namedDirections({ names, categories, directions }: DirectionSet): NamedDirection[] {
+  return names.map((id, i) => ({ id, category: categories?.[i] ?? null, direction: directions[i] }));
+}
+
 function isUnit(length: number): boolean {
   return Math.abs(length - 1) < UNIT_TOLERANCE;
 }
 
 /**
- * Random directions as a set, named "random-0000", ...
+ * Random unit directions as a set, named "random-0", "random-1", ...: those that a protocol with this seed trains on and holds out.
  *
  * @param count how many
  * @param size C
@@ -53,8 +77,9 @@ function isUnit(length: number): boolean {
  */
 export function randomDirectionSet(count: number, size: number, seed: number): DirectionSet {
   return {
-    names: Array.from({ length: count }, (_, i) => `random-${String(i).padStart(4, "0")}`),
-    directions: randomDirections(count, size, random(seed)),
+    names: Array.from({ length: count }, (_, i) => `random-${i}`),
+    categories: null,
+    directions: randomDirections(count, size, random(seed).fork("directions")),
     norms: null,
     method: "random",
     seed,
@@ -65,12 +90,15 @@ export function randomDirectionSet(count: number, size: number, seed: number): D
 
 /** @throws InputError "vector-names", "vector-count", "vector-norm" where the parts of a set do not fit each other */
 export function checkSet(set: DirectionSet): void {
-  const { names, directions, norms, layers } = set;
+  const { names, categories, directions, norms, layers } = set;
   if (names.length !== directions.length || new Set(names).size !== names.length) {
     throw new InputError(
       "vector-names",
       expected(`${directions.length} different names`, "names", `${new Set(names).size}`),
     );
+  }
+  if (categories !== null && categories.length !== directions.length) {
+    throw new InputError("vector-count", expected(`${directions.length} categories`, "categories", categories.length));
   }
   if (norms !== null && norms.length !== directions.length) {
     throw new InputError("vector-count", expected(`${directions.length} norms`, "norms", norms.length));

@@ -14,7 +14,14 @@ export {
 export { type ConceptVectorOptions, conceptVectors } from "./concept-vectors";
 export { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
 export { readDirections, type ReadDirectionsOptions, writeDirections } from "./direction-files";
-export { type DirectionSet, type NamedDirection, randomDirectionSet } from "./directions";
+export {
+  directionHash,
+  type DirectionSet,
+  directionSetHash,
+  namedDirections,
+  type NamedDirection,
+  randomDirectionSet,
+} from "./directions";
 export {
   absoluteSteering,
   type LayerRange,

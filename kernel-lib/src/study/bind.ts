@@ -5,19 +5,21 @@
  * prompt and every turn is closed; that the context is an exact prefix is checked. Relative strengths use residual norms
  * measured on the clean training contexts of this model. Gives train and trials their rows; runs nothing but that norm.
  */
-import { DataError, expected, InputError, random } from "../base";
+import { DataError, expected, InputError } from "../base";
 import { type ChatTurn, renderChat, type Tokenizer } from "../checkpoint";
 import type { Steering, StudyModel } from "../engine";
-import { contentHash } from "../files";
 import {
   absoluteSteering,
   type LayerRange,
   layerThirds,
   type NamedDirection,
-  randomDirections,
+  randomDirectionSet,
+  namedDirections,
   relativeSteering,
   residualNorms,
 } from "../steering";
+import { loadProtocol } from "./protocol";
+import type { PromptLint } from "./preflight";
 import type { QuestionSplit, StudyContext, StudyQuestion } from "./prompts";
 import type { Protocol } from "./types";
 
@@ -28,7 +30,9 @@ const NORM_SEQUENCES = 20;
 export class BoundStudy {
   private readonly contextCache = new Map<string, Int32Array>();
   private readonly questionCache = new Map<string, Int32Array>();
-  private directions: Float32Array[] | null = null;
+  private directions: NamedDirection[] | null = null;
+  /** what `lintPrompts` found, by adapter and question: a study that was linted once is not linted again */
+  readonly lints = new Map<string, PromptLint>();
   /** token ids of the labels after the answer prefix */
   readonly labels: { steered: number; clean: number };
   /** trained layer ranges */
@@ -67,6 +71,15 @@ export class BoundStudy {
     const full = this.render(first, 0, protocol.questions[0], false);
     const [steered, clean] = model.tokenizer.labelTokens(full.parts, [labels.steered, labels.clean]).ids;
     this.labels = { steered, clean };
+  }
+
+  /** This study, if it is bound to `model`. @throws InputError "study-model" */
+  of(model: StudyModel): this {
+    if (model === this.model) return this;
+    throw new InputError(
+      "study-model",
+      expected(`a study bound to ${model.name}`, "protocol", `one bound to ${this.model.name}`, "Pass its protocol."),
+    );
   }
 
   /** Contexts of a split, in file order. */
@@ -123,8 +136,8 @@ export class BoundStudy {
       throw new InputError("vector-index", expected(`0 <= index < ${train + heldOut}`, "random direction", index));
     }
     const width = this.model.engine.config.hidden_size;
-    this.directions ??= randomDirections(train + heldOut, width, random(seed).fork("directions"));
-    return { id: `random-${index}`, category: null, direction: this.directions[index] };
+    this.directions ??= namedDirections(randomDirectionSet(train + heldOut, width, seed));
+    return this.directions[index];
   }
 
   /** The plan for one strength (in the protocol's unit) over one range. */
@@ -133,16 +146,6 @@ export class BoundStudy {
     return this.protocol.steering.unit === "absolute"
       ? absoluteSteering(direction, range, strength, L)
       : relativeSteering(direction, range, strength, this.norms);
-  }
-
-  /** Hash of what decides a trial besides the adapter: protocol content, model, norms. */
-  get hash(): string {
-    return contentHash({
-      protocol: this.protocol,
-      model: this.model.hash,
-      dtype: this.model.engine.dtype,
-      norms: [...this.norms],
-    });
   }
 
   private steeredTurns(context: StudyContext, reply: number): ChatTurn[] {
@@ -197,13 +200,16 @@ export class BoundStudy {
 }
 
 /**
- * Binds a protocol to a model: tokenises, proves labels and seams, measures residual norms.
+ * Binds a protocol to a model: tokenises, proves labels and seams, measures residual norms. A bound study is given back as it is.
  *
+ * @param protocol resolved protocol, the name of a shipped one or a YAML file, or a study bound to this model already
  * @throws InputError "label-tokens", "trailing-space", "layer-range", "context-too-long"; DataError "chat-seam", "chat-template"
  * @example
  * const study = await bindStudy(await openModel("data/lab-model"), loadProtocol("strict"));
  */
-export async function bindStudy(model: StudyModel, protocol: Protocol): Promise<BoundStudy> {
+export async function bindStudy(model: StudyModel, protocol: Protocol | string | BoundStudy): Promise<BoundStudy> {
+  if (protocol instanceof BoundStudy) return protocol.of(model);
+  if (typeof protocol === "string") return bindStudy(model, loadProtocol(protocol));
   const plain = new BoundStudy(protocol, model, new Float64Array(model.engine.config.num_hidden_layers));
   plain.checkSeams();
   checkLengths(plain);

@@ -8,7 +8,7 @@
 import { expected, InputError, random, type Random } from "../base";
 import type { Steering } from "../engine";
 import { sha256 } from "../files";
-import type { LayerRange, NamedDirection } from "../steering";
+import { directionHash, type LayerRange, type NamedDirection } from "../steering";
 import type { BoundStudy } from "./bind";
 import type { StudyContext, StudyQuestion } from "./prompts";
 import type { Trial } from "./record";
@@ -175,6 +175,7 @@ function trialOf(
     contextKind: context.kind,
     reply,
     question: question.id,
+    questionText: question.text,
     questionSplit: question.split,
     vector: cell?.direction.id ?? null,
     vectorSplit: cell === null ? null : tier.vectors,
@@ -194,18 +195,8 @@ function rootMeanSquare(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
 
-const directionHashes = new WeakMap<Float32Array, string>();
-
-function directionHash(direction: Float32Array): string {
-  const held = directionHashes.get(direction);
-  if (held !== undefined) return held;
-  const hash = sha256(new Uint8Array(direction.buffer, direction.byteOffset, direction.byteLength));
-  directionHashes.set(direction, hash);
-  return hash;
-}
-
 function keyed(study: BoundStudy, trial: Omit<PlannedTrial, "id">): PlannedTrial {
-  const { plan, ...fields } = trial;
+  const { plan, questionText: _, ...fields } = trial;
   const content = {
     ...fields,
     model: study.model.hash,
@@ -214,6 +205,6 @@ function keyed(study: BoundStudy, trial: Omit<PlannedTrial, "id">): PlannedTrial
     questionTokens: sha256(study.questionTokens(plan.question, fields.infoPrompt).join()),
     direction: plan.direction === null ? null : directionHash(plan.direction.direction),
   };
-  // Fields are written in one fixed order above, so plain JSON is canonical here.
+  // Fields are written in one fixed order above, so plain JSON is canonical here. The question's tokens stand for its text.
   return { id: sha256(JSON.stringify(content)).slice(0, 16), ...trial };
 }

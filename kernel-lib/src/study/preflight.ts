@@ -65,7 +65,10 @@ export async function lintPrompts(
   const questions = options.questions ?? protocol.questions.filter((question) => used.has(question.split));
   const contexts = study.contexts("train").slice(0, CONTEXTS_LOOKED_AT);
   const adapter = options.adapter ?? null;
-  const pairs = questions.flatMap((question) => contexts.map((context) => ({ question, context })));
+  const keyOf = (question: StudyQuestion): string => `${adapter?.hash ?? "base"} ${question.id}`;
+  const pairs = questions
+    .filter((question) => !study.lints.has(keyOf(question)))
+    .flatMap((question) => contexts.map((context) => ({ question, context })));
   const found = new Map<string, PromptLint>();
   for (let at = 0; at < pairs.length; at += ROWS_PER_PASS) {
     const slice = pairs.slice(at, at + ROWS_PER_PASS);
@@ -100,7 +103,11 @@ export async function lintPrompts(
       });
     }
   }
-  return [...found.values()];
+  for (const question of questions) {
+    const lint = found.get(question.id);
+    if (lint !== undefined) study.lints.set(keyOf(question), lint);
+  }
+  return questions.flatMap((question) => study.lints.get(keyOf(question)) ?? []);
 }
 
 /** @throws InputError "prompt-mass" naming the worst question, its mass and its top tokens */

@@ -22,6 +22,8 @@ export interface Trial {
   /** index of the canned reply */
   reply: number;
   question: string;
+  /** as it was asked; null in records of older versions */
+  questionText: string | null;
   questionSplit: QuestionSplit;
   vector: string | null;
   vectorSplit: VectorSplit | null;

@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { expected, InputError, whatWasWanted } from "../base";
+import { PROJECTIONS } from "../checkpoint";
 import type { Protocol } from "./types";
 
 const share = z.number().min(0).max(1);
@@ -14,7 +15,7 @@ const positive = z.number().positive();
 const questionSplit = z.enum(["train", "heldOut", "neutral", "vague", "unrelated"]);
 const contextSplit = z.enum(["train", "heldOut", "hardNegative"]);
 const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/);
-const projection = z.enum(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]);
+const projection = z.enum(PROJECTIONS);
 
 const context = z.strictObject({
   id,

@@ -8,7 +8,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected } from "../base";
-import { type AdapterManifest, type ModelConfig, partsFromFlat, writeAdapter } from "../checkpoint";
+import { type AdapterManifest, type ModelConfig, writeAdapter } from "../checkpoint";
 import type { TrainerState, TrainerTensor } from "../engine";
 import {
   commitPartial,
@@ -20,18 +20,9 @@ import {
   writeJsonAtomic,
   writeSafetensors,
 } from "../files";
+import { requireSameRun, type RunIdentity } from "../runs";
+import { partsFromFlat } from "./flat-parameters";
 import type { TrainConfig } from "./config";
-
-/** What a run is made from, each part by its hash or name; equal parts give equal bytes. */
-export interface RunIdentity {
-  config: string;
-  examples: string;
-  vectors: string;
-  "base model": string | null;
-  "initial adapter": string | null;
-  backend: string;
-  dtype: string;
-}
 
 /** What position.json says. */
 export interface CheckpointPosition {
@@ -136,7 +127,7 @@ export function writeLora(
 /**
  * The newest checkpoint that still has its optimizer state, or null.
  *
- * @throws DataError "resume-mismatch" naming what differs if it belongs to another run; "checkpoint-position" if it is damaged
+ * @throws DataError "run-mismatch" naming what differs if it belongs to another run; "checkpoint-position" if it is damaged
  */
 export function newestCheckpoint(run: string, identity: RunIdentity): TrainingCheckpoint | null {
   const folder = listCheckpoints(run)
@@ -144,19 +135,7 @@ export function newestCheckpoint(run: string, identity: RunIdentity): TrainingCh
     .pop();
   if (folder === undefined) return null;
   const position = readPosition(folder);
-  const differs = (Object.keys(identity) as (keyof RunIdentity)[]).filter(
-    (part) => identity[part] !== position.identity[part],
-  );
-  if (differs.length > 0) {
-    const shown = differs.map((part) => {
-      const plain = part === "backend" || part === "dtype";
-      return plain ? `${part} (${position.identity[part]}, now ${identity[part]})` : part;
-    });
-    throw new DataError(
-      "resume-mismatch",
-      `Expected what the run of ${folder} was started with, but these differ: ${shown.join(", ")}. Resume it with the same, or start a new run folder.`,
-    );
-  }
+  requireSameRun(folder, position.identity, identity);
   return { folder, position };
 }
 

@@ -9,6 +9,7 @@
 import { parseDocument } from "yaml";
 import { z } from "zod";
 import { expected, InputError, whatWasWanted } from "../base";
+import { PROJECTIONS } from "../checkpoint";
 import type { TrainerOptions } from "../engine";
 import type { LoraSpec, LossKind, OptimizerSpec } from "../study";
 
@@ -38,7 +39,7 @@ const yamlSchema = z.strictObject({
     alpha: z.number().positive(),
     dropout: share.default(0),
     target_modules: z
-      .array(z.enum(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]))
+      .array(z.enum(PROJECTIONS))
       .min(1)
       .refine((names) => new Set(names).size === names.length, "every module once"),
   }),

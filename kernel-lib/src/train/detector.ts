@@ -6,15 +6,24 @@
  * saves. The published card's training is `loadProtocol("card")`.
  */
 import { inspect } from "node:util";
-import { AbortedError, InputError } from "../base";
+import { AbortedError } from "../base";
 import { readAdapter } from "../checkpoint";
 import type { StudyModel } from "../engine";
-import { createRunFolder, openRunFolder, type RunFolder, runMeta, slugify } from "../runs";
+import {
+  createRunFolder,
+  findRun,
+  openRunFolder,
+  requireSameRun,
+  type RunFolder,
+  type RunIdentity,
+  runIdentity,
+  runMeta,
+  slugify,
+} from "../runs";
 import {
   bindStudy,
   type BoundStudy,
   lintPrompts,
-  loadProtocol,
   type Protocol,
   protocolHash,
   requirePrompts,
@@ -31,10 +40,12 @@ export interface TrainDetectorOptions {
   seed: number;
   /** folder that holds runs; default "runs" */
   root?: string;
-  /** time of the run's name; default now */
+  /** go on in this run folder; refused if its run is of another making */
+  folder?: string;
+  /** start a new run even if the same one lies in `root` */
+  fresh?: boolean;
+  /** time of a new run's name; default now */
   time?: Date;
-  /** go on in this run folder instead of making one */
-  resume?: string;
   signal?: AbortSignal;
   onEvent?: (event: TrainEvent, totalSteps: number) => void;
   /** examples per engine pass; memory and speed, never the numbers */
@@ -82,11 +93,11 @@ export function trainConfigOf(protocol: Protocol, examples: number, seed: number
 }
 
 /**
- * Trains a detection adapter by a protocol, in a new run folder (or on in a stopped one).
+ * Trains a detection adapter by a protocol: in a new run folder, or on in the newest one of the same making under `root`.
  *
- * @param protocol resolved protocol, or the name of a shipped one
- * @returns the run: folder, adapter folder, events
- * @throws InputError "protocol-*", "label-tokens", "prompt-mass", "resume-protocol"; DataError "mass-collapse", "loss-not-finite";
+ * @param protocol resolved protocol, the name of a shipped one, or a bound study
+ * @returns the run: folder, adapter folder, events; a finished run is read, not repeated
+ * @throws InputError "protocol-*", "label-tokens", "prompt-mass"; DataError "run-mismatch", "mass-collapse", "loss-not-finite";
  *   AbortedError "aborted" when `signal` fires: the step is finished and saved, the message says how to go on
  * @example
  * const model = await openModel("data/lab-model");
@@ -94,22 +105,16 @@ export function trainConfigOf(protocol: Protocol, examples: number, seed: number
  */
 export async function trainDetector(
   model: StudyModel,
-  protocol: Protocol | string,
+  protocol: Protocol | string | BoundStudy,
   options: TrainDetectorOptions,
 ): Promise<DetectorTraining> {
-  const resolved = typeof protocol === "string" ? loadProtocol(protocol) : protocol;
-  const { seed } = options;
-  const study = await bindStudy(model, resolved);
-  requirePrompts(study, await lintPrompts(study, { questions: study.questions(resolved.training.questions) }));
-  const time = options.time ?? new Date();
-  const folder =
-    options.resume === undefined
-      ? newFolder(study, seed, time, options.root ?? "runs")
-      : oldFolder(options.resume, resolved, seed);
+  const study = await bindStudy(model, protocol);
+  requirePrompts(study, await lintPrompts(study, { questions: study.questions(study.protocol.training.questions) }));
+  const folder = folderFor(study, options);
   try {
     return await train(study, folder, options);
   } catch (error) {
-    // A stopped run is open, not failed: it goes on with resume.
+    // A stopped run is open, not failed: it goes on when it is run again.
     if (!(error instanceof AbortedError)) folder.markFailed(error instanceof Error ? error.message : String(error));
     throw error;
   }
@@ -127,7 +132,7 @@ async function train(study: BoundStudy, folder: RunFolder, options: TrainDetecto
     vectors: set.vectors,
     config: trainConfigOf(protocol, set.train.length, options.seed),
     out: folder.path,
-    resume: options.resume !== undefined,
+    resume: true,
     asked: {
       questions: study.questions(training.questions).map((question) => question.text),
       labels: [conversation.labels.steered, conversation.labels.clean],
@@ -158,22 +163,20 @@ async function train(study: BoundStudy, folder: RunFolder, options: TrainDetecto
   );
 }
 
-function newFolder(study: BoundStudy, seed: number, time: Date, root: string): RunFolder {
+/** The named folder, the newest run of the same making, or a new one. */
+function folderFor(study: BoundStudy, options: TrainDetectorOptions): RunFolder {
+  const { seed, root = "runs", fresh = false, time = new Date() } = options;
   const { protocol, model, norms } = study;
+  const identity = runIdentity("train", model, { protocol: protocolHash(protocol), seed });
+  if (options.folder !== undefined) {
+    const folder = openRunFolder(options.folder);
+    requireSameRun(folder.path, (folder.readMeta().identity ?? {}) as RunIdentity, identity);
+    return folder;
+  }
+  const earlier = fresh ? null : findRun(root, { identity });
+  if (earlier !== null) return earlier;
   const folder = createRunFolder({ root, slug: slugify(`train-${protocol.name}`), seed, time });
   saveProtocol(protocol, folder.file("protocol.yaml"));
-  folder.writeMeta({ ...runMeta("train", model, protocol, { seed, time, norms }) });
-  return folder;
-}
-
-function oldFolder(path: string, protocol: Protocol, seed: number): RunFolder {
-  const folder = openRunFolder(path);
-  const meta = folder.readMeta();
-  if (meta.protocolHash !== protocolHash(protocol) || meta.seed !== seed) {
-    throw new InputError(
-      "resume-protocol",
-      `Expected protocol ${String(meta.protocol)} and seed ${String(meta.seed)} for ${folder.id} but received ${protocol.name} and seed ${seed}. Resume with what it was started with.`,
-    );
-  }
+  folder.writeMeta({ ...runMeta(identity, model, protocol, { seed, time, norms }) });
   return folder;
 }

@@ -8,13 +8,15 @@ import * as fs from "node:fs";
 import type { BatchResult } from "../engine";
 import { readJsonl, writeFileAtomic } from "../files";
 
-/** Means of one batch or of the validation set. */
+/** Means of one batch or of the validation set; loss, accuracy and mass are those of its label examples, NaN where there are none. */
 export interface BatchFigures {
   loss: number;
   /** 0..1 */
   accuracy: number;
   /** 0..1 */
   mass: number;
+  /** divergence from the base model over the match examples, nats per token; absent where there are none */
+  match?: number;
 }
 
 /** One optimizer step. */
@@ -41,18 +43,29 @@ export interface ValidationEvent extends BatchFigures {
 
 export type TrainEvent = StepEvent | ValidationEvent;
 
-/** Means over a batch result. */
-export function figuresOf(result: BatchResult, targets: readonly (0 | 1)[]): BatchFigures {
-  const n = targets.length;
-  let loss = 0;
-  let right = 0;
-  let mass = 0;
-  for (let i = 0; i < n; i++) {
+/**
+ * Means over a batch result, label loss and match loss apart.
+ * @param targets (B) the right label of each example; null: a match example
+ */
+export function figuresOf(result: BatchResult, targets: readonly (0 | 1 | null)[]): BatchFigures {
+  let [loss, right, mass, match] = [0, 0, 0, 0];
+  for (const [i, target] of targets.entries()) {
+    if (target === null) {
+      match += result.loss[i];
+      continue;
+    }
     loss += result.loss[i];
     mass += Math.exp(result.logmass[i]);
-    right += result.logprob[2 * i + targets[i]] > result.logprob[2 * i + 1 - targets[i]] ? 1 : 0;
+    right += result.logprob[2 * i + target] > result.logprob[2 * i + 1 - target] ? 1 : 0;
   }
-  return { loss: loss / n, accuracy: right / n, mass: mass / n };
+  const labelled = targets.filter((target) => target !== null).length;
+  const matched = targets.length - labelled;
+  return {
+    loss: loss / labelled,
+    accuracy: right / labelled,
+    mass: mass / labelled,
+    ...(matched > 0 ? { match: match / matched } : {}),
+  };
 }
 
 /** Every event of a run, in order; a torn last line is left out. An absent file holds none. */

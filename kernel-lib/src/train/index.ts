@@ -4,6 +4,7 @@ export { learningRate, parseTrainConfig, stepsOf, type TrainConfig, trainerOptio
 export { DetectorTraining, trainConfigOf, trainDetector, type TrainDetectorOptions } from "./detector";
 export { type BatchFigures, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
 export { engineExample, readTrainExample, type SteeringEntry, type TrainExample } from "./example-lines";
+export { flatFromParts, partsFromFlat } from "./flat-parameters";
 export { type ExampleSet, generateExamples } from "./generate";
 export { checkInitial, initialLora, runTraining, type TrainingResult, type TrainingRun } from "./run";
 export { claimRun } from "./run-lock";

@@ -7,10 +7,12 @@
  */
 import * as path from "node:path";
 import { AbortedError, DataError, expected, InputError, random } from "../base";
-import { type AdapterManifest, type AdapterPart, flatFromParts } from "../checkpoint";
+import { type AdapterManifest, type AdapterPart, loraParameterCount } from "../checkpoint";
 import type { Engine, Example, Trainer, TrainerTensor } from "../engine";
 import { contentHash, JsonlWriter, sha256 } from "../files";
-import { newestCheckpoint, readState, type RunIdentity, saveCheckpoint, writeLora } from "./checkpoints";
+import { type RunIdentity, runIdentity } from "../runs";
+import { newestCheckpoint, readState, saveCheckpoint, writeLora } from "./checkpoints";
+import { flatFromParts } from "./flat-parameters";
 import { learningRate, stepsOf, type TrainConfig, trainerOptions } from "./config";
 import { cutEvents, figuresOf, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
 import { engineExample, type TrainExample } from "./example-lines";
@@ -70,7 +72,7 @@ const VALIDATION_BATCH = 64;
  *
  * @returns where the adapter lies and every event
  * @throws InputError "run-exists" (folder has a run and resume is off), "run-busy", "no-examples", "adapter-parts";
- *   DataError "loss-not-finite", "mass-collapse", "resume-mismatch"; AbortedError "aborted" after saving
+ *   DataError "loss-not-finite", "mass-collapse", "run-mismatch"; AbortedError "aborted" after saving
  * @example
  * const result = await runTraining({ engine, baseModel: { name: "lab", hash: null }, examples, vectors, config, out: "runs/x" });
  */
@@ -87,7 +89,7 @@ export async function runTraining(run: TrainingRun): Promise<TrainingResult> {
 async function trainIn(run: TrainingRun): Promise<TrainingResult> {
   const { engine, config, out } = run;
   const total = stepsOf(config, run.examples.length);
-  const identity = runIdentity(run);
+  const identity = identityOf(run);
   const found = run.resume === true ? newestCheckpoint(out, identity) : null;
   const trainer = await startTrainer(run, found?.folder ?? null);
   const eventsFile = path.join(out, "events.jsonl");
@@ -162,10 +164,13 @@ function checkRun({ examples, config, initial }: TrainingRun): void {
   if (initial !== undefined && initial !== null) checkInitial(initial, config);
 }
 
-/** @throws InputError "adapter-parts" if an initial adapter is of another rank or alpha than the settings */
+/** @throws InputError "adapter-parts" if an initial adapter is of another rank or alpha than the settings, or has biases */
 export function checkInitial(initial: readonly AdapterPart[], config: TrainConfig): void {
   const wrong = initial.find(
-    (part) => part.r !== config.lora.r || Math.abs(part.scaling - config.lora.alpha / config.lora.r) > 1e-12,
+    (part) =>
+      part.r !== config.lora.r ||
+      Math.abs(part.scaling - config.lora.alpha / config.lora.r) > 1e-12 ||
+      part.bias !== undefined,
   );
   if (wrong !== undefined) {
     throw new InputError(
@@ -173,26 +178,27 @@ export function checkInitial(initial: readonly AdapterPart[], config: TrainConfi
       expected(
         `r ${config.lora.r} and alpha ${config.lora.alpha} (lora of the configuration)`,
         "the initial adapter",
-        `r ${wrong.r}, alpha ${wrong.scaling * wrong.r}`,
+        `r ${wrong.r}, alpha ${wrong.scaling * wrong.r}${wrong.bias === undefined ? "" : " and a bias"}`,
       ),
     );
   }
 }
 
 /** Everything that decides the bytes of the result, each part by its hash or name. */
-function runIdentity({ engine, examples, vectors, config, baseModel, initial }: TrainingRun): RunIdentity {
+function identityOf({ engine, examples, vectors, config, baseModel, initial }: TrainingRun): RunIdentity {
   const bytes = (values: Float32Array): string =>
     sha256(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   const parts = initial?.map((part) => [part.layer, part.module, bytes(part.a), bytes(part.b)]);
-  return {
-    config: contentHash(config),
-    examples: sha256(JSON.stringify(examples)),
-    vectors: contentHash(vectors.map(bytes)),
-    "base model": baseModel.hash,
-    "initial adapter": parts === undefined ? null : contentHash(parts),
-    backend: engine.backend,
-    dtype: engine.dtype,
-  };
+  return runIdentity(
+    "train",
+    { engine, hash: baseModel.hash },
+    {
+      config: contentHash(config),
+      examples: sha256(JSON.stringify(examples)),
+      vectors: contentHash(vectors.map(bytes)),
+      "initial adapter": parts === undefined ? null : contentHash(parts),
+    },
+  );
 }
 
 /** Initial parameters as in PEFT: A kaiming-uniform with a = sqrt(5), which is U(-1/sqrt(in), 1/sqrt(in)); B = 0. */
@@ -212,7 +218,7 @@ export function initialLora(layout: readonly TrainerTensor[], seed: number): Flo
 /** A trainer at the checkpoint, at the given adapter, or fresh. The layout is the trainer's own, so it is made first. */
 async function startTrainer(run: TrainingRun, checkpoint: string | null): Promise<Trainer> {
   const { engine, config, initial } = run;
-  const count = parameterCount(engine, config);
+  const count = loraParameterCount(engine.config, config.lora.r, config.lora.targetModules);
   const wide = engine.dtype === "f64";
   const blank = (): Float32Array | Float64Array => (wide ? new Float64Array(count) : new Float32Array(count));
   const trainer = engine.createTrainer(trainerOptions(config), blank());
@@ -231,27 +237,6 @@ async function startTrainer(run: TrainingRun, checkpoint: string | null): Promis
     trainer.dispose();
     throw error;
   }
-}
-
-function parameterCount(engine: Engine, config: TrainConfig): number {
-  const {
-    hidden_size: C,
-    intermediate_size: F,
-    head_dim: D,
-    num_attention_heads: H,
-    num_key_value_heads: KVH,
-    num_hidden_layers: L,
-  } = engine.config;
-  const width = {
-    q_proj: C + H * D,
-    k_proj: C + KVH * D,
-    v_proj: C + KVH * D,
-    o_proj: H * D + C,
-    gate_proj: C + F,
-    up_proj: C + F,
-    down_proj: F + C,
-  };
-  return L * config.lora.r * config.lora.targetModules.reduce((sum, target) => sum + width[target], 0);
 }
 
 interface Batch {

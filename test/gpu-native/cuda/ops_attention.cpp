@@ -54,21 +54,24 @@ void check(Twin& t, const std::string& at, const std::vector<RowShape>& shapes, 
   const int n = setup.cpu.total_q, ldq = (s.H + 2 * s.KVH) * s.D, width = s.H * s.D;
   const Buffer q = t.acts(static_cast<size_t>(n * ldq));
   Buffer out = t.poisoned_acts(static_cast<size_t>(n * width)), lse = t.poisoned(static_cast<size_t>(n * s.H), DType::F32);
-  t.cpu.attention(out.cpu, lse.cpu, q.cpu, ldq, setup.cpu, s);
-  t.gpu.attention(out.gpu, lse.gpu, q.gpu, ldq, setup.gpu, s);
+  t.cpu.attention({.out = out.cpu, .lse = lse.cpu, .q_base = q.cpu, .ldq = ldq, .call = setup.cpu, .heads = s});
+  t.gpu.attention({.out = out.gpu, .lse = lse.gpu, .q_base = q.gpu, .ldq = ldq, .call = setup.gpu, .heads = s});
   t.compare(at, out);
   t.compare(at + "_lse", lse, t.half() ? 1e-3 : 1e-5);
   Buffer no_lse = t.poisoned_acts(static_cast<size_t>(n * width));
-  t.cpu.attention(no_lse.cpu, nullptr, q.cpu, ldq, setup.cpu, s);
-  t.gpu.attention(no_lse.gpu, nullptr, q.gpu, ldq, setup.gpu, s);
+  t.cpu.attention({.out = no_lse.cpu, .q_base = q.cpu, .ldq = ldq, .call = setup.cpu, .heads = s});
+  t.gpu.attention({.out = no_lse.gpu, .q_base = q.gpu, .ldq = ldq, .call = setup.gpu, .heads = s});
   t.compare(at + "_no_lse", no_lse);
 
   const Buffer dout = t.acts(static_cast<size_t>(n * width));
   // both sides differentiate the CPU's output and lse, so that only the gradient itself is compared
   const Buffer same_out = t.from(t.read(t.cpu, out.cpu, out.count, out.type), t.act()), same_lse = t.from(t.read(t.cpu, lse.cpu, lse.count, DType::F32), DType::F32);
   Buffer d = t.poisoned_acts(static_cast<size_t>(setup.n_tail * ldq));
-  t.cpu.attention_backward(d.cpu, setup.n_tail, setup.own_begin.data(), dout.cpu, same_out.cpu, same_lse.cpu, q.cpu, ldq, setup.cpu, s);
-  t.gpu.attention_backward(d.gpu, setup.n_tail, setup.own_begin.data(), dout.gpu, same_out.gpu, same_lse.gpu, q.gpu, ldq, setup.gpu, s);
+  const auto own_begin = t.table(setup.own_begin);
+  t.cpu.attention_backward({.dqkv = d.cpu, .n_tail = setup.n_tail, .own_begin = own_begin.first, .dout = dout.cpu,
+                            .out = same_out.cpu, .lse = same_lse.cpu, .q_base = q.cpu, .ldq = ldq, .call = setup.cpu, .heads = s});
+  t.gpu.attention_backward({.dqkv = d.gpu, .n_tail = setup.n_tail, .own_begin = own_begin.second, .dout = dout.gpu,
+                            .out = same_out.gpu, .lse = same_lse.gpu, .q_base = q.gpu, .ldq = ldq, .call = setup.gpu, .heads = s});
   t.compare(at + "_backward", d);
 }
 
@@ -100,7 +103,8 @@ void segmentation(Twin& t) {
     const auto table = t.table(segments);
     const auto rows = t.table(std::vector<AttentionRow>{{0, q_len, 0, 0, static_cast<int32_t>(cut.size()), len}});
     Buffer out = t.poisoned_acts(static_cast<size_t>(q_len * ldq));
-    t.gpu.attention(out.gpu, nullptr, q.gpu, ldq, {1, rows.second, table.second, q_len, len, q_len}, s);
+    t.gpu.attention({.out = out.gpu, .q_base = q.gpu, .ldq = ldq, .call = {1, rows.second, table.second, q_len, len, q_len},
+                     .heads = s});
     results.push_back(t.read(t.gpu, out.gpu, out.count, out.type));
   }
   t.expect("same_bits", results[0] == results[1] && results[0] == results[2] && results[0][0] == results[0][0]);

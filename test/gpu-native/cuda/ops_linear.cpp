@@ -58,8 +58,8 @@ Group group(Twin& t, const std::vector<int>& outs, int in, int n, bool bias, int
       g.cpu_uses[i].push_back({begin, end, rank, 0.5f, dropout, a.cpu, b.cpu, u.cpu});
       g.gpu_uses[i].push_back({begin, end, rank, 0.5f, dropout, a.gpu, b.gpu, u.gpu});
     }
-    g.cpu.push_back({&g.weights[i].cpu, g.width, g.cpu_uses[i].data(), adapters, static_cast<uint32_t>(7 + i)});
-    g.gpu.push_back({&g.weights[i].gpu, g.width, g.gpu_uses[i].data(), adapters, static_cast<uint32_t>(7 + i)});
+    g.cpu.push_back({&g.weights[i].cpu, g.width, g.cpu_uses[i], static_cast<uint32_t>(7 + i)});
+    g.gpu.push_back({&g.weights[i].gpu, g.width, g.gpu_uses[i], static_cast<uint32_t>(7 + i)});
     g.width += outs[i];
   }
   for (size_t i = 0; i < outs.size(); ++i) {
@@ -74,9 +74,10 @@ void check_linear(Twin& t, const std::string& at, const std::vector<int>& outs, 
   const Key key = dropout_key(t, n, 3);
   const Buffer x = t.acts(static_cast<size_t>(n * in));
   Buffer y = t.poisoned_acts(static_cast<size_t>(n * g.width));
-  const int parts = static_cast<int>(outs.size());
-  t.cpu.linear(y.cpu, g.width, x.cpu, n, g.cpu.data(), parts, dropout > 0 ? &key.cpu : nullptr);
-  t.gpu.linear(y.gpu, g.width, x.gpu, n, g.gpu.data(), parts, dropout > 0 ? &key.gpu : nullptr);
+  t.cpu.linear({.y = y.cpu, .ldy = g.width, .x = x.cpu, .n = n, .parts = g.cpu,
+                .dropout = dropout > 0 ? &key.cpu : nullptr});
+  t.gpu.linear({.y = y.gpu, .ldy = g.width, .x = x.gpu, .n = n, .parts = g.gpu,
+                .dropout = dropout > 0 ? &key.gpu : nullptr});
   t.compare(at, y);
   for (const Buffer& u : g.us) t.compare(at + "_u", u, 1e-5);
 }
@@ -98,10 +99,9 @@ void check_backward(Twin& t, const std::string& at, const std::vector<int>& outs
   const Key key = dropout_key(t, n, 3);
   const Buffer x = t.acts(static_cast<size_t>(n * in)), dy = t.acts(static_cast<size_t>(n * g.width));
   Buffer y = t.poisoned_acts(static_cast<size_t>(n * g.width)), dx = t.poisoned_acts(static_cast<size_t>(n * in));
-  const int parts = static_cast<int>(outs.size());
   const DropoutKey *ck = dropout > 0 ? &key.cpu : nullptr, *gk = dropout > 0 ? &key.gpu : nullptr;
-  t.cpu.linear(y.cpu, g.width, x.cpu, n, g.cpu.data(), parts, ck);  // fills u
-  t.gpu.linear(y.gpu, g.width, x.gpu, n, g.gpu.data(), parts, gk);
+  t.cpu.linear({.y = y.cpu, .ldy = g.width, .x = x.cpu, .n = n, .parts = g.cpu, .dropout = ck});  // fills u
+  t.gpu.linear({.y = y.gpu, .ldy = g.width, .x = x.gpu, .n = n, .parts = g.gpu, .dropout = gk});
   std::vector<LoraGrad> cpu_grads(outs.size()), gpu_grads(outs.size());
   std::vector<Buffer> grads;
   for (size_t i = 0; i < outs.size() && rank; ++i) {
@@ -110,9 +110,13 @@ void check_backward(Twin& t, const std::string& at, const std::vector<int>& outs
     cpu_grads[i] = {a.cpu, b.cpu};
     gpu_grads[i] = {a.gpu, b.gpu};
   }
-  std::vector<int32_t> offsets{0, n / 3, n / 3, n};  // the second example is empty
-  t.cpu.linear_backward(want_dx ? dx.cpu : nullptr, dy.cpu, g.width, x.cpu, n, g.cpu.data(), cpu_grads.data(), parts, ck, offsets.data(), 3);
-  t.gpu.linear_backward(want_dx ? dx.gpu : nullptr, dy.gpu, g.width, x.gpu, n, g.gpu.data(), gpu_grads.data(), parts, gk, offsets.data(), 3);
+  const auto offsets = t.table(std::vector<int32_t>{0, n / 3, n / 3, n});  // the second example is empty
+  t.cpu.linear_backward({.dx = want_dx ? dx.cpu : nullptr, .dy = dy.cpu, .ldy = g.width, .x = x.cpu, .n = n,
+                         .parts = g.cpu, .grads = cpu_grads, .dropout = ck,
+                         .example_offsets = offsets.first, .examples = 3});
+  t.gpu.linear_backward({.dx = want_dx ? dx.gpu : nullptr, .dy = dy.gpu, .ldy = g.width, .x = x.gpu, .n = n,
+                         .parts = g.gpu, .grads = gpu_grads, .dropout = gk,
+                         .example_offsets = offsets.second, .examples = 3});
   if (want_dx) t.compare(at + "_dx", dx);
   for (const Buffer& b : grads) t.compare(at + "_grad", b, 2e-5);
 }
@@ -132,20 +136,21 @@ void invariance(Twin& t) {
   const Group g = group(t, {136, 64}, in, n, true, 8, 1, 0);
   const Buffer x = t.acts(static_cast<size_t>(n * in));
   Buffer all = t.poisoned_acts(static_cast<size_t>(n * g.width)), one = t.poisoned_acts(static_cast<size_t>(g.width));
-  t.gpu.linear(all.gpu, g.width, x.gpu, n, g.gpu.data(), 2, nullptr);
+  t.gpu.linear({.y = all.gpu, .ldy = g.width, .x = x.gpu, .n = n, .parts = g.gpu});
   std::vector<LoraUse> uses{g.gpu_uses[0][0], g.gpu_uses[1][0]};
   std::vector<LinearPart> parts = g.gpu;
   const int row = 143;
   for (int i = 0; i < 2; ++i) {
     uses[static_cast<size_t>(i)].end = 1;
-    parts[static_cast<size_t>(i)].lora = &uses[static_cast<size_t>(i)];
+    parts[static_cast<size_t>(i)].lora = {&uses[static_cast<size_t>(i)], 1};
   }
   const size_t unit = bytes_of(t.act());
-  t.gpu.linear(one.gpu, g.width, static_cast<char*>(x.gpu) + unit * static_cast<size_t>(row * in), 1, parts.data(), 2, nullptr);
+  t.gpu.linear({.y = one.gpu, .ldy = g.width, .x = static_cast<char*>(x.gpu) + unit * static_cast<size_t>(row * in), .n = 1,
+                .parts = parts});
   const std::vector<float> a = t.read(t.gpu, static_cast<char*>(all.gpu) + unit * static_cast<size_t>(row * g.width), static_cast<size_t>(g.width), t.act()),
                            b = t.read(t.gpu, one.gpu, static_cast<size_t>(g.width), t.act());
-  if (t.gpu.describe().find("own") != std::string::npos) t.expect("row_alone", a == b);
-  t.gpu.linear(all.gpu, g.width, x.gpu, n, g.gpu.data(), 2, nullptr);  // u of all rows again
+  if (t.gpu.rows_independent()) t.expect("row_alone", a == b);
+  t.gpu.linear({.y = all.gpu, .ldy = g.width, .x = x.gpu, .n = n, .parts = g.gpu});  // u of all rows again
 
   const Buffer dy = t.acts(static_cast<size_t>(n * g.width));
   const std::vector<int32_t> offsets{0, 40, 41, n};
@@ -157,13 +162,13 @@ void invariance(Twin& t) {
       LoraUse use = g.gpu_uses[0][0];
       use.end = count;
       use.u = static_cast<float*>(use.u) + static_cast<size_t>(first_token) * 8;
-      const LinearPart part{g.gpu[0].w, 0, &use, 1, g.gpu[0].site};
+      const LinearPart part{g.gpu[0].w, 0, {&use, 1}, g.gpu[0].site};
       const LoraGrad grad{ga.gpu, gb.gpu};
       std::vector<int32_t> local;
       for (int i = e; i <= last; ++i) local.push_back(offsets[static_cast<size_t>(i)] - first_token);
-      t.gpu.linear_backward(nullptr, static_cast<char*>(dy.gpu) + unit * static_cast<size_t>(first_token * g.width), g.width,
-                            static_cast<char*>(x.gpu) + unit * static_cast<size_t>(first_token * in), count, &part, &grad, 1, nullptr,
-                            local.data(), last - e);
+      t.gpu.linear_backward({.dy = static_cast<char*>(dy.gpu) + unit * static_cast<size_t>(first_token * g.width), .ldy = g.width,
+                             .x = static_cast<char*>(x.gpu) + unit * static_cast<size_t>(first_token * in), .n = count,
+                             .parts = {&part, 1}, .grads = {&grad, 1}, .example_offsets = t.table(local).second, .examples = last - e});
     }
     std::vector<float> both = t.read(t.gpu, ga.gpu, ga.count, DType::F32);
     const std::vector<float> second = t.read(t.gpu, gb.gpu, gb.count, DType::F32);
@@ -180,20 +185,20 @@ void head(Twin& t) {
       const Pair w = weight(t, V, C, false);
       const Buffer x = t.acts(static_cast<size_t>(n * C));
       Buffer logits = t.poisoned(static_cast<size_t>(n * V), DType::F32), dx = t.poisoned_acts(static_cast<size_t>(n * C));
-      t.cpu.logits(logits.cpu, x.cpu, w.cpu, n);
-      t.gpu.logits(logits.gpu, x.gpu, w.gpu, n);
+      t.cpu.logits({logits.cpu, x.cpu, w.cpu, n});
+      t.gpu.logits({logits.gpu, x.gpu, w.gpu, n});
       const std::string at = "V" + std::to_string(V) + "_n" + std::to_string(n);
       t.compare(at, logits, 1e-5);
       const Buffer d = t.floats(static_cast<size_t>(n * V));
-      t.cpu.logits_backward(dx.cpu, d.cpu, w.cpu, nullptr, n);
-      t.gpu.logits_backward(dx.gpu, d.gpu, w.gpu, nullptr, n);
+      t.cpu.logits_backward({dx.cpu, d.cpu, w.cpu, nullptr, n});
+      t.gpu.logits_backward({dx.gpu, d.gpu, w.gpu, nullptr, n});
       t.compare(at + "_full", dx);
       std::vector<int32_t> labels;
       for (int i = 0; i < n; ++i) labels.insert(labels.end(), {i % V, (i * 5 + 7) % V});
       const auto ids = t.table(labels);
       Buffer dl = t.poisoned_acts(static_cast<size_t>(n * C));
-      t.cpu.logits_backward(dl.cpu, d.cpu, w.cpu, ids.first, n);
-      t.gpu.logits_backward(dl.gpu, d.gpu, w.gpu, ids.second, n);
+      t.cpu.logits_backward({dl.cpu, d.cpu, w.cpu, ids.first, n});
+      t.gpu.logits_backward({dl.gpu, d.gpu, w.gpu, ids.second, n});
       t.compare(at + "_labels", dl);
     }
 }

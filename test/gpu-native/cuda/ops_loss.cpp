@@ -1,4 +1,4 @@
-// Label loss, AdamW, scoring and sampling against their twins.
+// Losses, AdamW, scoring and sampling against their twins.
 #include "twin.h"
 
 namespace twin {
@@ -17,10 +17,14 @@ void label_loss(Twin& t) {
           target.push_back(i % 2);
         }
         const auto labels = t.table(label), targets = t.table(target);
+        const auto scale = t.table(std::vector<double>{0.125, 1, 2, 0.5, 0, 0.3, 3});
         std::vector<LabelResult> a(static_cast<size_t>(n)), b(static_cast<size_t>(n)), only(static_cast<size_t>(n));
-        t.gpu.label_loss(only.data(), nullptr, logits.gpu, labels.second, targets.second, mass, 0.125, n, V);
-        t.cpu.label_loss(a.data(), d.cpu, logits.cpu, labels.first, targets.first, mass, 0.125, n, V);
-        t.gpu.label_loss(b.data(), d.gpu, logits.gpu, labels.second, targets.second, mass, 0.125, n, V);
+        t.gpu.label_loss({.out = only, .logits = logits.gpu, .labels = labels.second, .targets = targets.second, .scale = scale.second,
+                          .mass_weight = mass, .n = n, .V = V});
+        t.cpu.label_loss({.out = a, .dlogits = d.cpu, .logits = logits.cpu, .labels = labels.first, .targets = targets.first,
+                          .scale = scale.first, .mass_weight = mass, .n = n, .V = V});
+        t.gpu.label_loss({.out = b, .dlogits = d.gpu, .logits = logits.gpu, .labels = labels.second, .targets = targets.second,
+                          .scale = scale.second, .mass_weight = mass, .n = n, .V = V});
         t.gpu.synchronize();
         double worst = 0;
         for (size_t i = 0; i < a.size(); ++i)
@@ -33,6 +37,31 @@ void label_loss(Twin& t) {
       }
 }
 
+void match_loss(Twin& t) {
+  for (const int V : {5, 1031})
+    for (const bool in_place : {false, true}) {
+      const int n = 5;
+      std::vector<float> base = t.random.normals(static_cast<size_t>(n * V), 3), moved = base;
+      for (int i = 0; i < (n - 1) * V; ++i) moved[static_cast<size_t>(i)] += 0.3f * t.random.normal();  // the last row equals its base
+      const Buffer reference = t.from(base, DType::F32), logits = t.from(moved, DType::F32);
+      const Buffer d = in_place ? logits : t.poisoned(static_cast<size_t>(n * V), DType::F32);
+      const auto scale = t.table(std::vector<double>{0.125, 1, 2, 0, 3});
+      std::vector<double> a(static_cast<size_t>(n)), b(a), only(a);
+      t.gpu.match_loss({.out = only, .logits = logits.gpu, .base = reference.gpu, .scale = scale.second, .n = n, .V = V});
+      t.cpu.match_loss({.out = a, .dlogits = d.cpu, .logits = logits.cpu, .base = reference.cpu, .scale = scale.first, .n = n, .V = V});
+      t.gpu.match_loss({.out = b, .dlogits = d.gpu, .logits = logits.gpu, .base = reference.gpu, .scale = scale.second, .n = n, .V = V});
+      t.gpu.synchronize();
+      double worst = 0;
+      for (size_t i = 0; i < a.size(); ++i)
+        for (const double e : {b[i] - a[i], only[i] - a[i]}) worst = std::isnan(e) ? e : std::max(worst, std::abs(e));
+      const std::string at = "V" + std::to_string(V) + (in_place ? "_in_place" : "");
+      t.note(at, worst, 2e-7);
+      t.compare(at + "_gradient", d, 1e-5);
+      const std::vector<float> last = t.read(t.gpu, static_cast<const float*>(d.gpu) + (n - 1) * V, static_cast<size_t>(V), DType::F32);
+      t.expect(at + "_equal_rows", b.back() == 0 && *std::max_element(last.begin(), last.end()) == 0);
+    }
+}
+
 void optimizer(Twin& t) {
   for (const size_t n : {size_t(1), size_t(5000), size_t(9001)})
     for (const double clip : {0.0, 0.5}) {
@@ -41,7 +70,9 @@ void optimizer(Twin& t) {
       for (int step = 1; step <= 12; ++step) {
         const Buffer g = t.floats(n, 0.1f);
         const AdamW hyper{1e-3, 0.9, 0.999, 1e-8, 0.01, clip, step};
-        const double a = t.cpu.optimizer_step(p.cpu, m.cpu, v.cpu, g.cpu, n, hyper), b = t.gpu.optimizer_step(p.gpu, m.gpu, v.gpu, g.gpu, n, hyper);
+        double a = 0, b = 0;
+        t.cpu.optimizer_step({.p = p.cpu, .m = m.cpu, .v = v.cpu, .g = g.cpu, .count = n, .hyper = hyper, .norm = a});
+        t.gpu.optimizer_step({.p = p.gpu, .m = m.gpu, .v = v.gpu, .g = g.gpu, .count = n, .hyper = hyper, .norm = b});
         worst = std::max(worst, std::abs(a - b) / a);
       }
       const std::string at = "n" + std::to_string(n) + (clip > 0 ? "_clip" : "");
@@ -64,8 +95,10 @@ void score(Twin& t) {
       const size_t tops = static_cast<size_t>(n * std::max(k, 1));
       std::vector<double> la(5), lb(5), ia(5), ib(5), pa(tops, -1), pb(tops, -1);
       std::vector<int32_t> ta(tops, -1), tb(tops, -1);
-      t.cpu.score(logits.cpu, n, V, ids.data(), offsets.data(), k, la.data(), ia.data(), ta.data(), pa.data());
-      t.gpu.score(logits.gpu, n, V, ids.data(), offsets.data(), k, lb.data(), ib.data(), tb.data(), pb.data());
+      t.cpu.score({.logits = logits.cpu, .n = n, .V = V, .ids = ids, .id_offsets = offsets, .top_k = k, .logsumexp = la,
+                   .id_logprobs = ia, .top_ids = ta, .top_logprobs = pa});
+      t.gpu.score({.logits = logits.gpu, .n = n, .V = V, .ids = ids, .id_offsets = offsets, .top_k = k, .logsumexp = lb,
+                   .id_logprobs = ib, .top_ids = tb, .top_logprobs = pb});
       double worst = 0;
       for (size_t i = 0; i < 5; ++i) worst = std::max({worst, std::abs(la[i] - lb[i]), std::abs(ia[i] - ib[i])});
       const int real = std::min(k, V);
@@ -94,14 +127,14 @@ void sample(Twin& t) {
       std::vector<SampleRow> rows;
       for (int i = 0; i < n; ++i) rows.push_back({static_cast<uint64_t>(i) * 1234567u, static_cast<uint32_t>(i)});
       std::vector<int32_t> a(static_cast<size_t>(n)), b(static_cast<size_t>(n), -1);
-      t.cpu.sample(a.data(), logits.cpu, n, V, temperature, top_p, rows.data());
-      t.gpu.sample(b.data(), logits.gpu, n, V, temperature, top_p, rows.data());
+      t.cpu.sample({.tokens = a, .logits = logits.cpu, .n = n, .V = V, .temperature = temperature, .top_p = top_p, .rows = rows});
+      t.gpu.sample({.tokens = b, .logits = logits.gpu, .n = n, .V = V, .temperature = temperature, .top_p = top_p, .rows = rows});
       t.expect("T" + std::to_string(temperature).substr(0, 3) + "_p" + std::to_string(top_p).substr(0, 4), a == b);
     }
 }
 
 }  // namespace
 
-std::vector<Case> loss_cases() { return {{"label_loss", label_loss}, {"optimizer", optimizer}, {"score", score}, {"sample", sample}}; }
+std::vector<Case> loss_cases() { return {{"label_loss", label_loss}, {"match_loss", match_loss}, {"optimizer", optimizer}, {"score", score}, {"sample", sample}}; }
 
 }  // namespace twin

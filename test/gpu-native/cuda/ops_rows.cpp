@@ -21,8 +21,8 @@ void embed(Twin& t) {
       const Weight a = t.cpu.load_matrix(host), b = t.gpu.load_matrix(host);
       const auto ids = t.table(tokens(t, n, V));
       Buffer h = t.poisoned_acts(static_cast<size_t>(n * C));
-      t.cpu.embed(h.cpu, a, ids.first, n);
-      t.gpu.embed(h.gpu, b, ids.second, n);
+      t.cpu.embed({h.cpu, a, ids.first, n});
+      t.gpu.embed({h.gpu, b, ids.second, n});
       t.compare("C" + std::to_string(C) + "_type" + std::to_string(static_cast<int>(stored)), h, 0);
     }
 }
@@ -45,18 +45,22 @@ void residual_norm(Twin& t) {
         Buffer h = t.acts(static_cast<size_t>(n * C)), x = t.poisoned_acts(static_cast<size_t>(n * C));
         const Buffer delta = t.acts(static_cast<size_t>(n * C));
         const bool with_delta = variant != 1, with_steer = variant != 2, with_x = variant != 3;
-        t.cpu.residual_norm(h.cpu, with_delta ? delta.cpu : nullptr, with_steer ? &a : nullptr, 2, with_x ? x.cpu : nullptr,
-                            static_cast<const float*>(weight.cpu), 1e-6f, n, C);
-        t.gpu.residual_norm(h.gpu, with_delta ? delta.gpu : nullptr, with_steer ? &b : nullptr, 2, with_x ? x.gpu : nullptr,
-                            static_cast<const float*>(weight.gpu), 1e-6f, n, C);
+        t.cpu.residual_norm({.h = h.cpu, .delta = with_delta ? delta.cpu : nullptr, .steer = with_steer ? &a : nullptr, .layer = 2,
+                             .x = with_x ? x.cpu : nullptr, .weight = static_cast<const float*>(weight.cpu), .eps = 1e-6f, .n = n,
+                             .C = C});
+        t.gpu.residual_norm({.h = h.gpu, .delta = with_delta ? delta.gpu : nullptr, .steer = with_steer ? &b : nullptr, .layer = 2,
+                             .x = with_x ? x.gpu : nullptr, .weight = static_cast<const float*>(weight.gpu), .eps = 1e-6f, .n = n,
+                             .C = C});
         const std::string at = "C" + std::to_string(C) + "_n" + std::to_string(n) + "_v" + std::to_string(variant);
         t.compare(at + "_h", h, t.half() ? 0 : 1e-6);
         if (with_x) t.compare(at + "_x", x);
       }
       Buffer dh = t.acts(static_cast<size_t>(n * C));
       const Buffer dx = t.acts(static_cast<size_t>(n * C)), h = t.acts(static_cast<size_t>(n * C));
-      t.cpu.norm_backward(dh.cpu, dx.cpu, h.cpu, static_cast<const float*>(weight.cpu), 1e-6f, n, C);
-      t.gpu.norm_backward(dh.gpu, dx.gpu, h.gpu, static_cast<const float*>(weight.gpu), 1e-6f, n, C);
+      t.cpu.norm_backward({.dh = dh.cpu, .dx = dx.cpu, .h = h.cpu, .weight = static_cast<const float*>(weight.cpu), .eps = 1e-6f,
+                           .n = n, .C = C});
+      t.gpu.norm_backward({.dh = dh.gpu, .dx = dx.gpu, .h = h.gpu, .weight = static_cast<const float*>(weight.gpu), .eps = 1e-6f,
+                           .n = n, .C = C});
       t.compare("C" + std::to_string(C) + "_n" + std::to_string(n) + "_backward", dh);
     }
 }
@@ -66,10 +70,10 @@ void swiglu(Twin& t) {
     for (const int n : {1, 37}) {
       const Buffer gu = t.acts(static_cast<size_t>(2 * n * F), 2), dout = t.acts(static_cast<size_t>(n * F));
       Buffer out = t.poisoned_acts(static_cast<size_t>(n * F)), dgu = t.poisoned_acts(static_cast<size_t>(2 * n * F));
-      t.cpu.swiglu(out.cpu, gu.cpu, n, F);
-      t.gpu.swiglu(out.gpu, gu.gpu, n, F);
-      t.cpu.swiglu_backward(dgu.cpu, dout.cpu, gu.cpu, n, F);
-      t.gpu.swiglu_backward(dgu.gpu, dout.gpu, gu.gpu, n, F);
+      t.cpu.swiglu({out.cpu, gu.cpu, n, F});
+      t.gpu.swiglu({out.gpu, gu.gpu, n, F});
+      t.cpu.swiglu_backward({dgu.cpu, dout.cpu, gu.cpu, n, F});
+      t.gpu.swiglu_backward({dgu.gpu, dout.gpu, gu.gpu, n, F});
       const std::string at = "F" + std::to_string(F) + "_n" + std::to_string(n);
       t.compare(at, out);
       t.compare(at + "_backward", dgu);
@@ -94,16 +98,20 @@ void rope(Twin& t) {
     const auto slots = t.table(slot);
     for (const bool with_slots : {false, true}) {
       Buffer qkv = t.acts(static_cast<size_t>(n * width)), k = t.poisoned_acts(static_cast<size_t>(n * kv)), v = t.poisoned_acts(static_cast<size_t>(n * kv));
-      t.cpu.rope_store(qkv.cpu, k.cpu, v.cpu, static_cast<float*>(c.cpu), static_cast<float*>(si.cpu), positions.first,
-                       with_slots ? slots.first : nullptr, n, s);
-      t.gpu.rope_store(qkv.gpu, k.gpu, v.gpu, static_cast<float*>(c.gpu), static_cast<float*>(si.gpu), positions.second,
-                       with_slots ? slots.second : nullptr, n, s);
+      t.cpu.rope_store({.qkv = qkv.cpu, .k_new = k.cpu, .v_new = v.cpu, .cos = static_cast<float*>(c.cpu),
+                        .sin = static_cast<float*>(si.cpu), .positions = positions.first, .slot = with_slots ? slots.first : nullptr,
+                        .n = n, .heads = s});
+      t.gpu.rope_store({.qkv = qkv.gpu, .k_new = k.gpu, .v_new = v.gpu, .cos = static_cast<float*>(c.gpu),
+                        .sin = static_cast<float*>(si.gpu), .positions = positions.second, .slot = with_slots ? slots.second : nullptr,
+                        .n = n, .heads = s});
       const std::string at = "D" + std::to_string(s.D) + (with_slots ? "_slots" : "");
       t.compare(at + "_q", qkv, t.half() ? 0 : 1e-6);
       t.compare(at + "_k", k, t.half() ? 0 : 1e-6);
       t.compare(at + "_v", v, 0);
-      t.cpu.rope_backward(qkv.cpu, static_cast<float*>(c.cpu), static_cast<float*>(si.cpu), positions.first, n, s);
-      t.gpu.rope_backward(qkv.gpu, static_cast<float*>(c.gpu), static_cast<float*>(si.gpu), positions.second, n, s);
+      t.cpu.rope_backward({.dqkv = qkv.cpu, .cos = static_cast<float*>(c.cpu), .sin = static_cast<float*>(si.cpu),
+                           .positions = positions.first, .n = n, .heads = s});
+      t.gpu.rope_backward({.dqkv = qkv.gpu, .cos = static_cast<float*>(c.gpu), .sin = static_cast<float*>(si.gpu),
+                           .positions = positions.second, .n = n, .heads = s});
       t.compare(at + "_backward", qkv, t.half() ? 1e-4 : 1e-6);
     }
   }
@@ -115,19 +123,19 @@ void copies(Twin& t) {
     const Buffer src = t.acts(static_cast<size_t>(rows * width));
     const auto index = t.table(tokens(t, n, rows));
     Buffer dst = t.poisoned_acts(static_cast<size_t>(n * width));
-    t.cpu.gather_rows(dst.cpu, src.cpu, index.first, n, width);
-    t.gpu.gather_rows(dst.gpu, src.gpu, index.second, n, width);
+    t.cpu.gather_rows({dst.cpu, src.cpu, index.first, n, width});
+    t.gpu.gather_rows({dst.gpu, src.gpu, index.second, n, width});
     t.compare("gather_w" + std::to_string(width), dst, 0);
     Buffer sum = t.acts(static_cast<size_t>(rows * width));
-    t.cpu.scatter_add_rows(sum.cpu, dst.cpu, index.first, n, width);
-    t.gpu.scatter_add_rows(sum.gpu, dst.gpu, index.second, n, width);
+    t.cpu.scatter_add_rows({sum.cpu, dst.cpu, index.first, n, width});
+    t.gpu.scatter_add_rows({sum.gpu, dst.gpu, index.second, n, width});
     t.compare("scatter_w" + std::to_string(width), sum, 0);
     Buffer wide = t.poisoned(sum.count, DType::F32);
-    t.cpu.to_f32(static_cast<float*>(wide.cpu), sum.cpu, sum.count);
-    t.gpu.to_f32(static_cast<float*>(wide.gpu), sum.gpu, sum.count);
+    t.cpu.to_f32({static_cast<float*>(wide.cpu), sum.cpu, sum.count});
+    t.gpu.to_f32({static_cast<float*>(wide.gpu), sum.gpu, sum.count});
     t.compare("to_f32_w" + std::to_string(width), wide, 0);
-    t.cpu.add(sum.cpu, src.cpu, sum.count);
-    t.gpu.add(sum.gpu, src.gpu, sum.count);
+    t.cpu.add({sum.cpu, src.cpu, sum.count});
+    t.gpu.add({sum.gpu, src.gpu, sum.count});
     t.compare("add_w" + std::to_string(width), sum, 0);
   }
 }

@@ -6,19 +6,16 @@ import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import {
   adapterHash,
   type AdapterManifest,
-  flatFromParts,
   loraConfigJson,
   loraTensorName,
   type ModelConfig,
-  parseLoraConfig,
+  parseAdapterConfig,
   parseManifest,
-  partsFromFlat,
   projectionShape,
   readAdapter,
   sameBaseName,
   writeAdapter,
 } from "../../../kernel-lib/src/checkpoint";
-import type { TrainerTensor } from "../../../kernel-lib/src/engine";
 import { readSafetensorsHeader, readTensor, type TensorToWrite, writeSafetensors } from "../../../kernel-lib/src/files";
 
 const peft = path.join(__dirname, "..", "..", "fixtures", "adapter", "peft");
@@ -130,19 +127,18 @@ describe("readAdapter", () => {
 
   it.each<[string, unknown]>([
     ["peft_type", "IA3"],
-    ["use_rslora", true],
     ["use_dora", true],
-    ["bias", "all"],
-    ["lora_bias", true],
-    ["modules_to_save", ["lm_head"]],
-    ["rank_pattern", { q_proj: 4 }],
-    ["alpha_pattern", { q_proj: 4 }],
-    ["layers_to_transform", [0]],
-    ["fan_in_fan_out", true],
+    ["modules_to_save", ["down_proj"]],
     ["init_lora_weights", "pissa"],
+    ["init_lora_weights", "PiSSA_niter_16"],
+    ["init_lora_weights", "olora"],
+    ["init_lora_weights", "corda"],
+    ["init_lora_weights", "loftq"],
+    ["init_lora_weights", "some_future_start"],
+    ["kasa_config", { beta: 1 }],
+    ["alora_invocation_tokens", [1]],
     ["layer_replication", [[0, 2]]],
     ["trainable_token_indices", [1]],
-    ["exclude_modules", "k_proj"],
     ["use_qalora", true],
     ["some_future_trick", 3],
   ])("refuses %s: %j by name", async (field, value) => {
@@ -151,16 +147,199 @@ describe("readAdapter", () => {
   });
 
   it.each<[string, unknown]>([
-    ["r", 513],
+    ["r", 4097],
     ["r", 0],
     ["r", 2.5],
     ["lora_alpha", null],
-    ["lora_dropout", 1],
+    ["lora_dropout", 1.1],
+    ["use_rslora", "yes"],
+    ["lora_bias", 1],
     ["target_modules", []],
-    ["target_modules", ["q_proj", "lm_head"]],
+    ["target_modules", ["c_attn"]],
+    ["exclude_modules", 3],
+    ["layers_pattern", "layers"],
+    ["layers_to_transform", 0.5],
+    ["rank_pattern", { q_proj: 0 }],
+    ["alpha_pattern", { q_proj: "4" }],
   ])("refuses an impossible %s: %j", async (field, value) => {
     writeConfig({ [field]: value });
     await refusal("adapter-field", new RegExp(`for ${field}`));
+  });
+
+  it.each<[string, unknown]>([
+    ["bias", "all"],
+    ["corda_config", { corda_method: "ipm" }],
+    ["ensure_weight_tying", true],
+    ["eva_config", { rho: 2 }],
+    ["exclude_modules", ["lm_head"]],
+    ["exclude_modules", String.raw`.*\.(o|gate)_proj`],
+    ["fan_in_fan_out", true],
+    ["init_lora_weights", "Gaussian"],
+    ["init_lora_weights", "eva"],
+    ["init_lora_weights", "mica"],
+    ["layers_to_transform", []],
+    ["loftq_config", { loftq_bits: 4 }],
+    ["lora_dropout", 1],
+    ["qalora_group_size", 16],
+    ["rank_pattern", { o_proj: 9 }],
+    ["task_type", null],
+  ])("takes %s: %j, which changes no number", async (field, value) => {
+    const plain = await readAdapter(peft, base);
+    writeConfig({ [field]: value });
+    const adapter = await readAdapter(copy, base);
+    expect(adapter.parts).toEqual(plain.parts);
+    expect([adapter.hash, adapter.notes]).toEqual([plain.hash, []]);
+  });
+
+  it("scales each module by its own r and alpha", async () => {
+    const scalings = async (change: Record<string, unknown>): Promise<number[]> => {
+      writeConfig(change);
+      return (await readAdapter(copy, base)).parts.map(({ scaling }) => scaling);
+    };
+    const [q, v, down] = [0, 1, 2];
+    expect(await scalings({ use_rslora: true })).toEqual(Array(6).fill(6 / Math.sqrt(3)));
+    expect(await scalings({ alpha_pattern: { "layers.1.*": 9, "(q|down)_proj": 3 } })).toEqual([1, 2, 1, 3, 3, 3]);
+    // As PEFT: the first pattern wins, a name is matched from its start or after a dot, and to its end.
+    expect(await scalings({ alpha_pattern: { "(q|down)_proj": 3, "layers.1.*": 9 } })).toEqual([1, 2, 1, 1, 3, 1]);
+    expect(await scalings({ alpha_pattern: { _proj: 9, "layers.0": 9, "^q_proj": 9 } })).toEqual([2, 2, 2, 2, 2, 2]);
+    const plain = await readAdapter(peft, base);
+    await rewrite((tensors) => {
+      for (const [name, tensor] of Object.entries(tensors).filter(([key]) => key.includes("v_proj"))) {
+        const shape = name.includes("lora_A") ? [1, tensor.shape[1]] : [tensor.shape[0], 1];
+        const data = Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => i);
+        tensors[name] = { dtype: "F32", shape, data };
+      }
+    });
+    expect(await scalings({ rank_pattern: { v_proj: 1 } })).toEqual([2, 6, 2, 2, 6, 2]);
+    const { parts, hash } = await readAdapter(copy, base);
+    expect(parts.map((part) => part.r)).toEqual([3, 1, 3, 3, 1, 3]);
+    expect([q, down].map((i) => parts[i])).toEqual([q, down].map((i) => plain.parts[i]));
+    writeConfig({ rank_pattern: { v_proj: 1 }, alpha_pattern: { v_proj: 7 } });
+    expect((await readAdapter(copy, base)).hash).not.toBe(hash);
+    expect(parts[v].a.length).toBe(8);
+  });
+
+  it("reads layer bands, and a bias of B", async () => {
+    const layerOne = (name: string): boolean => name.includes("layers.1.");
+    await rewrite((tensors) => {
+      for (const name of Object.keys(tensors).filter((key) => !layerOne(key))) delete tensors[name];
+    });
+    for (const change of [
+      { layers_to_transform: [1] },
+      { layers_to_transform: 1 },
+      { layers_to_transform: [1, 7], layers_pattern: ["h", "layers"] },
+      { exclude_modules: String.raw`model\.layers\.0\..*` },
+      { target_modules: String.raw`.*\.1\.(?:self_attn|mlp)\.(q|v|down)_proj` },
+    ]) {
+      writeConfig(change);
+      const { parts } = await readAdapter(copy, base);
+      expect(parts.map(({ layer, module }) => `${layer}.${module}`)).toEqual(["1.q_proj", "1.v_proj", "1.down_proj"]);
+    }
+    writeConfig({ layers_to_transform: [1], layers_pattern: "h" });
+    await refusal("adapter-field", /target_modules/);
+    writeConfig({ layers_to_transform: [1], target_modules: ".*q_proj" });
+    await refusal("adapter-field", /layers_to_transform/);
+    writeConfig({ layers_to_transform: [1], lora_bias: true });
+    await refusal("adapter-tensor", /q_proj\.lora_B\.bias.* is missing/);
+    await rewrite((tensors) => {
+      for (const [name, { shape }] of Object.entries(tensors)) {
+        if (name.includes("lora_B"))
+          tensors[name.replace(".weight", ".bias")] = {
+            dtype: "F32",
+            shape: [shape[0]],
+            data: new Float32Array(shape[0]).fill(2),
+          };
+      }
+    });
+    writeConfig({ lora_bias: true });
+    const { parts, hash, lora } = await readAdapter(copy, base);
+    expect(parts[1].bias).toEqual(new Float32Array(6).fill(2));
+    const other = parts.map((part) => ({ ...part, bias: part.bias?.map((x) => x + 1) }));
+    expect(adapterHash(other, lora)).not.toBe(hash);
+    expect(() => writeAdapter(copy, { lora, parts, config, manifest: null })).toThrowError(
+      /adapter-parts|one \(3, 8\)/,
+    );
+  });
+
+  it("reads lora_A.default.weight as PEFT does", async () => {
+    const plain = await readAdapter(peft, base);
+    const renamed = (name: string, adapter: string): string => name.replace(".weight", `.${adapter}.weight`);
+    const rename = (to: (name: string) => string): Promise<void> =>
+      rewrite((tensors) => {
+        for (const [name, tensor] of Object.entries(tensors)) {
+          delete tensors[name];
+          tensors[to(name)] = tensor;
+        }
+      });
+    await rename((name) => renamed(name, "default"));
+    expect((await readAdapter(copy, base)).parts).toEqual(plain.parts);
+    await rename((name) => renamed(name, "detector"));
+    await refusal("adapter-tensor", /every name carries the adapter name "detector"/);
+    for (const prefix of ["", "base_model.model.base_model.model.model.", "model.", "module.base_model.model.model."]) {
+      await rename((name) => name.replace("base_model.model.model.", prefix));
+      await refusal("adapter-tensor", new RegExp(`every name begins with "${prefix}layers\\."`));
+    }
+    await rewrite((tensors) => {
+      tensors[renamed(first, "default")] = tensors[first];
+    });
+    await refusal("adapter-tensor", /q_proj\.lora_A\.weight once/);
+  });
+
+  it("names the cause of an empty file, of another tool's format, and the folders of steps", async () => {
+    const weights = path.join(copy, "adapter_model.safetensors");
+    fs.writeFileSync(weights, "");
+    await refusal("adapter-tensor", /0 bytes.*ZeRO-3/);
+    writeSafetensors(weights, {});
+    await refusal("adapter-tensor", /holds none.*ZeRO-3/);
+    writeSafetensors(weights, { [first]: { dtype: "F32", shape: [0], data: new Float32Array(0) } });
+    await refusal("adapter-tensor", /all 1 are empty.*ZeRO-3/);
+    fs.rmSync(weights);
+    fs.writeFileSync(path.join(copy, "adapter_model.bin"), "x");
+    await refusal("adapter-missing", /pickle/);
+    const mlx = { fine_tune_type: "lora", num_layers: 8, lora_parameters: { rank: 8, scale: 20 } };
+    fs.writeFileSync(path.join(copy, "adapter_config.json"), JSON.stringify(mlx));
+    await refusal("adapter-format", /MLX \(mlx-lm\)/);
+    fs.rmSync(path.join(copy, "adapter_config.json"));
+    fs.cpSync(peft, path.join(copy, "step_0900"), { recursive: true });
+    await refusal("adapter-missing", /There are adapters in step_0900/);
+    await expect(readAdapter(path.join(copy, "step_0900"), base)).resolves.toBeTruthy();
+  });
+
+  it("takes a copy of the base's embeddings, in any float type, and refuses a changed one by name", async () => {
+    const shape = [16, 8];
+    const values = Float32Array.from({ length: 128 }, (_, i) => i - 64);
+    const baseFile = path.join(folder, `base-${count}.safetensors`);
+    writeSafetensors(baseFile, { "model.embed_tokens.weight": { dtype: "BF16", shape, data: values } });
+    const [entry] = readSafetensorsHeader(baseFile).tensors.values();
+    const { byteOffset, byteLength } = entry;
+    const location = { name: entry.name, file: baseFile, dtype: "bf16" as const, shape, byteOffset, byteLength };
+    const known = { ...base, tensors: [location] };
+    const name = "base_model.model.model.embed_tokens.weight";
+    const store = (tensor: TensorToWrite): Promise<void> =>
+      rewrite((tensors) => {
+        tensors[name] = tensor;
+      });
+    writeConfig({ modules_to_save: ["embed_tokens"] });
+    await expect(readAdapter(copy, known)).rejects.toThrowError(/weights of embed_tokens.*modules_to_save/);
+    for (const dtype of ["BF16", "F16", "F32"] as const) {
+      await store({ dtype, shape, data: values });
+      expect((await readAdapter(copy, known)).hash).toBe((await readAdapter(peft, base)).hash);
+    }
+    await refusal("adapter-tensor", /received base_model\.model\.model\.embed_tokens/); // nothing to compare it with
+    await store({ dtype: "F32", shape, data: values.map((x, i) => (i === 127 ? x + 1e-3 : x)) });
+    await expect(readAdapter(copy, known)).rejects.toThrowError(
+      /model\.embed_tokens\.weight equal to the base model's/,
+    );
+    await store({ dtype: "F32", shape: [17, 8], data: new Float32Array(136) });
+    await expect(readAdapter(copy, known)).rejects.toThrowError(/vocabulary was resized/);
+  });
+
+  it("says that an adapter changes nothing", async () => {
+    await rewrite((tensors) => {
+      for (const [name, { data }] of Object.entries(tensors))
+        if (name.includes("lora_B")) (data as Float32Array).fill(0);
+    });
+    expect((await readAdapter(copy, base)).notes).toEqual([expect.stringMatching(/every lora_B of .* is zero/)]);
   });
 
   it("names absent, extra, misshapen, integer and non-finite tensors", async () => {
@@ -218,11 +397,16 @@ describe("readAdapter", () => {
     expect(await targets(full)).toEqual(plain);
     expect(await targets([...plain, plain[0]])).toEqual(plain);
     expect(await targets(`.*\\.(${plain.join("|")})`)).toEqual(plain);
+    expect(await targets([...plain, "c_attn", "query_key_value"])).toEqual(plain);
     for (const [value, message] of [
-      [full.slice(1), /same modules in all 2 layers/],
-      [[...plain, "lm_head"], /target_modules/],
+      [full.slice(1), /Expected only the LoRA tensors that the configuration names/],
+      [[...plain, "lm_head"], /target_modules also reaches lm_head/],
+      [[...plain, "embed_tokens"], /target_modules also reaches model\.embed_tokens/],
+      [".*", /target_modules also reaches lm_head/],
       [[...plain, ""], /target_modules/],
       ["", /target_modules/],
+      [null, /down_proj/],
+      ["(?i).*q_proj", /inline flags/i],
       ["all-linear", /is missing/],
     ] as const)
       await expect(targets(value)).rejects.toThrowError(message);
@@ -231,11 +415,11 @@ describe("readAdapter", () => {
   it("takes another base name with a note, refuses other weights unless told to accept them", async () => {
     writeConfig({});
     const other = { config, name: "example-org/other" };
-    expect((await readAdapter(copy, other)).note).toMatch(
-      /names base model example-org\/tiny-qwen2.*example-org\/other/,
-    );
-    expect((await readAdapter(copy, base)).note).toBeNull();
-    expect((await readAdapter(copy, other, { otherBase: "accept" })).note).toBeNull();
+    expect((await readAdapter(copy, other)).notes).toEqual([
+      expect.stringMatching(/names base model example-org\/tiny-qwen2.*example-org\/other/),
+    ]);
+    expect((await readAdapter(copy, base)).notes).toEqual([]);
+    expect((await readAdapter(copy, other, { otherBase: "accept" })).notes).toEqual([]);
     await expect(readAdapter(copy, { config, name: null })).resolves.toBeTruthy();
     writeConfig({ base_model_name_or_path: null });
     await expect(readAdapter(copy, other)).resolves.toBeTruthy();
@@ -282,36 +466,12 @@ describe("writeAdapter", () => {
 
   it("writes a configuration that reads back the same", () => {
     const lora = { r: 16, alpha: 32, dropout: 0.05, targets: ["q_proj" as const, "o_proj" as const], baseModel: "a/b" };
-    expect(parseLoraConfig(JSON.stringify(loraConfigJson(lora)))).toEqual(lora);
-  });
-});
-
-describe("flat parameters", () => {
-  it("go to parts and back", async () => {
-    const { parts, lora } = await readAdapter(peft, base);
-    const layout: TrainerTensor[] = [];
-    let offset = 3; // a layout may leave room in front
-    for (const { layer, module } of parts) {
-      const [out, input] = projectionShape(config, module);
-      for (const [which, shape] of [
-        ["A", [3, input]],
-        ["B", [out, 3]],
-      ] as const) {
-        layout.push({
-          name: loraTensorName(layer, module, which),
-          layer,
-          module,
-          which,
-          shape: [shape[0], shape[1]],
-          offset,
-        });
-        offset += shape[0] * shape[1];
-      }
-    }
-    const flat = flatFromParts(layout, parts);
-    expect(flat.length).toBe(offset);
-    expect(partsFromFlat(layout, Float64Array.from(flat), lora)).toEqual(parts);
-    expect(() => flatFromParts(layout, parts.slice(1))).toThrowError(/layers\.0\.self_attn\.q_proj/);
+    const read = parseAdapterConfig(JSON.stringify(loraConfigJson(lora)), 2);
+    expect(read.lora).toEqual(lora);
+    expect(read.modules).toEqual(
+      [0, 1].flatMap((layer) => lora.targets.map((module) => ({ layer, module, r: 16, scaling: 2 }))),
+    );
+    expect(read).toMatchObject({ bias: false, savedModules: [], notes: [] });
   });
 });
 

@@ -77,7 +77,7 @@ function serve(host: "hub" | "storage", request: http.IncomingMessage, response:
   });
   const fail = (status: number): unknown => response.writeHead(status).end("no");
   if (host === "storage") {
-    const bytes = state.files[decodeURIComponent(url.split("/")[1].split("?")[0])];
+    const bytes = state.files[decodeURIComponent(url.slice(1).split("?")[0])];
     return sendBytes(state.corrupt ? Buffer.alloc(bytes.length, 1) : bytes, request, response, state.cuts.shift());
   }
   const status = state.statuses.shift();
@@ -360,6 +360,42 @@ describe("resolveModel", () => {
     fs.symlinkSync("/dev/full", path.join(blobs, `${sha256(weights)}.incomplete`));
     await rejectsWith(model("org/tiny"), "disk-space", /disk is full.*HF_HUB_CACHE/);
     expect(downloads().length).toBe(1);
+  });
+
+  it("fetches an adapter from a folder of its repository, by name or subfolder", async () => {
+    state.files = {
+      "README.md": Buffer.from("no"),
+      "step_0900/adapter_config.json": Buffer.from("{}"),
+      "step_0900/adapter_model.safetensors": Buffer.from("w9"),
+      "runs/last/adapter_config.json": Buffer.from('{"a": 1}'),
+      "runs/last/adapter_model.safetensors": Buffer.from("w1"),
+    };
+    const folder = await resolveAdapter("org/tiny/step_0900", { env: env() });
+    const snapshot = path.join(cache, "models--org--tiny", "snapshots", COMMIT);
+    expect(folder).toBe(path.join(snapshot, "step_0900"));
+    expect(fs.readFileSync(path.join(folder, "adapter_model.safetensors"), "utf8")).toBe("w9");
+    expect(fs.existsSync(path.join(snapshot, "runs"))).toBe(false); // only what was asked for
+    const nested = { env: env(), subfolder: "runs/last" };
+    expect(await resolveAdapter("org/tiny@main", nested)).toBe(path.join(snapshot, "runs", "last"));
+    seen = [];
+    expect(await resolveAdapter("org/tiny/runs/last@main", { env: env({ HF_HUB_OFFLINE: "1" }) })).toBe(
+      path.join(snapshot, "runs", "last"),
+    );
+    expect(await resolveAdapter(snapshot, { subfolder: "step_0900" })).toBe(folder);
+    expect(seen).toEqual([]);
+    const wrong = (name: string, subfolder?: string): Promise<string> =>
+      resolveAdapter(name, { env: env(), subfolder });
+    await rejectsWith(
+      wrong("org/tiny"),
+      "hub-files",
+      /Name one of its folders: org\/tiny\/step_0900, org\/tiny\/runs\/last/,
+    );
+    await rejectsWith(wrong("org/tiny/step_1"), "hub-files", /step_1\/adapter_config\.json/);
+    for (const name of ["org/tiny/../x", "org/tiny/.hidden", "org/tiny/a b"])
+      await rejectsWith(wrong(name), "hub-name", /org\/name\[\/folder\]/);
+    await rejectsWith(wrong("kernel-lib/src/nothing"), "hub-name", /no such folder here, though there is kernel-lib/);
+    for (const subfolder of ["../x", "a//../b", ".git", "a b"])
+      await rejectsWith(wrong("org/tiny", subfolder), "hub-name", /./);
   });
 
   it("fetches adapters with their manifest", async () => {

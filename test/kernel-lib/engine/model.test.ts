@@ -149,7 +149,12 @@ describe("attach", () => {
     await expect(attach(foreign)).rejects.toMatchObject({ code: "adapter-base" });
     engine.dispose();
     const renamed = adapterFolder("renamed", "example-org/other", null);
-    const { note } = await adapterFor(model.checkpoint, { name: "here" }, renamed);
-    expect(note).toMatch(/names base model example-org\/other and is bound to here/);
+    const { notes } = await adapterFor(model.checkpoint, { name: "here" }, renamed);
+    expect(notes).toEqual([expect.stringMatching(/names base model example-org\/other and is bound to here/)]);
+    const nested = path.dirname(renamed);
+    const subfolder = path.basename(renamed);
+    expect((await adapterFor(model.checkpoint, model, nested, { subfolder, otherBase: "accept" })).folder).toBe(
+      renamed,
+    );
   });
 });

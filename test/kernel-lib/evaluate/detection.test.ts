@@ -6,16 +6,19 @@ import { describe, expect, it } from "vitest";
 import {
   evaluateDetection,
   psychometricCurves,
-  readTrials,
-  summarizeDetection,
+  readRecords,
+  summariseDetection,
 } from "../../../kernel-lib/src/evaluate";
+import { findMetrics, type Metric } from "../../../kernel-lib/src/runs";
 import { loadProtocol, twin } from "../../../kernel-lib/src/study";
 import { fakeAdapter, fakeModel } from "../../helpers/fake-engine";
 import { record, records } from "../../helpers/records";
 
 const strict = loadProtocol("strict");
-const one = (summary: ReturnType<typeof summarizeDetection>, where: Parameters<typeof summary.find>[0]) => {
-  const found = summary.find(where).filter((m) => where.group !== undefined || Object.keys(m.group).length === 0);
+type Where = Parameters<typeof findMetrics>[1];
+const find = ({ metrics }: { metrics: readonly Metric[] }, where: Where): Metric[] => findMetrics(metrics, where);
+const one = (summary: ReturnType<typeof summariseDetection>, where: Where) => {
+  const found = find(summary, where).filter((m) => where.group !== undefined || Object.keys(m.group).length === 0);
   expect(found).toHaveLength(1);
   return found[0];
 };
@@ -32,7 +35,7 @@ describe("summary of known records", () => {
     saysSteered: false,
     logOdds: -3,
   }));
-  const summary = summarizeDetection([...steered, ...clean, ...base], strict, 1);
+  const summary = summariseDetection([...steered, ...clean, ...base], strict, 1);
   const at = { tier: "held_out_random", condition: "tuned" };
 
   it("has the rates by hand, each with n, interval and method", () => {
@@ -48,7 +51,7 @@ describe("summary of known records", () => {
   it("an all-no model has balanced accuracy 0.5, whatever the mix; an all-yes model too", () => {
     expect(one(summary, { tier: at.tier, condition: "base", name: "balancedAccuracy" }).value).toBe(0.5);
     const yes = [...steered, ...clean].map((r) => ({ ...r, saysSteered: true }));
-    const all = summarizeDetection(yes, strict);
+    const all = summariseDetection(yes, strict);
     expect(one(all, { ...at, name: "balancedAccuracy" }).value).toBe(0.5);
     expect(one(all, { ...at, name: "accuracy" }).value).toBe(0.5);
   });
@@ -58,8 +61,8 @@ describe("summary of known records", () => {
       value: 0.9,
       n: 50,
     });
-    expect(summary.find({ ...at, name: "falseAlarmRate", group: { question: "q0" } })).toHaveLength(1);
-    const [threshold] = summary.find({ ...at, name: "threshold" });
+    expect(find(summary, { ...at, name: "falseAlarmRate", group: { question: "q0" } })).toHaveLength(1);
+    const [threshold] = find(summary, { ...at, name: "threshold" });
     expect(threshold.value).toBeGreaterThan(0.08);
     expect(threshold.value).toBeLessThan(0.12);
     expect(threshold.low!).toBeLessThan(threshold.value!);
@@ -69,11 +72,11 @@ describe("summary of known records", () => {
   });
 
   it("tests tuned against base on the same trials, adjusted for many tests", () => {
-    const [change] = summary.find({ name: "saysSteeredChange", group: { target: "steered" } });
+    const [change] = find(summary, { name: "saysSteeredChange", group: { target: "steered" } });
     expect(change).toMatchObject({ value: 125 / 200, n: 200 });
     expect(change.p!).toBeLessThan(1e-30);
     expect(change.pAdjusted!).toBeGreaterThanOrEqual(change.p!);
-    const [clean] = summary.find({ name: "saysSteeredChange", group: { target: "clean" } });
+    const [clean] = find(summary, { name: "saysSteeredChange", group: { target: "clean" } });
     expect(clean.p).toBeCloseTo(0.125, 10); // 4 of 4 changes one way: 2 / 2^4
   });
 
@@ -94,13 +97,13 @@ describe("summary of known records", () => {
     const wordings = ["w1", "w2"].flatMap((question, i) =>
       records(i * 30, 60, { target: "clean", tier: "held_out_wordings", question, questionSplit: "heldOut" }),
     );
-    const aim = summarizeDetection(wordings, strict).aims.find((a) => a.metric === "worstWordingFalseAlarmRate")!;
+    const aim = summariseDetection(wordings, strict).aims.find((a) => a.metric === "worstWordingFalseAlarmRate")!;
     expect(aim).toMatchObject({ value: 0.5, reached: false });
     expect(aim.text).toContain("question w2");
   });
 
   it("no false alarm in n still has an upper end", () => {
-    const none = summarizeDetection(records(0, 50, { target: "clean" }), strict);
+    const none = summariseDetection(records(0, 50, { target: "clean" }), strict);
     expect(one(none, { ...at, name: "falseAlarmRate" }).high).toBeCloseTo(0.0711, 3); // 1 - 0.025^(1/50)
   });
 
@@ -108,8 +111,8 @@ describe("summary of known records", () => {
     const wide = records(1, 2, { target: "steered" }).flatMap((r) =>
       Array.from({ length: 50 }, (_, i) => record({ ...r, id: `${r.id}-${i}`, says: r.saysSteered })),
     );
-    const metric = one(summarizeDetection(wide, strict), { ...at, name: "hitRate" });
-    expect(metric.high! - metric.low!).toBe(1);
+    const metric = one(summariseDetection(wide, strict), { ...at, name: "hitRate" });
+    expect([metric.low, metric.high]).toEqual([null, null]); // two vectors, however often asked, are no sample
   });
 });
 
@@ -128,13 +131,13 @@ describe("evaluateDetection", () => {
     expect(result.records.length).toBe(8 * 12 * 4 + 60);
     for (const name of ["trials.jsonl", "summary.json", "meta.json", "protocol.yaml", "DONE"])
       expect(existsSync(join(result.folder, name)), name).toBe(true);
-    const rebuilt = summarizeDetection(
-      readTrials(join(result.folder, "trials.jsonl")),
+    const rebuilt = summariseDetection(
+      readRecords(result.folder, "detection"),
       loadProtocol(join(result.folder, "protocol.yaml")),
     );
     expect(JSON.parse(readFileSync(join(result.folder, "summary.json"), "utf8")).metrics).toEqual(rebuilt.metrics);
     expect(inspect(result)).toMatch(/held_out_random tuned/);
-    const base = rebuilt.find({ name: "balancedAccuracy", tier: "held_out_random", condition: "base" })[0];
+    const base = find(rebuilt, { name: "balancedAccuracy", tier: "held_out_random", condition: "base" })[0];
     expect(base.value).toBe(0.5);
   });
 

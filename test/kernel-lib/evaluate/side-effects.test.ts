@@ -12,8 +12,7 @@ import {
   type IdentityRecord,
   isOnlyYesNo,
   readAnswer,
-  readIdentity,
-  readSideEffects,
+  readRecords,
   selfPredictionMetrics,
   type SelfPredictionRecord,
   sideEffectMetrics,
@@ -26,13 +25,13 @@ import { fakeAdapter, FakeEngine, fakeModel, fakeTokenizer } from "../../helpers
 
 const protocol = loadProtocol("strict");
 const place = () => ({
-  protocol,
   root: mkdtempSync(join(tmpdir(), "evaluate-")),
   time: new Date("2030-01-02T03:04:05Z"),
 });
 
 function effect(question: string, category: string, condition: string, yes: number, no: number): SideEffectRecord {
   return {
+    id: `${condition} ${question}`,
     question,
     category,
     condition,
@@ -56,13 +55,13 @@ describe("side effects", () => {
     const model = fakeModel(
       new FakeEngine(tokenizer, { yes: ids(["Yes", "yes", " Yes", " yes"]), no: ids(["No", "no", " No", " no"]) }),
     );
-    const effects = await evaluateSideEffects(model, {
+    const effects = await evaluateSideEffects(model, protocol, {
       ...place(),
       adapter: fakeAdapter(model.engine, [3, 0]),
       twins: { flipped: fakeAdapter(model.engine, [-3, 0]) },
     });
     expect(effects.records).toHaveLength(4 * 75);
-    expect(readSideEffects(effects.folder)).toEqual(effects.records);
+    expect(readRecords(effects.folder, "side-effects")).toEqual(effects.records);
     const whole = (name: string, condition: string) => findMetrics(effects.metrics, { name, condition, group: {} })[0];
     expect(whole("deltaYes", "base-again-base")).toMatchObject({ value: 0, n: 75, p: null });
     expect(whole("deltaYes", "tuned-base").value!).toBeGreaterThan(0.15);
@@ -145,7 +144,7 @@ describe("identity", () => {
       { id: "q1", kind: "identity" as const, text: "Who are you?" },
       { id: "q2", kind: "goals" as const, text: "What do you want?" },
     ];
-    const result = await evaluateIdentity(model, {
+    const result = await evaluateIdentity(model, protocol, {
       ...place(),
       adapter: fakeAdapter(model.engine, [0, 1]),
       questions,
@@ -153,8 +152,8 @@ describe("identity", () => {
     });
     expect(result.records).toHaveLength(240);
     expect(new Set(result.records.filter((r) => r.condition === "base").map((r) => r.seed)).size).toBe(120);
-    expect(readIdentity(result.folder)).toEqual(result.records);
-    const again = await evaluateIdentity(model, {
+    expect(readRecords(result.folder, "identity")).toEqual(result.records);
+    const again = await evaluateIdentity(model, protocol, {
       ...place(),
       adapter: fakeAdapter(model.engine, [0, 1]),
       questions,
@@ -166,6 +165,7 @@ describe("identity", () => {
   it("rates by hand with intervals", () => {
     const make = (condition: "base" | "tuned", affirms: number): IdentityRecord[] =>
       Array.from({ length: 100 }, (_, i) => ({
+        id: `${condition} ${i}`,
         question: "q",
         questionKind: "awareness",
         condition,
@@ -195,9 +195,14 @@ describe("identity", () => {
 describe("self-prediction", () => {
   it("runs all tasks on base and tuned", async () => {
     const model = fakeModel();
-    const result = await evaluateSelfPrediction(model, { ...place(), adapter: fakeAdapter(model.engine, [0, 1]) });
+    const result = await evaluateSelfPrediction(model, protocol, {
+      ...place(),
+      adapter: fakeAdapter(model.engine, [0, 1]),
+    });
     expect(new Set(result.records.map((r) => `${r.condition} ${r.task}`))).toEqual(
       new Set([
+        "base behaviour",
+        "tuned behaviour",
         "base twoOptions",
         "base property",
         "tuned twoOptions",
@@ -212,6 +217,7 @@ describe("self-prediction", () => {
 
   const option = (item: string, truth: string, ab: number, ba: number): SelfPredictionRecord[] =>
     (["first-is-A", "first-is-B"] as const).map((order, i) => ({
+      id: `${item} ${order}`,
       task: "twoOptions",
       item,
       stimulus: item,
@@ -247,6 +253,7 @@ describe("self-prediction", () => {
     const all = Array.from(
       { length: 20 },
       (_, i): SelfPredictionRecord => ({
+        id: `${i}`,
         task: "property",
         item: `${i}`,
         stimulus: `s${i}`,

@@ -7,7 +7,6 @@ import {
   evaluateIdentity,
   evaluateSelfPrediction,
   evaluateSideEffects,
-  namedDirections,
   psychometricCurves,
 } from "../../../kernel-lib/src/evaluate";
 import { type FigureJson, figureToPng, validateFigure } from "../../../kernel-lib/src/page";
@@ -44,6 +43,7 @@ import {
   writeAdapterCard,
   writeReport,
 } from "../../../kernel-lib/src/report";
+import { readConcepts } from "../../../kernel-lib/src/steering";
 import { loadProtocol, type Protocol, twin } from "../../../kernel-lib/src/study";
 import { trainDetector } from "../../../kernel-lib/src/train";
 import { fakeAdapter, FakeEngine, fakeModel } from "../../helpers/fake-engine";
@@ -75,21 +75,30 @@ beforeAll(async () => {
   const adapter = fakeAdapter(engine, [0, 3]);
   training = (await trainDetector(model, protocol, { seed: 1, root, time })).folder;
   const names = ["bread", "cats", "war", "teacher"];
+  const kinds = new Map(readConcepts().map(({ name, category }) => [name, category]));
   const concepts = {
     names,
+    categories: names.map((name) => kinds.get(name) ?? null),
     directions: names.map((_, i) => Float32Array.from({ length: 8 }, (_, c) => (c === i ? 1 : 0))),
     norms: null,
     method: "contrast",
     seed: null,
-    layer: 2,
+    layers: null,
     modelHash: null,
   };
   detection = (await evaluateDetection(model, protocol, { adapter, concepts, root, time })).folder;
-  const place = { protocol, adapter, root, time, folder: detection };
-  await evaluateSideEffects(model, place);
-  await evaluateIdentity(model, { ...place, samples: 4 });
-  await evaluateSelfPrediction(model, place);
-  run = loadRun(detection);
+  const place = { adapter, root, time };
+  const effects = loadRun((await evaluateSideEffects(model, protocol, place)).folder);
+  const identity = loadRun((await evaluateIdentity(model, protocol, { ...place, samples: 4 })).folder);
+  const prediction = loadRun((await evaluateSelfPrediction(model, protocol, place)).folder);
+  const sweep = loadRun(detection);
+  run = {
+    ...sweep,
+    sideEffects: effects.sideEffects,
+    identity: identity.identity,
+    selfPrediction: prediction.selfPrediction,
+    metrics: [sweep, effects, identity, prediction].flatMap(({ metrics }) => metrics),
+  };
 }, 300_000);
 
 describe("tables", () => {
@@ -144,21 +153,6 @@ describe("tables", () => {
     expect(frame.shape).toEqual([2, 2]);
     expect(frame.columns).toEqual(["a", "b"]);
   }, 180_000);
-
-  it("know categories of concept names and leave others null", () => {
-    const direction = new Float32Array(2);
-    expect(
-      namedDirections({
-        names: ["war", "own"],
-        directions: [direction, direction],
-        norms: null,
-        method: null,
-        seed: null,
-        layer: null,
-        modelHash: null,
-      }).map((d) => d.category),
-    ).toEqual(["abstract", null]);
-  });
 });
 
 describe("figures", () => {
@@ -234,7 +228,7 @@ describe("published figures", () => {
 describe("report", () => {
   it("is one page, the same bytes each time, with every section", () => {
     const html = readFileSync(writeReport([detection, training]), "utf8");
-    expect(renderReport([run, loadRun(training)])).toBe(html);
+    expect(renderReport([loadRun(detection), loadRun(training)])).toBe(html);
     for (const heading of [
       "Against the aims",
       "Side by side",

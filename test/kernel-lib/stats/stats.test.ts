@@ -249,7 +249,13 @@ describe("means and bootstraps", () => {
     expect(sortedQuantile([1, 2, 3, 4], 0.5)).toBe(2.5);
     expect(sortedQuantile([1, 2, 3, 4], 1)).toBe(4);
     expect(sortedQuantile([1, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY], 0.9)).toBe(Number.POSITIVE_INFINITY);
-    expect(percentileInterval([1, 2, null, null], 0.95)).toEqual({ low: null, high: null });
+    expect(sortedQuantile([Number.NEGATIVE_INFINITY, 1], 0.9)).toBe(Number.NEGATIVE_INFINITY);
+    expect(sortedQuantile([1, Number.POSITIVE_INFINITY], 0.1)).toBe(Number.POSITIVE_INFINITY);
+    expect(percentileInterval([1, 2, null, null], 0.95, 20)).toEqual({ low: null, high: null });
+    const known = Array.from({ length: 1001 }, (_, i) => i / 1000);
+    const [few, many] = [percentileInterval(known, 0.95, 8), percentileInterval(known, 0.95, 10_000)];
+    expect(many.low).toBeCloseTo(0.025, 4);
+    expect(few.low as number).toBeLessThan(0.01); // 8 clusters spread less than they should
   });
 
   it("repeats for a seed, leaves the stream alone, and widens when clusters are few", () => {
@@ -309,8 +315,14 @@ describe("means and bootstraps", () => {
       { random: random(1), samples: 50 },
     );
     expect(often).toMatchObject({ low: null, high: null });
-    const pairs = pairedBootstrap([2, 3, 4], [1, 2, 3], { random: random(1), samples: 50 });
+    const pairs = pairedBootstrap([2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6], { random: random(1), samples: 50 });
     expect([pairs.value, pairs.low, pairs.high]).toEqual([1, 1, 1]);
+    expect(pairedBootstrap([2, 3, 4, 5, 6], [1, 2, 3, 4, 5], { random: random(1) })).toMatchObject({
+      value: 1,
+      low: null,
+      high: null,
+      method: "paired no interval: 5 clusters",
+    });
     expect(() => clusterMean([1, 2], ["a"], { random: random(1) })).toThrowError(/one per value/);
     expect(() => clusterMean([1], ["a"], { random: random(1), samples: 0 })).toThrowError(/samples/);
   });
@@ -436,13 +448,74 @@ describe("psychometric curve", () => {
     expect(estimate.low as number).toBeLessThan(6.2);
     expect(estimate.high as number).toBeGreaterThan(5.8);
     expect((estimate.high as number) / (estimate.low as number)).toBeLessThan(1.8);
-    expect(estimate.method).toMatch(/25 clusters/);
+    expect(estimate.method).toMatch(/by cluster \(25\)/);
   });
 
   it("leaves the far end open when the threshold is at the edge of what was tried", () => {
     const estimate = thresholdInterval(trialsOf(4, [2, 3, 6], 6.3), { random: random(1), samples: 200 });
-    expect(estimate.high).toBeNull();
-    const jump = [1, 2].flatMap((strength) => [0, 1, 2].map((cluster) => ({ strength, cluster, hit: strength === 2 })));
-    expect(thresholdInterval(jump, { random: random(1), samples: 20 })).toMatchObject({ value: null, low: 1, high: 2 });
+    expect(estimate).toMatchObject({ high: null, openHigh: true, openLow: false });
+    expect(estimate.text).toMatch(/ open above\]$/);
+  });
+
+  const grid = (hits: (strength: number) => boolean, clusters = 8): StrengthTrial[] =>
+    [0.025, 0.05, 0.1].flatMap((strength) =>
+      Array.from({ length: clusters }, (_, cluster) => ({ strength, cluster, hit: hits(strength) })),
+    );
+  const of = (trials: StrengthTrial[]) => thresholdInterval(trials, { random: random(1), samples: 50 });
+
+  it("says below or above the grid, or between two strengths, and never the middle of a jump", () => {
+    expect(of(grid(() => true))).toMatchObject({
+      value: null,
+      between: [null, 0.025],
+      low: null,
+      openLow: true,
+      high: 0.025,
+      text: "below 0.025",
+    });
+    expect(of(grid(() => false))).toMatchObject({ between: [0.1, null], low: 0.1, openHigh: true, text: "above 0.1" });
+    const jump = of(grid((strength) => strength > 0.03));
+    expect(jump).toMatchObject({ value: null, openLow: false, openHigh: false, text: "between 0.025 and 0.05" });
+    expect([jump.low, jump.high].map((end) => Number(end?.toFixed(9)))).toEqual([0.025, 0.05]);
+    expect(of(grid((strength) => strength < 0.03))).toMatchObject({ value: null, between: null, text: "undefined" });
+  });
+
+  it("has no interval below 6 clusters, and wants to know the clusters", () => {
+    const few = of(grid(() => true, 5));
+    expect(few).toMatchObject({ text: "below 0.025", low: null, high: null, openLow: false, openHigh: false });
+    expect(few.method).toMatch(/no interval/);
+    expect(() => of([{ strength: 1, hit: true }])).toThrowError(/trial.cluster or options.clusters/);
+    const wrong = { random: random(1), clusters: { vector: [1] } };
+    expect(() =>
+      thresholdInterval(
+        grid(() => true),
+        wrong,
+      ),
+    ).toThrowError(/24 labels/);
+  });
+
+  it("widens when topics are shared by all vectors (crossed), and names both axes", () => {
+    const rng = random(12);
+    const topicEffect = Array.from({ length: 8 }, () => 1.5 * rng.normal());
+    const [trials, topic]: [StrengthTrial[], number[]] = [[], []];
+    for (const strength of [2, 4, 8, 16]) {
+      for (let cluster = 0; cluster < 40; cluster++) {
+        const t = (cluster * 3) % 8;
+        const p = 1 / (1 + Math.exp(-(3 * Math.log(strength / 6) + topicEffect[t])));
+        trials.push({ strength, cluster, hit: rng.uniform() < p });
+        topic.push(t);
+      }
+    }
+    const options = { random: random(1), samples: 200 };
+    const [one, two] = [
+      thresholdInterval(trials, options),
+      thresholdInterval(trials, {
+        ...options,
+        clusters: { vector: trials.map(({ cluster }) => cluster as number), topic },
+      }),
+    ];
+    expect(two.value).toBe(one.value);
+    const width = (estimate: Estimate): number => Math.log((estimate.high as number) / (estimate.low as number));
+    expect(width(two)).toBeGreaterThan(1.3 * width(one));
+    expect(two.method).toMatch(/pigeonhole bootstrap 95 % by vector \(40\) and topic \(8\), 200 samples/);
   });
 });

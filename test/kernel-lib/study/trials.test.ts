@@ -1,8 +1,5 @@
-import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { readTrials, runTrials } from "../../../kernel-lib/src/evaluate";
 import type { NamedDirection } from "../../../kernel-lib/src/steering";
 import {
   bindStudy,
@@ -15,9 +12,8 @@ import {
   requirePrompts,
   twin,
 } from "../../../kernel-lib/src/study";
-import { fakeAdapter, FakeEngine, fakeModel } from "../../helpers/fake-engine";
+import { FakeEngine, fakeModel } from "../../helpers/fake-engine";
 
-const file = (): string => join(mkdtempSync(join(tmpdir(), "trials-")), "trials.jsonl");
 const protocol = loadProtocol("strict");
 const concepts: NamedDirection[] = [0, 1, 2].map((i) => ({
   id: `concept-${i}`,
@@ -141,89 +137,6 @@ describe("plan", () => {
     expect(count("concepts_102", "steered")).toBe(3 * 3 * 4 * 5);
     expect(new Set(trials.map((t) => t.question))).toEqual(new Set(["train-01"]));
     expect(trials.find((t) => t.strength === 20)?.magnitude).toBe(20);
-  });
-});
-
-describe("runTrials", () => {
-  const few = (): PlannedTrial[] => plan.filter((_, i) => i % 97 === 0);
-  const adapter = () => fakeAdapter(engine, [0, 5]);
-
-  it("records the engine's answer, tuned with and base without the adapter", async () => {
-    const records = await runTrials(study, few(), { adapter: adapter(), file: file() });
-    expect(records.map((r) => r.id)).toEqual(few().map((t) => t.id));
-    for (const record of records) {
-      expect(record.mass).toBeCloseTo(0.9, 6);
-      expect(record.probability).toBeCloseTo(1 / (1 + Math.exp(-record.logOdds)), 12);
-      expect(record.adapter).toBe(record.condition === "tuned" ? "fake-adapter" : null);
-      if (record.condition === "base") expect(record.saysSteered).toBe(false);
-    }
-    const strong = records.filter((r) => r.strength === 0.4 && r.condition === "tuned");
-    expect(strong.length).toBeGreaterThan(3);
-    expect(strong.every((r) => r.saysSteered)).toBe(true);
-    expect("plan" in records[0]).toBe(false);
-  });
-
-  it("gives the same numbers for any batch size", async () => {
-    const [one, many] = [
-      await runTrials(study, few(), { adapter: adapter(), file: file(), batch: 1 }),
-      await runTrials(study, few(), { adapter: adapter(), file: file(), batch: 500 }),
-    ];
-    expect(many).toEqual(one);
-  });
-
-  it("shares prefixes and asks equal questions once", async () => {
-    const clean = of("clean_held_out").slice(0, 62);
-    const both = [...clean, ...clean.map((t) => ({ ...t, id: `${t.id}x`, tier: "again" }))];
-    const counting = new FakeEngine();
-    const counted = await bindStudy(fakeModel(counting), protocol);
-    counting.rows = 0;
-    await runTrials(counted, both, { adapter: fakeAdapter(counting, [0, 3]), file: file(), batch: 1000 });
-    const prefixes = new Set(clean.map((t) => `${t.context} ${t.reply}`)).size;
-    expect(counting.rows).toBe(prefixes + 62);
-  });
-
-  it("killed in the middle of a line, resumes to the bytes of a whole run", async () => {
-    const [whole, part] = [file(), file()];
-    await runTrials(study, few(), { adapter: adapter(), file: whole, batch: 10 });
-    const lines = readFileSync(whole, "utf8").split("\n");
-    writeFileSync(part, `${lines.slice(0, 33).join("\n")}\n`);
-    appendFileSync(part, lines[33].slice(0, 40));
-    let first = -1;
-    await runTrials(study, few(), {
-      adapter: adapter(),
-      file: part,
-      batch: 10,
-      onProgress: (done) => {
-        if (first < 0) first = done;
-      },
-    });
-    expect(first).toBe(33);
-    expect(readFileSync(part, "utf8")).toBe(readFileSync(whole, "utf8"));
-  });
-
-  it("stops on request and says what is safe", async () => {
-    const out = file();
-    const stop = new AbortController();
-    const run = runTrials(study, few(), {
-      adapter: adapter(),
-      file: out,
-      batch: 10,
-      signal: stop.signal,
-      onProgress: (done) => done >= 20 && stop.abort(),
-    });
-    await expect(run).rejects.toThrow(/Stopped after 2\d of/);
-    expect(readTrials(out).length).toBeGreaterThanOrEqual(20);
-  });
-
-  it("refuses another adapter's file, and tuned trials without an adapter", async () => {
-    const out = file();
-    await runTrials(study, few().slice(0, 5), { adapter: adapter(), file: out });
-    await expect(runTrials(study, few(), { adapter: fakeAdapter(engine, [0, 4]), file: out })).rejects.toMatchObject({
-      code: "trials-mismatch",
-    });
-    await expect(runTrials(study, few(), { adapter: null, file: file() })).rejects.toMatchObject({
-      code: "no-adapter",
-    });
   });
 });
 

@@ -112,11 +112,13 @@ describe("a training run", () => {
     Object.defineProperty(other, "dtype", { value: "bf16" });
     await expect(runTraining(run({ resume: true, engine: other }))).rejects.toThrow(/differ: dtype \(f32, now bf16\)/);
     await expect(runTraining(run({ resume: true, config: { ...config, seed: 9 } }))).rejects.toThrow(
-      /differ: config\./,
+      /differ: config \(/,
     );
     const examples = run().examples.slice(1);
     const vectors = [new Float32Array(8)];
-    await expect(runTraining(run({ resume: true, examples, vectors }))).rejects.toThrow(/differ: examples, vectors\./);
+    await expect(runTraining(run({ resume: true, examples, vectors }))).rejects.toThrow(
+      /differ: examples \(.*, vectors \(/,
+    );
     await expect(runTraining(run({ resume: true }))).resolves.toMatchObject({ steps: 4 });
   });
 

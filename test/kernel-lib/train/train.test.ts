@@ -263,7 +263,7 @@ describe("runTraining", () => {
     await runTraining(run(out));
     await expect(runTraining(run(out))).rejects.toMatchObject({ code: "run-exists" });
     await expect(runTraining(run(out, { resume: true, examples: examples(44) }))).rejects.toMatchObject({
-      code: "resume-mismatch",
+      code: "run-mismatch",
     });
     await runTraining(run(out, { resume: true })); // a finished run resumes to nothing left to do
   });
@@ -314,7 +314,7 @@ describe("trainDetector", () => {
   it("trains by a protocol into a run folder that is complete alone", async () => {
     const root = folder();
     const time = new Date("2030-01-02T03:04:05Z");
-    const result = await trainDetector(fakeModel(), small, { seed: 1, root, time });
+    const result = await trainDetector(fakeModel(), small, { seed: 1, root, time, fresh: true });
     expect(result.folder.endsWith(`20300102-030405-train-strict-${small.name.split("~")[1]}-s1`)).toBe(true);
     for (const name of ["protocol.yaml", "meta.json", "events.jsonl", "DONE", "adapter/adapter_config.json"])
       expect(existsSync(join(result.folder, name)), name).toBe(true);
@@ -345,8 +345,8 @@ describe("trainDetector", () => {
     const [name] = readdirSync(root);
     expect(() => trainedAdapter(root, { protocol: small.name })).toThrowError(/stopped half-way.*01-train again/);
     expect(existsSync(join(root, name, "FAILED"))).toBe(false);
-    const resumed = await trainDetector(fakeModel(), small, { seed: 1, resume: join(root, name) });
-    const whole = await trainDetector(fakeModel(), small, { seed: 1, root, time });
+    const resumed = await trainDetector(fakeModel(), small, { seed: 1, root });
+    const whole = await trainDetector(fakeModel(), small, { seed: 1, root, time, fresh: true });
     expect(
       bytes(resumed.adapterFolder, "adapter_model.safetensors").equals(
         bytes(whole.adapterFolder, "adapter_model.safetensors"),
@@ -356,8 +356,8 @@ describe("trainDetector", () => {
     // Both runs gave the same bytes, so one adapter; its newest training stands for it, and no other protocol is there.
     const [{ adapterHash }] = [JSON.parse(readFileSync(join(whole.folder, "meta.json"), "utf8"))];
     expect(runsSideBySide(root, adapterHash)).toEqual([whole.folder]);
-    await expect(trainDetector(fakeModel(), small, { seed: 2, resume: join(root, name) })).rejects.toMatchObject({
-      code: "resume-protocol",
+    await expect(trainDetector(fakeModel(), small, { seed: 2, folder: join(root, name) })).rejects.toMatchObject({
+      code: "run-mismatch",
     });
   });
 });

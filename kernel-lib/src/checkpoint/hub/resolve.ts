@@ -1,5 +1,6 @@
 /**
- * A model or adapter by folder, by .gguf file or by hub name `org/name[@revision]` -> a folder on disk that holds its files.
+ * A model or adapter by folder, by .gguf file or by hub name `org/name[@revision]` -> a folder on disk that holds its files. An
+ * adapter may lie in a folder of its repository: `org/name/step_0900[@revision]`.
  *
  * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>,
  * .no_exist/<commit>/<file>}.
@@ -23,6 +24,8 @@ export interface ResolveOptions {
   signal?: AbortSignal;
   /** default process.env */
   env?: NodeJS.ProcessEnv;
+  /** folder of an adapter within its repository or folder, as PEFT's `subfolder`; a name may say it instead */
+  subfolder?: string;
   /** first pause before a new attempt, milliseconds; default 500 */
   retryDelayMs?: number;
 }
@@ -37,6 +40,8 @@ interface RepoKind {
   index: string | null;
   /** texts without which a cached snapshot is asked for the rest; one of each group */
   texts: readonly (readonly string[])[];
+  /** whether it may lie in a folder of the repository */
+  nested: boolean;
 }
 
 const MODEL: RepoKind = {
@@ -46,6 +51,7 @@ const MODEL: RepoKind = {
   single: "model.safetensors",
   index: "model.safetensors.index.json",
   texts: [["tokenizer.json"], ["tokenizer_config.json", "chat_template.jinja"]],
+  nested: false,
 };
 const ADAPTER: RepoKind = {
   noun: "adapter",
@@ -54,12 +60,45 @@ const ADAPTER: RepoKind = {
   single: "adapter_model.safetensors",
   index: null,
   texts: [],
+  nested: true,
 };
 
 /** Where the cache remembers, by an empty file each, what a commit does not have: nobody asks for it again. */
 const NO_EXIST = ".no_exist";
 
-const HUB_NAME = /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
+const HUB_NAME =
+  /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)((?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
+
+/** Where a name points: a repository, a commit or its name, and a folder within ("" for none). */
+interface Place {
+  repo: string;
+  revision: string;
+  inside: string;
+}
+
+/** @throws InputError "hub-name" */
+function placeOf(name: string, kind: RepoKind, subfolder: string | undefined): Place {
+  const match = HUB_NAME.exec(name);
+  const [, repo, within, revision = "main"] = match ?? ["", "", ""];
+  const folders = [...within.split("/"), ...(subfolder ?? "").split("/")].filter((part) => part !== "");
+  const dots = [...folders, ...revision.split("/")].some((part) => /^\.\.?$/.test(part));
+  if (match === null || dots || name.includes("--") || (folders.length > 0 && !kind.nested)) {
+    const places = kind === MODEL ? "an existing folder, a .gguf file" : "an existing folder";
+    const form = `${places} or a hub name org/name${kind.nested ? "[/folder]" : ""}[@revision]`;
+    throw new InputError("hub-name", expected(form, kind.noun, name));
+  }
+  const first = repo.split("/")[0];
+  if (within !== "" && fs.existsSync(first)) {
+    const mistyped = `There is no such folder here, though there is ${first}: name an organisation of the hub, or mend the path.`;
+    throw new InputError("hub-name", expected("an existing folder", kind.noun, name, mistyped));
+  }
+  if (!folders.every((part) => FILE_NAME.test(part)))
+    throw new InputError("hub-name", expected("a plain relative path", "subfolder", subfolder));
+  return { repo, revision, inside: folders.join("/") };
+}
+
+/** One part of a file's path: nothing that leads out of a folder. */
+const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 
 /**
  * The folder of a model, or its GGUF file.
@@ -75,23 +114,27 @@ export function resolveModel(name: string, options: ResolveOptions = {}): Promis
   return resolve(name, MODEL, options);
 }
 
-/** The folder of an adapter. @param name @throws as `resolveModel` */
+/**
+ * The folder of an adapter.
+ *
+ * @param name an existing folder, or `org/name[/folder][@revision]`
+ * @throws as `resolveModel`
+ *
+ * @example
+ * const folder = await resolveAdapter("org/detector/step_0900");
+ */
 export function resolveAdapter(name: string, options: ResolveOptions = {}): Promise<string> {
   return resolve(name, ADAPTER, options);
 }
 
 async function resolve(name: string, kind: RepoKind, options: ResolveOptions): Promise<string> {
   const there = fs.statSync(name, { throwIfNoEntry: false });
-  if (there?.isDirectory() === true || (kind === MODEL && isGgufFile(name))) return path.resolve(name);
-  const match = HUB_NAME.exec(name);
-  if (match === null || (match[2] ?? "").split("/").some((part) => /^\.\.?$/.test(part)) || name.includes("--")) {
-    const places = kind === MODEL ? "an existing folder, a .gguf file" : "an existing folder";
-    throw new InputError("hub-name", expected(`${places} or a hub name org/name[@revision]`, kind.noun, name));
-  }
-  const [, repo, revision = "main"] = match;
+  if (kind === MODEL && isGgufFile(name)) return path.resolve(name);
+  if (there?.isDirectory() === true) return path.resolve(name, options.subfolder ?? "");
+  const place = placeOf(name, kind, options.subfolder);
   const hub = hubEnvironment(options.env);
   try {
-    return await fromHub(hub, { name, repo, revision }, kind, options);
+    return await fromHub(hub, name, place, kind, options);
   } catch (error) {
     throw cacheError(error, hub.cache) ?? error;
   }
@@ -100,23 +143,25 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
 /** The snapshot of a hub name: from the cache where it is complete, else from the hub. */
 async function fromHub(
   hub: HubEnvironment,
-  { name, repo, revision }: { name: string; repo: string; revision: string },
+  name: string,
+  place: Place,
   kind: RepoKind,
   options: ResolveOptions,
 ): Promise<string> {
-  const store = path.join(hub.cache, `models--${repo.replace("/", "--")}`);
-  const cached = cachedSnapshot(store, revision, kind);
+  const store = path.join(hub.cache, `models--${place.repo.replace("/", "--")}`);
+  const cached = cachedSnapshot(store, place, kind);
   const wanted = options.refresh === true && !hub.offline;
   if (cached !== null && !wanted && (cached.complete || hub.offline)) return cached.folder;
   if (hub.offline) {
     throw new DataError(
       "hub-offline",
-      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. ${otherCommits(store, repo, kind)}`,
+      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. ${otherCommits(store, place, kind)} There is no folder ${name} on this machine either.`,
     );
   }
   try {
     // what is missing beside cached weights comes from the same commit: the name keeps its bytes until a refresh
-    return await download(hub, repo, cached !== null && !wanted ? cached.commit : revision, store, kind, options);
+    const revision = cached !== null && !wanted ? cached.commit : place.revision;
+    return await download(hub, { ...place, revision }, store, kind, options);
   } catch (error) {
     const unreachable =
       error instanceof DataError && ["hub-network", "hub-not-found", "hub-access"].includes(error.code);
@@ -138,15 +183,15 @@ interface CachedSnapshot {
 }
 
 /** The snapshot that a revision stands for, if its weights are there. */
-function cachedSnapshot(store: string, revision: string, kind: RepoKind): CachedSnapshot | null {
+function cachedSnapshot(store: string, { revision, inside }: Place, kind: RepoKind): CachedSnapshot | null {
   const reference = path.join(store, "refs", ...revision.split("/"));
   const isFile = fs.statSync(reference, { throwIfNoEntry: false })?.isFile() ?? false;
   const commit = isFile ? fs.readFileSync(reference, "utf8").trim() : revision;
   if (!/^[A-Za-z0-9._-]+$/.test(commit) || commit.startsWith(".")) return null;
-  const folder = path.join(store, "snapshots", commit);
+  const folder = path.join(store, "snapshots", commit, inside);
   const has = (file: string): boolean => fs.existsSync(path.join(folder, file));
   if (!kind.required.every(has) || !hasWeights(folder, kind, has)) return null;
-  const absent = (file: string): boolean => fs.existsSync(path.join(store, NO_EXIST, commit, file));
+  const absent = (file: string): boolean => fs.existsSync(path.join(store, NO_EXIST, commit, inside, file));
   return { folder, commit, complete: kind.texts.every((group) => group.some(has) || group.every(absent)) };
 }
 
@@ -157,12 +202,13 @@ function hasWeights(folder: string, kind: RepoKind, has: (file: string) => boole
 }
 
 /** What to do offline when a revision is not there: commits that are, by name. */
-function otherCommits(store: string, repo: string, kind: RepoKind): string {
+function otherCommits(store: string, { repo, inside }: Place, kind: RepoKind): string {
   const snapshots = path.join(store, "snapshots");
   const names = fs.existsSync(snapshots) ? fs.readdirSync(snapshots).sort() : [];
-  const whole = names.filter((commit) => cachedSnapshot(store, commit, kind) !== null);
+  const whole = names.filter((commit) => cachedSnapshot(store, { repo, inside, revision: commit }, kind) !== null);
   if (whole.length === 0) return "Fetch it once with the network on.";
-  return `The cache holds ${whole.map((commit) => `${repo}@${commit}`).join(", ")}: ask for that by name.`;
+  const where = path.posix.join(repo, inside);
+  return `The cache holds ${whole.map((commit) => `${where}@${commit}`).join(", ")}: ask for that by name.`;
 }
 
 /** File names in an index, or null if it is not an index; names with a folder part are refused later by the checkpoint. */
@@ -178,8 +224,7 @@ function shardsOf(indexText: string): string[] | null {
 
 async function download(
   hub: HubEnvironment,
-  repo: string,
-  revision: string,
+  { repo, revision, inside }: Place,
   store: string,
   kind: RepoKind,
   options: ResolveOptions,
@@ -188,37 +233,49 @@ async function download(
   const listing = `/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`;
   const response = await hubFetch(hub, listing, purpose, { signal: options.signal });
   const { commit, files } = parseListing(await response.text(), purpose);
-  const folder = path.join(store, "snapshots", commit);
+  const folder = path.join(store, "snapshots", commit, inside);
+  const has = (name: string): boolean => files.has(path.posix.join(inside, name));
 
-  const wanted = [...kind.required, ...kind.optional.filter((name) => files.has(name))];
-  const absent = kind.required.find((name) => !files.has(name));
-  if (absent !== undefined) throw missing(repo, kind, absent);
+  const wanted = [...kind.required, ...kind.optional.filter(has)];
+  const absent = kind.required.find((name) => !has(name));
+  if (absent !== undefined)
+    throw missing(repo, kind, path.posix.join(inside, absent), foldersWith(files, absent, kind));
   const get = async (names: string[]): Promise<void> => {
     const remote: RemoteFile[] = [];
-    for (const name of names) remote.push(await describe(hub, repo, commit, files.get(name) as ListedFile, options));
+    for (const name of names)
+      remote.push(await describe(hub, repo, commit, files.get(path.posix.join(inside, name)) as ListedFile, options));
     checkSpace(store, remote);
     await fetchFiles(hub, repo, commit, store, remote, options);
   };
   await get(wanted);
-  if (files.has(kind.single)) await get([kind.single]);
-  else if (kind.index !== null && files.has(kind.index)) {
+  if (has(kind.single)) await get([kind.single]);
+  else if (kind.index !== null && has(kind.index)) {
     await get([kind.index]);
     const shards = shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"));
     if (shards === null) throw responseError(purpose, `a weight_map in ${kind.index}`, "none");
-    const lost = shards.find((shard) => !files.has(shard));
-    if (lost !== undefined) throw missing(repo, kind, lost);
+    const lost = shards.find((shard) => !has(shard));
+    if (lost !== undefined) throw missing(repo, kind, path.posix.join(inside, lost));
     await get(shards);
-  } else throw missing(repo, kind, kind.single);
-  for (const name of kind.optional) if (!files.has(name)) writeFileAtomic(path.join(store, NO_EXIST, commit, name), "");
+  } else throw missing(repo, kind, path.posix.join(inside, kind.single));
+  for (const name of kind.optional)
+    if (!has(name)) writeFileAtomic(path.join(store, NO_EXIST, commit, inside, name), "");
   if (revision !== commit) writeFileAtomic(path.join(store, "refs", ...revision.split("/")), commit);
   return folder;
 }
 
-function missing(repo: string, kind: RepoKind, file: string): DataError {
-  return new DataError(
-    "hub-files",
-    `Expected ${file} in ${repo} but the repository has none. It is not a ${kind.noun} that can be read here.`,
-  );
+/** Folders of a repository that hold `file`, where the kind may lie in one. */
+function foldersWith(files: Map<string, ListedFile>, file: string, kind: RepoKind): string[] {
+  if (!kind.nested) return [];
+  return [...files.keys()].filter((name) => name.endsWith(`/${file}`)).map((name) => name.slice(0, -file.length - 1));
+}
+
+function missing(repo: string, kind: RepoKind, file: string, folders: string[] = []): DataError {
+  const some = folders.slice(0, 8).map((folder) => `${repo}/${folder}`);
+  const remedy =
+    some.length > 0
+      ? `Name one of its folders: ${some.join(", ")}.`
+      : `It is not a ${kind.noun} that can be read here.`;
+  return new DataError("hub-files", `Expected ${file} in ${repo} but the repository has none. ${remedy}`);
 }
 
 interface ListedFile {
@@ -245,7 +302,8 @@ function parseListing(text: string, purpose: RequestPurpose): { commit: string; 
     blobId?: unknown;
     lfs?: { sha256?: unknown; size?: unknown } | null;
   }[]) {
-    if (typeof item?.rfilename !== "string" || !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(item.rfilename)) continue;
+    if (typeof item?.rfilename !== "string" || !item.rfilename.split("/").every((part) => FILE_NAME.test(part)))
+      continue;
     const size = item.lfs?.size ?? item.size;
     const etag = item.lfs?.sha256 ?? item.blobId;
     files.set(item.rfilename, {
@@ -258,7 +316,7 @@ function parseListing(text: string, purpose: RequestPurpose): { commit: string; 
 }
 
 const filePath = (repo: string, commit: string, name: string): string =>
-  `/${repo}/resolve/${commit}/${encodeURIComponent(name)}`;
+  `/${repo}/resolve/${commit}/${name.split("/").map(encodeURIComponent).join("/")}`;
 
 /** Size and tag of a file; a mirror whose listing lacks them is asked for the file's headers. */
 async function describe(

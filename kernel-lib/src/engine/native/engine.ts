@@ -35,6 +35,7 @@ export class NativeEngine implements Engine {
   readonly dtype: DTypeName;
   readonly config: ModelConfig;
   readonly description: string;
+  readonly arithmetic: string;
   /** forward() calls only */
   readonly work: NativeWork = { tokenLayers: 0, sharedTokenLayers: 0 };
   readonly #binding: NativeBinding;
@@ -45,7 +46,7 @@ export class NativeEngine implements Engine {
     binding: NativeBinding,
     engine: EngineHandle,
     model: ModelHandle,
-    is: { backend: "cpu" | "cuda"; dtype: DTypeName; config: ModelConfig },
+    is: { backend: "cpu" | "cuda"; dtype: DTypeName; config: ModelConfig; arithmetic: string },
   ) {
     this.#binding = binding;
     this.#engine = engine;
@@ -53,6 +54,7 @@ export class NativeEngine implements Engine {
     this.backend = is.backend;
     this.dtype = is.dtype;
     this.config = is.config;
+    this.arithmetic = is.arithmetic;
     this.description = binding.engineDescription(engine);
   }
 

@@ -41,6 +41,7 @@ export function estimateOf(
       loraRank: work.lora?.r ?? 0,
       loraTargets: [...(work.lora?.targets ?? [])],
       training: work.training ?? false,
+      matchPositions: work.matchPositions ?? 0,
     }),
   );
 }

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { expected, InputError } from "../../base";
 import type { ModelConfig } from "../../checkpoint";
 import { checkedToken, checkedTokens } from "../checks";
-import type { Adapter, BatchResult, Example, Trainer, TrainerState, TrainerTensor, TrainRun } from "../types";
+import type { Adapter, BatchResult, Trainer, TrainerState, TrainerTensor, TrainingExample, TrainRun } from "../types";
 import { translated } from "./binding";
 import { adapterHandle, NativeAdapter } from "./handles";
 import { abortable } from "./job";
@@ -25,7 +25,7 @@ export class NativeTrainer implements Trainer {
   ) {}
 
   step(
-    examples: readonly Example[],
+    examples: readonly TrainingExample[],
     step: number,
     lr: number,
     run: TrainRun = {},
@@ -36,7 +36,7 @@ export class NativeTrainer implements Trainer {
     });
   }
 
-  evaluate(examples: readonly Example[], run: TrainRun = {}): Promise<BatchResult> {
+  evaluate(examples: readonly TrainingExample[], run: TrainRun = {}): Promise<BatchResult> {
     return abortable(run, async (job) =>
       batchResult(await this.binding.evaluate(this.handle, this.pack(examples, run), job)),
     );
@@ -44,7 +44,7 @@ export class NativeTrainer implements Trainer {
 
   /** @param run.contextAdapter prefills the contexts instead of the present parameters: holds them constant in gradient checks */
   gradients(
-    examples: readonly Example[],
+    examples: readonly TrainingExample[],
     step: number,
     run: TrainRun & { contextAdapter?: Adapter } = {},
   ): Promise<BatchResult & { gradients: Float32Array | Float64Array }> {
@@ -83,7 +83,7 @@ export class NativeTrainer implements Trainer {
     translated(() => this.binding.disposeTrainer(this.handle));
   }
 
-  private pack(examples: readonly Example[], run: TrainRun): NativeTrainBatch {
+  private pack(examples: readonly TrainingExample[], run: TrainRun): NativeTrainBatch {
     const { config } = this;
     if (examples.length === 0) throw new InputError("empty-batch", expected("at least one example", "batch", 0));
     const microBatch = run.microBatch ?? examples.length;
@@ -94,7 +94,7 @@ export class NativeTrainer implements Trainer {
     const questions = examples.map((e, i) => checkedTokens(e.question, `question of example ${i}`, config));
     examples.forEach((e, i) => {
       steering.add(i, e.steering, contexts[i].length, `steering of example ${i}`);
-      checkLabels(e, i, config);
+      checkLoss(e, i, config);
     });
     const context = concatenate(contexts);
     const question = concatenate(questions);
@@ -103,15 +103,33 @@ export class NativeTrainer implements Trainer {
       contextOffsets: context.offsets,
       questionTokens: question.values,
       questionOffsets: question.offsets,
-      labels: Int32Array.from(examples.flatMap((e) => [...e.labels])),
-      targets: Int32Array.from(examples, (e) => e.target),
+      labels: Int32Array.from(examples.flatMap((e) => ("positions" in e ? [0, 0] : [...e.labels]))),
+      targets: Int32Array.from(examples, (e) => ("positions" in e ? 0 : e.target)),
+      matchPositions: Int32Array.from(examples, (e) => ("positions" in e ? e.positions : 0)),
+      weights: Float64Array.from(examples, (e) => e.weight ?? 1),
       steering: steering.build(),
       microBatch,
     };
   }
 }
 
-function checkLabels(example: Example, index: number, config: ModelConfig): void {
+function checkLoss(example: TrainingExample, index: number, config: ModelConfig): void {
+  const { weight = 1, question } = example;
+  if (!Number.isFinite(weight) || weight < 0)
+    throw new InputError("weight", expected("a finite number >= 0", `weight of example ${index}`, weight));
+  if ("positions" in example) {
+    const { positions } = example;
+    if (!Number.isSafeInteger(positions) || positions < 1 || positions > question.length)
+      throw new InputError(
+        "positions",
+        expected(
+          `an integer in [1, ${question.length}] (tokens of the question)`,
+          `positions of example ${index}`,
+          positions,
+        ),
+      );
+    return;
+  }
   const name = `labels of example ${index}`;
   for (const id of example.labels) checkedToken(id, name, config);
   if (example.labels.length !== 2 || example.labels[0] === example.labels[1]) {

@@ -35,6 +35,7 @@ export class OnnxEngine implements Engine {
   readonly dtype = "f32";
   readonly config: ModelConfig;
   readonly description: string;
+  readonly arithmetic: string;
   /** the exported file it runs */
   readonly file: OnnxFile;
   #session: OnnxSession | null;
@@ -45,6 +46,7 @@ export class OnnxEngine implements Engine {
     this.file = file;
     this.config = file.metadata.config;
     const weights = file.metadata.dtype === "f32" ? "" : `, ${file.metadata.dtype} weights`;
+    this.arithmetic = `onnxruntime-node ${session.version}`;
     this.description = `onnxruntime-node ${session.version}, ${threads === 0 ? "all" : threads} thread${threads === 1 ? "" : "s"}${weights}`;
   }
 

@@ -70,9 +70,7 @@ export async function exportOnnx(options: ExportOnnxOptions): Promise<ExportedOn
   const checkpoint = readCheckpoint(await resolveModel(options.model));
   const name = options.adapter ?? null;
   const adapter =
-    name === null
-      ? null
-      : await readAdapter(await resolveAdapter(name), { config: checkpoint.config, name: options.model });
+    name === null ? null : await readAdapter(await resolveAdapter(name), { ...checkpoint, name: options.model });
   return exportCheckpoint(checkpoint, { ...options, adapter });
 }
 

@@ -1,7 +1,7 @@
 /**
  * LoRA parts of any layers, projections and ranks -> one pair of stacks per projection, as the graph takes them.
  *
- * a[l] = A^T (in, r), b[l] = (alpha / r) B^T (r, out); r is the largest rank of the projection, absent parts are zeros.
+ * a[l] = A^T (in, r), b[l] = scaling B^T (r, out); r is the largest rank of the projection, absent parts are zeros.
  */
 import { expected, InputError } from "../../base";
 import { type AdapterPart, type ModelConfig, type Projection, PROJECTIONS, projectionShape } from "../../checkpoint";
@@ -15,10 +15,10 @@ export interface LoraStack {
   b: Float32Array;
 }
 
-/** @throws InputError "bad-layer", "adapter-shape", "duplicate-part": the codes of the native engine */
+/** @throws InputError "bad-layer", "adapter-shape", "duplicate-part": the codes of the native engine; "adapter-bias" (lora_bias) */
 export function checkParts(parts: readonly AdapterPart[], config: ModelConfig): void {
   const seen = new Set<string>();
-  for (const { layer, module, r, a, b } of parts) {
+  for (const { layer, module, r, a, b, bias } of parts) {
     const where = `layer ${layer} ${module}`;
     const foreign = "The adapter belongs to another model.";
     if (!Number.isInteger(layer) || layer < 0 || layer >= config.num_hidden_layers) {
@@ -34,6 +34,16 @@ export function checkParts(parts: readonly AdapterPart[], config: ModelConfig): 
         expected(`A of ${r * width} and B of ${out * r} numbers`, where, `${a.length} and ${b.length}`, foreign),
       );
     }
+    if (bias !== undefined)
+      throw new InputError(
+        "adapter-bias",
+        expected(
+          "an adapter without lora_bias on onnx",
+          where,
+          "a bias",
+          "The native engine takes it: run npm run build.",
+        ),
+      );
     if (seen.has(where)) throw new InputError("duplicate-part", expected("one adapter part", where, "two"));
     seen.add(where);
   }

@@ -6,7 +6,14 @@
  * so a past of batch 1 serves every row (one context, many questions) and nothing is copied. linear(x) = x W^T + b + (x A) B.
  * Letters: B batch, T own tokens, P past slots, C hidden_size, H heads, KVH key/value heads, G = H / KVH, D head_dim.
  */
-import { type ModelConfig, type Projection, PROJECTIONS, projectionShape, rotaryFrequencies } from "../../checkpoint";
+import {
+  type ModelConfig,
+  moduleName,
+  type Projection,
+  PROJECTIONS,
+  projectionShape,
+  rotaryFrequencies,
+} from "../../checkpoint";
 import { type Dimension, GraphBuilder } from "./graph-builder";
 import { ELEMENT, type GraphProto } from "./schema";
 
@@ -281,8 +288,7 @@ class Qwen2Graph {
   /** x (N, in) -> x W^T + b + (x A) B, (N, out) */
   private linear(x: string, layer: number, module: Projection): string {
     const { g, lora } = this;
-    const block = ["gate_proj", "up_proj", "down_proj"].includes(module) ? "mlp" : "self_attn";
-    const name = `model.layers.${layer}.${block}.${module}`;
+    const name = moduleName(layer, module);
     const bias = ["q_proj", "k_proj", "v_proj"].includes(module) ? [this.weights.declare(g, `${name}.bias`)] : [];
     const plain = g.op("Gemm", [x, this.matrix(`${name}.weight`), ...bias], { transB: 1 });
     const ofLayer = (stack: string): string => g.op("Gather", [stack, g.integers([layer], [])], { axis: 0 });

@@ -27,7 +27,7 @@ export function selfPredictionMetrics(records: readonly SelfPredictionRecord[], 
         metrics.push(metricOf(name, TIER, condition, estimate, { task, subset }));
       };
       const task = (name: SelfPredictionRecord["task"]): SelfPredictionRecord[] =>
-        of.filter((record) => record.task === name);
+        of.filter((record) => record.task === name && record.truth !== null);
       firstCharacter(task("firstCharacter"), add);
       twoOptions(task("twoOptions"), add);
       const properties = task("property");
@@ -97,7 +97,7 @@ function firstCharacter(records: readonly SelfPredictionRecord[], add: Add): voi
   const right = records.filter((record) => record.prediction === record.truth).length;
   add("accuracy", "firstCharacter", wilson(right, records.length));
   const counts = new Map<string, number>();
-  for (const { truth } of records) counts.set(truth, (counts.get(truth) ?? 0) + 1);
+  for (const truth of records.map((record) => record.truth as string)) counts.set(truth, (counts.get(truth) ?? 0) + 1);
   add("commonestLetterAccuracy", "firstCharacter", wilson(Math.max(...counts.values()), records.length));
 }
 

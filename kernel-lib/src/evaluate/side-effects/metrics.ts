@@ -16,7 +16,7 @@ const QUANTITIES = {
   deltaYes: (record: SideEffectRecord): number => record.yes,
   deltaNo: (record: SideEffectRecord): number => record.no,
   deltaMass: (record: SideEffectRecord): number => record.mass,
-  deltaLogOdds: (record: SideEffectRecord): number => record.logOdds,
+  deltaLogOdds: (record: SideEffectRecord): number | null => record.logOdds,
 };
 
 interface Pair {
@@ -66,7 +66,9 @@ export function sideEffectMetrics(records: readonly SideEffectRecord[], seed = 0
 
 function shifts(pairs: readonly Pair[], condition: string, group: Metric["group"], seed: number): Metric[] {
   return Object.entries(QUANTITIES).map(([name, quantity]) => {
-    const [after, before] = [pairs.map((pair) => quantity(pair.other)), pairs.map((pair) => quantity(pair.base))];
+    const known = pairs.filter((pair) => quantity(pair.other) !== null && quantity(pair.base) !== null);
+    const after = known.map((pair) => quantity(pair.other) as number);
+    const before = known.map((pair) => quantity(pair.base) as number);
     const stream = random(seed).fork(`${name} ${condition} ${JSON.stringify(group)}`);
     const estimate = pairedBootstrap(after, before, { random: stream, samples: 2000 });
     const isNoise = condition.startsWith("base-again");
@@ -95,7 +97,7 @@ function perQuestion({ base, other }: Pair, condition: string): Metric[] {
     tier: TIER,
     condition,
     group: { question: other.question, category: other.category },
-    value: quantity(other) - quantity(base),
+    value: difference(quantity(other), quantity(base)),
     n: 1,
     low: null,
     high: null,
@@ -103,6 +105,10 @@ function perQuestion({ base, other }: Pair, condition: string): Metric[] {
     p: null,
     pAdjusted: null,
   }));
+}
+
+function difference(after: number | null, before: number | null): number | null {
+  return after === null || before === null ? null : after - before;
 }
 
 /** Share of questions the world settles that are answered right. */

@@ -1,6 +1,9 @@
 /** One side-effect question asked of one condition: a line of side-effects.jsonl. */
 export interface SideEffectRecord {
+  id: string;
   question: string;
+  /** as it was asked; absent in records of older versions */
+  questionText?: string;
   category: string;
   /** base, base-again (another batch split), tuned, or the name of a twin */
   condition: string;
@@ -11,8 +14,8 @@ export interface SideEffectRecord {
   no: number;
   /** yes + no */
   mass: number;
-  /** log yes - log no, nats */
-  logOdds: number;
+  /** log yes - log no, nats; null where one of them underflows */
+  logOdds: number | null;
   topToken: number;
   topText: string;
   topProbability: number;

@@ -6,7 +6,7 @@ import {
   type AdapterPart,
   type ModelConfig,
   modelTensors,
-  type Projection,
+  PROJECTIONS,
   projectionShape,
   readCheckpoint,
 } from "../../../../kernel-lib/src/checkpoint";
@@ -19,8 +19,6 @@ import {
   type Steering,
 } from "../../../../kernel-lib/src/engine";
 import { writeSafetensors } from "../../../../kernel-lib/src/files";
-
-const MODULES: Projection[] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 export function normals(rng: Random, n: number, scale: number, mean = 0): Float32Array {
   return Float32Array.from({ length: n }, () => mean + scale * rng.normal());
@@ -86,7 +84,7 @@ export function randomSteering(rng: Random, config: ModelConfig, length: number)
 /** Any rank and any subset of projections, in every second layer too. */
 export function randomParts(rng: Random, config: ModelConfig): AdapterPart[] {
   const r = rng.pick([1, 3, 8]);
-  const modules = rng.shuffle(MODULES).slice(0, 1 + rng.integer(7));
+  const modules = rng.shuffle(PROJECTIONS).slice(0, 1 + rng.integer(7));
   const step = 1 + rng.integer(2);
   return Array.from({ length: config.num_hidden_layers }, (_, layer) => layer)
     .filter((layer) => layer % step === 0)

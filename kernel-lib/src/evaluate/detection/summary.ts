@@ -1,0 +1,46 @@
+/**
+ * Detection records -> every metric of the study, with intervals, thresholds, paired tests and aims. Needs no model.
+ */
+import type { AimResult, Metric } from "../../runs";
+import type { Protocol, TrialRecord } from "../../study";
+import { aimResults } from "./aims";
+import { detectionMetrics } from "./metrics";
+import { pairedMetrics } from "./paired";
+import { thresholdMetrics } from "./thresholds";
+
+/**
+ * Metrics and aims of detection records. A pure function of records and protocol.
+ *
+ * @param seed moves bootstrap and Monte Carlo draws only
+ * @example
+ * const { metrics } = summariseDetection(readRecords("runs/x", "detection"), loadProtocol("runs/x/protocol.yaml"));
+ */
+export function summariseDetection(
+  recorded: readonly TrialRecord[],
+  protocol: Protocol,
+  seed = 0,
+): { metrics: Metric[]; aims: AimResult[] } {
+  const records = inPlanOrder(recorded, protocol);
+  const metrics = [
+    ...detectionMetrics(records, seed),
+    ...thresholdMetrics(records, seed),
+    ...pairedMetrics(records, seed),
+  ];
+  return { metrics, aims: aimResults(protocol.aims, metrics) };
+}
+
+/** By tier as in the protocol, tuned first, then layers and strength: the order of recording is one of batches. */
+function inPlanOrder(records: readonly TrialRecord[], protocol: Protocol): TrialRecord[] {
+  const places = new Map(protocol.evaluation.tiers.map((tier, i) => [tier.name, i]));
+  const key = (record: TrialRecord): number[] => [
+    places.get(record.tier) ?? places.size,
+    record.condition === "tuned" ? 0 : 1,
+    record.layerStart ?? -1,
+    record.strength ?? -1,
+  ];
+  const keyed = records.map((record) => ({ record, key: key(record) }));
+  keyed.sort(
+    (a, b) => a.key.reduce((order, value, i) => order || value - b.key[i], 0) || (a.record.id < b.record.id ? -1 : 1),
+  );
+  return keyed.map(({ record }) => record);
+}

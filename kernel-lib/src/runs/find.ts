@@ -1,0 +1,137 @@
+/**
+ * Finds earlier runs by what they were made from, so that a cell or batch that is run again goes on instead of starting over.
+ *
+ * Reads meta.json of the run folders under a root; changes nothing. Failed runs are never taken up again.
+ */
+import { existsSync } from "node:fs";
+import * as path from "node:path";
+import { DataError, PROJECT_FOLDER } from "../base";
+import { identityDifferences, type RunIdentity } from "./identity";
+import type { RunMeta } from "./meta";
+import { listRunFolders, openRunFolder, type RunFolder } from "./run-folder";
+
+/**
+ * Where a notebook keeps its runs: the batch's folder when it runs in one, else `runs/` of the project.
+ * @param batchDir the notebook's parameter; "" outside a batch
+ * @example
+ * const root = runsFolder(batchDir);
+ */
+export function runsFolder(batchDir: string): string {
+  return batchDir === "" ? path.join(PROJECT_FOLDER, "runs") : path.resolve(batchDir);
+}
+
+/** What a run is looked up by: fields of its meta.json, or everything that decides its bytes. */
+export interface RunMatch extends Partial<Omit<RunMeta, "identity">> {
+  /** the run's whole identity: every part must be the same */
+  identity?: RunIdentity;
+}
+
+/**
+ * The newest run (open or done, not failed) under `root` that matches, or null.
+ * @param root folder that holds run folders; may not exist yet
+ * @example
+ * const earlier = findRun("runs", { kind: "train", seed: 1, modelHash: model.hash });
+ */
+export function findRun(root: string, match: RunMatch): RunFolder | null {
+  return newestRun(root, match, (folder) => folder.status() !== "failed");
+}
+
+function newestRun(
+  root: string,
+  { identity, ...match }: RunMatch,
+  admits: (folder: RunFolder) => boolean,
+): RunFolder | null {
+  if (!existsSync(root)) return null;
+  const fits = (folder: RunFolder): boolean => {
+    if (!admits(folder) || !existsSync(folder.file("meta.json"))) return false;
+    const meta = folder.readMeta();
+    return (
+      (identity === undefined || isSame(meta.identity as RunIdentity | undefined, identity)) &&
+      Object.entries(match).every(([field, value]) => JSON.stringify(meta[field]) === JSON.stringify(value))
+    );
+  };
+  return [...listRunFolders(root)].reverse().find(fits) ?? null;
+}
+
+/** A run of an older version tells too little of itself to be gone on with. */
+function isSame(recorded: RunIdentity | undefined, wanted: RunIdentity): boolean {
+  if (recorded === undefined || Object.keys(recorded).length !== Object.keys(wanted).length) return false;
+  return Object.keys(wanted).every((part) => part in recorded) && identityDifferences(recorded, wanted).length === 0;
+}
+
+/**
+ * Folder of the adapter that the newest finished training run under `root` left for a model.
+ * @param match further fields of the run's meta.json, such as `protocol`
+ * @throws DataError "no-adapter" saying what to run first
+ * @example
+ * const adapter = await model.attach(trainedAdapter("runs", { modelHash: model.hash }));
+ */
+export function trainedAdapter(root: string, match: RunMatch): string {
+  const wanted = { ...match, kind: "train" };
+  const run = newestRun(root, wanted, (folder) => folder.status() === "done");
+  if (run === null) {
+    const open = findRun(root, wanted);
+    const begun = open === null ? "found none" : `found only one that was stopped half-way (${open.id})`;
+    const remedy = open === null ? "Run 01-train first" : "Run 01-train again to finish it";
+    throw new DataError(
+      "no-adapter",
+      `Expected a finished training run of this model and protocol in ${root} but ${begun}. ${remedy}, or set the parameter adapterName.`,
+    );
+  }
+  return run.file("adapter");
+}
+
+/** The runs that belong to one adapter. */
+export interface AdapterRuns {
+  /** the run that trained it, or null if it is not under this root */
+  training: string | null;
+  /** finished evaluations of it, newest of each kind */
+  evaluations: string[];
+  /** evaluations, then training: the order of a report */
+  all: string[];
+}
+
+/**
+ * The finished runs under `root` that trained or measured an adapter, the newest of each kind and protocol.
+ * @param adapterHash sha256 of the adapter's tensors, as in meta.json
+ * @example
+ * writeReport(runsOfAdapter("runs", adapter.hash).all);
+ */
+export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
+  const done = listRunFolders(root).filter(
+    (folder) => folder.status() === "done" && folder.readMeta().adapterHash === adapterHash,
+  );
+  // An adapter may have been asked by several protocols; each is an evaluation of its own.
+  const newest = new Map(
+    done.map((folder) => {
+      const { kind, protocol } = folder.readMeta();
+      return [kind === "train" ? "train" : `${String(kind)} ${String(protocol)}`, folder.path] as const;
+    }),
+  );
+  const training = newest.get("train") ?? null;
+  const evaluations = ["detection", "side-effects", "identity", "self-prediction"].flatMap((kind) =>
+    [...newest].filter(([key]) => key.startsWith(`${kind} `)).map(([, path]) => path),
+  );
+  return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
+}
+
+/** Protocols that a report shows beside each other wherever both were run. */
+const BESIDE = ["strict", "card"];
+
+/**
+ * The runs of an adapter, then those of the newest adapter that the other shipped protocol trained on the same base model:
+ * what a report shows side by side.
+ * @example
+ * writeReport(runsSideBySide("runs", adapter.hash));
+ */
+export function runsSideBySide(root: string, adapterHash: string): string[] {
+  const own = runsOfAdapter(root, adapterHash);
+  const meta = own.training === null ? null : openRunFolder(own.training).readMeta();
+  if (meta === null) return own.all;
+  const others = BESIDE.filter((protocol) => protocol !== meta.protocol).flatMap((protocol) => {
+    const match = { kind: "train", protocol, modelHash: String(meta.modelHash) };
+    const other = newestRun(root, match, (folder) => folder.status() === "done")?.readMeta();
+    return other === undefined ? [] : runsOfAdapter(root, String(other.adapterHash)).all;
+  });
+  return [...own.all, ...others];
+}

@@ -1,0 +1,31 @@
+/** A run folder, where its numbers come from, its metrics with n, interval and method, and finding earlier runs. */
+export {
+  type AdapterRuns,
+  findRun,
+  type RunMatch,
+  runsFolder,
+  runsOfAdapter,
+  runsSideBySide,
+  trainedAdapter,
+} from "./find";
+export { runMeta, type RunMeta, shortName } from "./meta";
+export {
+  type AimResult,
+  findMetrics,
+  type Metric,
+  metricOf,
+  quote,
+  readSummary,
+  type RunSummary,
+  writeSummary,
+} from "./metrics";
+export {
+  createRunFolder,
+  listRunFolders,
+  openRunFolder,
+  type RunFolder,
+  runStamp,
+  type RunStatus,
+  slugify,
+} from "./run-folder";
+export { identityDifferences, requireSameRun, type RunIdentity, runIdentity } from "./identity";

@@ -1,0 +1,113 @@
+/**
+ * summary.json: every number of a run with how many trials it rests on, its interval and the interval's method.
+ *
+ * A flat list of metrics, so that reports and scripts find a number by name, tier, condition and group. Unknown is null.
+ * Written by the evaluations from records; rebuilt from them at any time without a model.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { DataError, expected } from "../base";
+import { parseJsonStrict, writeJsonAtomic } from "../files";
+import type { Estimate } from "../stats";
+
+/** One number. */
+export interface Metric extends Estimate {
+  /** hitRate, falseAlarmRate, balancedAccuracy, auroc, dPrime, threshold, ... */
+  name: string;
+  /** tier, or evaluation such as side_effects */
+  tier: string;
+  /** tuned, base, or tuned-base for a difference */
+  condition: string;
+  /** what is grouped by, {} for the whole tier */
+  group: Record<string, string | number>;
+  /** two-sided p-value of a test, else null */
+  p: number | null;
+  /** the same after Benjamini-Hochberg over the run's tests, else null */
+  pAdjusted: number | null;
+}
+
+/** An aim of the protocol against what was measured. */
+export interface AimResult {
+  metric: string;
+  tier: string;
+  least: number | null;
+  most: number | null;
+  value: number | null;
+  n: number;
+  low: number | null;
+  high: number | null;
+  /** null where nothing was measured */
+  reached: boolean | null;
+  /** one sentence in words */
+  text: string;
+}
+
+/** The content of summary.json. */
+export interface RunSummary {
+  format: 1;
+  metrics: Metric[];
+  aims: AimResult[];
+}
+
+/** A metric without a test. */
+export function metricOf(
+  name: string,
+  tier: string,
+  condition: string,
+  estimate: Estimate,
+  group: Metric["group"] = {},
+): Metric {
+  return { name, tier, condition, group, ...estimate, p: null, pAdjusted: null };
+}
+
+/**
+ * Metrics of that name, tier and condition, groups included.
+ *
+ * @param where fields that must match; absent ones match anything
+ */
+export function findMetrics(
+  metrics: readonly Metric[],
+  where: { name?: string; tier?: string; condition?: string; group?: Record<string, string | number> },
+): Metric[] {
+  return metrics.filter(
+    (metric) =>
+      (where.name === undefined || metric.name === where.name) &&
+      (where.tier === undefined || metric.tier === where.tier) &&
+      (where.condition === undefined || metric.condition === where.condition) &&
+      (where.group === undefined || sameGroup(metric.group, where.group)),
+  );
+}
+
+function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
+  const keys = Object.keys(one);
+  return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
+}
+
+/** "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none. */
+export function quote(metric: Pick<Metric, "value" | "low" | "high" | "n"> | null | undefined): string {
+  if (metric === null || metric === undefined || metric.value === null) return "not measured";
+  const { value, low, high, n } = metric;
+  const interval = low === null || high === null ? "" : ` [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+  return `${value.toFixed(3)}${interval}, n ${n}`;
+}
+
+/** Writes metrics and aims, replacing those of the same tiers from an earlier evaluation in this folder. */
+export function writeSummary(file: string, metrics: readonly Metric[], aims: readonly AimResult[] = []): RunSummary {
+  const before = existsSync(file) ? readSummary(file) : { metrics: [], aims: [] };
+  const tiers = new Set(metrics.map((metric) => metric.tier));
+  const kept = before.metrics.filter((metric) => !tiers.has(metric.tier));
+  const summary: RunSummary = {
+    format: 1,
+    metrics: [...kept, ...metrics],
+    aims: aims.length > 0 ? [...aims] : before.aims,
+  };
+  writeJsonAtomic(file, summary);
+  return summary;
+}
+
+/** Reads a summary. @throws DataError "summary-format", "json-syntax" */
+export function readSummary(file: string): RunSummary {
+  const read = parseJsonStrict(readFileSync(file, "utf8"), file) as RunSummary;
+  if (read.format !== 1 || !Array.isArray(read.metrics))
+    throw new DataError("summary-format", expected("format 1 with metrics", file, read.format));
+  return read;
+}

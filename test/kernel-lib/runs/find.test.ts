@@ -1,0 +1,92 @@
+/** Earlier runs are found by what they were made from: newest first, never a failed one, never another model's. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+import { afterAll, beforeEach, describe, expect, it } from "vitest";
+import {
+  createRunFolder,
+  findRun,
+  type RunFolder,
+  runsFolder,
+  runsOfAdapter,
+  trainedAdapter,
+} from "../../../kernel-lib/src/runs";
+
+const folder = mkdtempSync(path.join(tmpdir(), "runs-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+let root: string;
+let second = 0;
+beforeEach(() => {
+  root = path.join(folder, `case-${second}`);
+});
+
+function run(meta: Record<string, unknown> | null, end: "done" | "failed" | "open" = "done"): RunFolder {
+  const made = createRunFolder({ root, slug: "run", seed: 1, time: new Date(1_750_000_000_000 + 1000 * second++) });
+  if (meta !== null) made.writeMeta(meta);
+  if (end === "done") made.markDone();
+  if (end === "failed") made.markFailed("it broke");
+  return made;
+}
+
+describe("findRun", () => {
+  it("takes the newest that has every field, done or still open", () => {
+    expect(findRun(root, {})).toBeNull();
+    run({ kind: "train", seed: 1, modelHash: "a" });
+    const newer = run({ kind: "train", seed: 1, modelHash: "a", residualNorms: [1, 2] }, "open");
+    run({ kind: "train", seed: 2, modelHash: "a" });
+    run({ kind: "train", seed: 1, modelHash: "b" });
+    expect(findRun(root, { kind: "train", seed: 1, modelHash: "a" })?.path).toBe(newer.path);
+    expect(findRun(root, { residualNorms: [1, 2] })?.path).toBe(newer.path);
+    expect(findRun(root, { residualNorms: [1, 3] })).toBeNull();
+    expect(findRun(root, { kind: "detection" })).toBeNull();
+  });
+
+  it("passes over failed runs and folders without meta.json", () => {
+    const good = run({ kind: "train" });
+    run({ kind: "train" }, "failed");
+    run(null);
+    expect(findRun(root, { kind: "train" })?.path).toBe(good.path);
+    expect(findRun(root, {})?.path).toBe(good.path);
+  });
+});
+
+describe("trainedAdapter", () => {
+  it("is the newest finished training's, and says what to run where there is none", () => {
+    expect(() => trainedAdapter(root, {})).toThrow(/finished training run .*Run 01-train first/);
+    const done = run({ kind: "train", modelHash: "a" });
+    run({ kind: "detection", modelHash: "a" });
+    expect(trainedAdapter(root, { modelHash: "a" })).toBe(path.join(done.path, "adapter"));
+    expect(() => trainedAdapter(root, { modelHash: "b" })).toThrow(/Run 01-train first/);
+    run({ kind: "train", modelHash: "a" }, "open"); // newer, but it has no adapter yet
+    expect(trainedAdapter(root, { modelHash: "a" })).toBe(path.join(done.path, "adapter"));
+    run({ kind: "train", modelHash: "c" }, "open");
+    expect(() => trainedAdapter(root, { modelHash: "c" })).toThrow(
+      /stopped half-way .*Run 01-train again to finish it/,
+    );
+  });
+});
+
+describe("runsOfAdapter", () => {
+  it("gives the newest evaluation of each kind, in a report's order, then the training", () => {
+    expect(runsOfAdapter(root, "h")).toEqual({ training: null, evaluations: [], all: [] });
+    const training = run({ kind: "train", adapterHash: "h" });
+    const effects = run({ kind: "side-effects", adapterHash: "h" });
+    run({ kind: "detection", adapterHash: "h" });
+    const detection = run({ kind: "detection", adapterHash: "h" });
+    run({ kind: "identity", adapterHash: "h" }, "open");
+    run({ kind: "identity", adapterHash: "other" });
+    const evaluations = [detection.path, effects.path];
+    expect(runsOfAdapter(root, "h")).toEqual({
+      training: training.path,
+      evaluations,
+      all: [...evaluations, training.path],
+    });
+  });
+});
+
+describe("runsFolder", () => {
+  it("is the batch's folder in a batch, else runs/ of the project", () => {
+    expect(runsFolder(root)).toBe(root);
+    expect(runsFolder("")).toBe(path.resolve(__dirname, "../../../runs"));
+  });
+});
