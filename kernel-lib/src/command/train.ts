@@ -120,7 +120,7 @@ async function trained(engine: Engine, inputs: Omit<TrainingRun, "engine">): Pro
       signal: stop.signal,
       onEvent: (event, totalSteps) => {
         progress.line ??= startProgress("train", totalSteps);
-        progress.line.update(event.step, `loss ${event.loss.toFixed(4)}`);
+        progress.line.update(event.step, `loss ${event.loss?.toFixed(4) ?? "-"}`);
       },
     });
     progress.line?.done();

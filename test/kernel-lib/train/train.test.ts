@@ -365,7 +365,7 @@ describe("trainDetector", () => {
 describe("examples of a protocol", () => {
   it("use training splits only, uniform over vectors, ranges and strengths, half steered", async () => {
     const study = await bindStudy(fakeModel(), twin(small, { "training.examples": 3000 }));
-    const set = generateExamples(study, 1);
+    const set = await generateExamples(study, 1);
     const all = [...set.train, ...set.validation];
     expect(set.validation).toHaveLength(150);
     const steered = all.filter((e) => e.steering !== null);

@@ -37,7 +37,10 @@ export function trainingCurves(events: readonly TrainEvent[], title = "Training"
         legendgroup: "mean",
         showlegend: first,
         x: steps.map((event) => event.step),
-        y: runningMean(values, 20),
+        y: runningMean(
+          values.map((value) => value ?? Number.NaN),
+          20,
+        ),
         yaxis,
         line: { color: COLORS[0], width: 2 },
       },
