@@ -220,6 +220,13 @@ export function readControlQuestions(
     }));
 }
 
+/** The training split of the control questions that the world or the base settles: they may be kept, reversed ones may not. */
+export function readTrainControls(file: string): RetentionTexts["questions"] {
+  return readYaml(file, controlFile)
+    .questions.filter(({ split, kind }) => split === "train" && kind !== "reversed")
+    .map(({ id, category, text }) => ({ id, category, text }));
+}
+
 /** The training split of the retention texts. */
 export function readRetention(file: string = path.join(DATA_FOLDER, "prompts", "retention.yaml")): RetentionTexts {
   const { suffixes, questions, chats } = readYaml(file, retentionFile);

@@ -17,6 +17,8 @@ import {
   readDetectionQuestions,
   readInfoPrompt,
   readRetention,
+  readTrainControls,
+  type RetentionTexts,
   type StudyQuestion,
 } from "./prompts";
 import { checkProtocol } from "./schema";
@@ -114,11 +116,16 @@ function resolveFile(value: unknown, folder: string): unknown {
       UNRELATED_QUESTION,
       ...(prompts.controls === undefined ? [] : readControlQuestions(path.resolve(folder, prompts.controls))),
     ],
-    retention:
-      prompts.retention === undefined
-        ? { suffixes: [], questions: [], chats: [] }
-        : readRetention(path.resolve(folder, prompts.retention)),
+    retention: retentionTexts(folder, prompts),
   };
+}
+
+/** Retention texts, with the training split of the controls where the protocol names both. */
+function retentionTexts(folder: string, prompts: { retention?: string; controls?: string }): RetentionTexts {
+  if (prompts.retention === undefined) return { suffixes: [], questions: [], chats: [] };
+  const texts = readRetention(path.resolve(folder, prompts.retention));
+  const controls = prompts.controls === undefined ? [] : readTrainControls(path.resolve(folder, prompts.controls));
+  return { ...texts, questions: [...texts.questions, ...controls] };
 }
 
 /** SHA-256 of the resolved protocol; key order does not count. */
