@@ -336,6 +336,12 @@ export {
   twin,
   TWINS,
   type VectorSplit,
+  isCleanTier,
+  mainTier,
+  protocolLabel,
+  type TierKind,
+  type TierView,
+  tierViews,
 } from "./study";
 export {
   type AdapterRuns,
@@ -366,6 +372,9 @@ export {
   type RunIdentity,
   runIdentity,
   type RunMatch,
+  adapterOrigin,
+  aimBounds,
+  aimVerdict,
 } from "./runs";
 export {
   type BatchFigures,
@@ -459,6 +468,7 @@ export {
   type DanfoFrame,
   type DataTable,
   detectionHeatmap,
+  doseCurves,
   eventsTable,
   falseAlarmForest,
   identityForest,
@@ -467,7 +477,7 @@ export {
   loadRun,
   metricsTable,
   psychometricPlot,
-  publishedBars,
+  type PlotOptions,
   type PublishedCard,
   publishedEstimates,
   questionForest,
@@ -484,6 +494,8 @@ export {
   sideEffectsTable,
   strengthTitle,
   tableOf,
+  tierNumbers,
+  type TierNumbers,
   tierReading,
   tierTable,
   toDanfo,
