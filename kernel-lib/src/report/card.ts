@@ -118,7 +118,9 @@ function trainingText({ events, meta }: LoadedRun): string {
 function measuredText(run: LoadedRun): string[] {
   const rows = tierNumbers(run.metrics).map((numbers) => {
     const { balancedAccuracy, hitRate, falseAlarmRate, mass } = numbers;
-    const cells = [balancedAccuracy, hitRate, falseAlarmRate, mass].map((metric: Metric | null) => formatEstimate(metric));
+    const cells = [balancedAccuracy, hitRate, falseAlarmRate, mass].map((metric: Metric | null) =>
+      formatEstimate(metric),
+    );
     return `| ${[titleOfTier(run, numbers.tier), numbers.condition, ...cells].join(" | ")} |`;
   });
   const detection =

@@ -34,7 +34,8 @@ export function conceptSection(
     random === null
       ? undefined
       : findMetrics(run.metrics, { name: "hitRate", tier: random.name, condition: "tuned", group: {} })[0];
-  const beside = matched === undefined ? "" : ` New random vectors of equal norm, for comparison: ${quoted(matched).text}.`;
+  const beside =
+    matched === undefined ? "" : ` New random vectors of equal norm, for comparison: ${quoted(matched).text}.`;
   const names = new Set(tiers.filter(({ spec }) => spec.vectors === "concepts").map(({ name }) => name));
   const categories = findMetrics(run.metrics, { name: "hitRate", condition: "tuned" }).filter(
     ({ tier, group }) => names.has(tier) && "category" in group && !("concept" in group),

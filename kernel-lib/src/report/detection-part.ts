@@ -56,7 +56,7 @@ function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: Figure
     `<h2>Detection: ${escapeHtml(seriesName(run, runs))}</h2>`,
     ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
     "<h3>False alarms</h3>",
-    falseAlarmTable(run),
+    ...falseAlarmTable(run),
     ...wordings(part),
     ...conceptSection(run, tiers, part.source, figures),
     ...tests(run),
@@ -66,7 +66,9 @@ function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: Figure
 }
 
 function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
-  const n = steered.map(({ name }) => findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned", group: {} })[0]?.n ?? 0);
+  const n = steered.map(
+    ({ name }) => findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned", group: {} })[0]?.n ?? 0,
+  );
   const trials = n.reduce((sum, of) => sum + of, 0);
   const pooled = findMetrics(run.metrics, { name: "hitRateOfStrength", condition: "tuned" });
   return [
@@ -76,7 +78,7 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
       : [
           figures.add(
             doseCurves(run.metrics, { tiers: steered, unit }),
-            `Share of steered trials noticed at each strength, over all layer ranges; n ${trials} steered trials. ${pooled[0].method}.`,
+            `Share of steered trials noticed at each strength, over all layer ranges; n ${trials} steered trials. Intervals: ${pooled[0].method.split(",")[0]}.`,
             source,
           ),
         ]),
@@ -135,7 +137,7 @@ function thresholdTable(run: LoadedRun, steered: readonly TierView[]): string {
     : table(
         ["strength noticed half of the time", ...ranges],
         rows,
-        "Hover over a number for its method. Between: at most one strength lies between never and always, so only its neighbours bound the threshold. A dash in an interval: that end is outside the strengths tried.",
+        'Hover over a number for its method. "0.08 to 0.2": noticed at the one and not at the other, with at most one strength between, so that nothing narrower can be said. None of those tried: more or less than half at every strength. A dash in an interval: that end is outside the strengths tried.',
       );
 }
 
@@ -144,12 +146,13 @@ function thresholdCell(metric: Metric | undefined): Cell {
   const { value, low, high, n, method } = metric;
   if (value !== null) return quoted(metric);
   const isBounded = low !== null && high !== null;
-  const text = isBounded ? `between ${formatNumber(low)} and ${formatNumber(high)}` : "outside those tried";
-  return { text: `${text}, n ${n}`, title: method };
+  const text = isBounded ? `${formatNumber(low)} to ${formatNumber(high)}` : "none of those tried";
+  return { text, value: text, detail: `n ${n}`, title: method };
 }
 
-function falseAlarmTable(run: LoadedRun): string {
-  const whole = findMetrics(run.metrics, { name: "falseAlarmRate", group: {} });
+/** Exact and clustered intervals beside each other, where a run has both; the rates alone stand in the table of tiers. */
+function falseAlarmTable(run: LoadedRun): string[] {
+  const whole = findMetrics(run.metrics, { name: "falseAlarmRate", condition: "tuned", group: {} });
   const other = (metric: Metric): Metric | undefined =>
     findMetrics(run.metrics, {
       name: "falseAlarmRateClustered",
@@ -157,15 +160,15 @@ function falseAlarmTable(run: LoadedRun): string {
       condition: metric.condition,
       group: {},
     })[0];
-  const isTwice = whole.some((metric) => other(metric) !== undefined);
-  const rows = whole.map((metric) => [
-    { text: titleOfTier(run, metric.tier), isSentence: true },
-    metric.condition,
-    quoted(metric),
-    ...(isTwice ? [rate(other(metric))] : []),
-  ]);
-  const headers = ["clean trials of", "condition", "rate", ...(isTwice ? ["clusters resampled"] : [])];
-  return table(headers, rows, "The upper end is what the count really allows; hover over a number for its method.");
+  const rows = whole
+    .filter((metric) => other(metric) !== undefined)
+    .map((metric) => [
+      { text: titleOfTier(run, metric.tier), isSentence: true },
+      quoted(metric),
+      { ...rate(other(metric)), text: rate(other(metric)).detail ?? UNKNOWN, value: undefined, detail: undefined },
+    ]);
+  const caption = "The upper end is what the count really allows; hover over a number for its method.";
+  return rows.length === 0 ? [] : [table(["clean trials of", "rate", "prompts resampled"], rows, caption)];
 }
 
 /** False alarms by wording where wordings are held out or every one is asked, by kind of text where that is unusual. */
@@ -178,14 +181,17 @@ function wordings({ run, source, tiers, figures }: Part): string[] {
     const rows = rowsOf(tier, by);
     if (rows.length < 2) return [];
     const n = rows.reduce((sum, metric) => sum + metric.n, 0);
-    const aim = run.protocol?.aims.find((item) => item.metric === "worstWordingFalseAlarmRate" && item.tier === tier.name);
+    const aim = run.protocol?.aims.find(
+      (item) => item.metric === "worstWordingFalseAlarmRate" && item.tier === tier.name,
+    );
     const plot = falseAlarmForest(run.metrics, {
       tier: tier.name,
       by,
       aim: by === "question" ? (aim?.most ?? null) : null,
       title: `False alarms by ${what}: ${tier.title}`,
     });
-    return [figures.add(plot, `${tier.title}: false alarms by ${what}, worst first; n ${n} clean trials, ${rows[0].method}.`, source)];
+    const caption = `${tier.title}: false alarms by ${what}, worst first; n ${n} clean trials, ${rows[0].method}.`;
+    return [figures.add(plot, caption, source)];
   };
   return tiers.flatMap((tier) => {
     if (tier.kind === "wordings") return [...forest(tier, "question", "wording"), wordingTable(run, tier)];
@@ -198,7 +204,9 @@ function wordingTable(run: LoadedRun, tier: TierView): string {
   const records = run.records.filter((record) => record.tier === tier.name);
   // Older records lack the words; their protocol has them.
   const known = new Map(run.protocol?.questions.map(({ id, text }) => [id, text]));
-  const texts = new Map(records.map(({ question, questionText }) => [question, questionText ?? known.get(question) ?? question]));
+  const texts = new Map(
+    records.map(({ question, questionText }) => [question, questionText ?? known.get(question) ?? question]),
+  );
   const figureOf = (name: string, question: string): Metric | undefined =>
     findMetrics(run.metrics, { name, tier: tier.name, condition: "tuned", group: { question } })[0];
   const rows = [...texts].map(([question, text]) => [
@@ -220,13 +228,15 @@ function tests(run: LoadedRun): string[] {
   };
   const changes = run.metrics.filter(({ name }) => name in words);
   if (changes.length === 0) return [];
-  const rows = [...groupBy(changes, (metric) => `${metric.tier} ${metric.group.target}`).values()].flat().map((metric) => [
-    { text: titleOfTier(run, metric.tier), isSentence: true },
-    String(metric.group.target),
-    words[metric.name],
-    quoted(metric),
-    formatNumber(metric.pAdjusted, 4),
-  ]);
+  const rows = [...groupBy(changes, (metric) => `${metric.tier} ${metric.group.target}`).values()]
+    .flat()
+    .map((metric) => [
+      { text: titleOfTier(run, metric.tier), isSentence: true },
+      String(metric.group.target),
+      words[metric.name],
+      quoted(metric),
+      formatNumber(metric.pAdjusted, 4),
+    ]);
   const caption =
     "p: adjusted over all tests of the run (Benjamini-Hochberg). Hover over a number for its interval's method and its test.";
   const headers = ["tier", "trials", "change of", "tuned minus base", "adjusted p"];

@@ -144,7 +144,11 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
       `${modelLabel(run)}. ${samples} seeded samples per question and condition, read by the classifier of identity/classify.ts.`,
     ),
     figures.add(
-      identityForest(run.metrics, { claim: "affirmsInnerLife", title: "Sampled answers that affirm an inner life", texts }),
+      identityForest(run.metrics, {
+        claim: "affirmsInnerLife",
+        title: "Sampled answers that affirm an inner life",
+        texts,
+      }),
       `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers, Wilson 95 %.`,
       sourceOf(run, runs),
     ),

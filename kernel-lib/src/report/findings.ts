@@ -12,17 +12,25 @@ import { seriesName } from "./whose";
 /** Answers on less mass than this say little about what the model would have said. */
 const THIN_MASS = 0.5;
 
+/** A false-alarm rate or a change of P(Yes) above this is said first, whether or not an aim speaks of it. */
+const REMARKABLE = 0.05;
+
 /** What failed, then what was found. */
 export function findings(runs: readonly LoadedRun[]): string {
   const short = perSeries(runs, shortfalls);
   const found = perSeries(runs, (run) => [...detectionFindings(run), ...effectFindings(run), ...speechFindings(run)]);
   const failed = failedRuns(runs).map((line) => `<div class="error">${paragraph(line)}</div>`);
   const aims = runs.flatMap((run) => run.aims).filter(({ reached }) => reached !== null);
-  const none = aims.length === 0 ? "No aim was measured in these runs." : `All ${aims.length} measured aims were reached.`;
+  const missed = aims.filter((aim) => aimVerdict(aim) !== "reached").length;
+  const all =
+    aims.length === 0
+      ? "No aim was measured in these runs."
+      : `${aims.length - missed} of ${aims.length} measured aims were reached.`;
   return [
     "<h2>What fell short</h2>",
     ...failed,
-    short === "" ? paragraph(none) : short,
+    paragraph(short === "" && failed.length === 0 ? `${all} Nothing else stands out.` : all),
+    short,
     ...(found === "" ? [] : ["<h2>In short</h2>", found]),
   ].join("\n");
 }
@@ -47,7 +55,7 @@ function failedRuns(runs: readonly LoadedRun[]): string[] {
     });
 }
 
-/** Aims that were missed or that the interval leaves open, and answers that stand on little mass. */
+/** Aims that were missed or that the interval leaves open, harm that no aim speaks of, and answers on little mass. */
 export function shortfalls(run: LoadedRun): string[] {
   const what = ({ metric, tier }: AimResult): string =>
     `${AIM_WORDS[metric] ?? metric} (${lower(titleOfTier(run, tier))})`;
@@ -62,7 +70,32 @@ export function shortfalls(run: LoadedRun): string[] {
       ({ tier, value }) =>
         `${titleOfTier(run, tier)}: some answers stand on a mass of only ${formatNumber(value)}; their probabilities say little.`,
     );
-  return [...aims, ...absent, ...thin];
+  return [...aims, ...harm(run), ...absent, ...thin];
+}
+
+/** False alarms, changed answers and lost facts that are remarkable by their interval, whether or not they are an aim. */
+function harm(run: LoadedRun): string[] {
+  const { metrics } = run;
+  const judged = new Set(run.aims.filter(({ metric }) => metric === "falseAlarmRate").map(({ tier }) => tier));
+  const alarms = findMetrics(metrics, { name: "falseAlarmRate", condition: "tuned", group: {} })
+    .filter(({ tier, low }) => !judged.has(tier) && low !== null && low > REMARKABLE)
+    .map((metric) => `False alarms (${lower(titleOfTier(run, metric.tier))}): ${formatEstimate(metric)}.`);
+  const [shift] = findMetrics(metrics, { name: "deltaYes", condition: "tuned-base", group: {} });
+  const isShifted = (end: number | null, sign: number): boolean => end !== null && sign * end > REMARKABLE;
+  const shifted =
+    shift !== undefined && (isShifted(shift.low, 1) || isShifted(shift.high, -1))
+      ? [`Answers to the side-effect questions, which are not about steering, moved: P(Yes) changes by ${formatEstimate(shift)}.`]
+      : [];
+  const [before, after] = ["base", "tuned"].map(
+    (condition) => findMetrics(metrics, { name: "factualAccuracy", condition, group: {} })[0],
+  );
+  const isLost = before?.value != null && after?.value != null && after.value < before.value;
+  const lost = isLost
+    ? [
+        `Questions with a settled answer, right: ${formatEstimate(before)} before, ${formatEstimate(after)} after training.`,
+      ]
+    : [];
+  return [...alarms, ...shifted, ...lost];
 }
 
 function detectionFindings(run: LoadedRun): string[] {
@@ -74,7 +107,8 @@ function detectionFindings(run: LoadedRun): string[] {
   const balanced = get("balancedAccuracy", main);
   const before = get("balancedAccuracy", main, "base");
   const concepts = get("hitRate", tierOf("concepts"));
-  const strengths = main === null ? [] : findMetrics(run.metrics, { name: "hitRateOfStrength", tier: main.name, condition: "tuned" });
+  const strengths =
+    main === null ? [] : findMetrics(run.metrics, { name: "hitRateOfStrength", tier: main.name, condition: "tuned" });
   const [weak, strong] = [strengths[0], strengths[strengths.length - 1]];
   const alarms = [main, tierOf("clean"), tierOf("unusual"), tierOf("explained")].flatMap((tier) => {
     const found = get("falseAlarmRate", tier);

@@ -4,7 +4,7 @@ import { formatNumber, UNKNOWN } from "../page";
 import { aimBounds } from "../runs";
 import { findings } from "./findings";
 import { type Cell, type FigureList, type GroupRow, paragraph, quoted, rate, table, verdictCell } from "./html";
-import { askedTiers, type LoadedRun, modelLabel, shortModel, titleOfTier } from "./load";
+import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
 import { sideBySideBars } from "./plots/published";
 import { KIND_WORDS } from "./plots/theme";
 import { type PublishedCard, publishedEstimates, publishedKind } from "./published";
@@ -89,7 +89,9 @@ function tierTables(detection: readonly LoadedRun[], runs: readonly LoadedRun[],
   const tuned = detection.flatMap((run) => [{ heading: seriesName(run, runs) }, ...tierRows(run, "tuned")]);
   const base = detection.flatMap((run) => {
     const rows = tierRows(run, "base");
-    return rows.length === 0 ? [] : [{ heading: `${modelLabel(run)}: before training, asked by ${run.label}` }, ...rows];
+    return rows.length === 0
+      ? []
+      : [{ heading: `${modelLabel(run)}: before training, asked by ${run.label}` }, ...rows];
   });
   const after =
     "After training. Small: 95 % interval; hover over a number for its method. Published counts: Wilson and Clopper-Pearson on the card's totals, as if its trials were independent. d' log-linear for runs here, rates clipped to [0.01, 0.99] in the card.";
@@ -109,10 +111,7 @@ function publishedRows(published: PublishedCard): (Cell | string)[][] {
     return [`${words}, contexts as in training`, counts, ...rates, formatNumber(tier.d_prime), UNKNOWN, UNKNOWN];
   });
   const alarms = { text: formatNumber(published.info_prompt.fine_tuned_fpr), detail: "n not stated" };
-  return [
-    ...tiers,
-    [KIND_WORDS.explained, "not stated", UNKNOWN, UNKNOWN, alarms, UNKNOWN, UNKNOWN, UNKNOWN],
-  ];
+  return [...tiers, [KIND_WORDS.explained, "not stated", UNKNOWN, UNKNOWN, alarms, UNKNOWN, UNKNOWN, UNKNOWN]];
 }
 
 function tierRows(run: LoadedRun, condition: string): (Cell | string)[][] {

@@ -33,7 +33,10 @@ export function readPublishedCard(file: string = path.join(DATA_FOLDER, "publish
   }
   const unknown = card.tiers.find(({ vectors }) => !["train", "heldOut", "concepts"].includes(vectors));
   if (unknown !== undefined) {
-    throw new DataError("published-card", expected("vectors train, heldOut or concepts", `tier ${unknown.tier}`, unknown.vectors));
+    throw new DataError(
+      "published-card",
+      expected("vectors train, heldOut or concepts", `tier ${unknown.tier}`, unknown.vectors),
+    );
   }
   return card;
 }

@@ -145,7 +145,9 @@ export function tierReading(
 ): Record<string, string>[] {
   const titles = new Map(options.tiers?.map(({ name, title }) => [name, title]));
   const rate = (metric: Metric | null): string =>
-    metric === null ? UNKNOWN : `${formatNumber(metric.value)} ${formatInterval(metric)}`.trim().replaceAll(", ", ",\u00a0");
+    metric === null
+      ? UNKNOWN
+      : `${formatNumber(metric.value)} ${formatInterval(metric)}`.trim().replaceAll(", ", ",\u00a0");
   return tierNumbers(metrics).map((numbers) => ({
     tier: titles.get(numbers.tier) ?? numbers.tier,
     condition: numbers.condition,

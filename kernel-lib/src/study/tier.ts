@@ -89,7 +89,8 @@ function titleOf(tier: TierSpec, { topics, replies, question, strengths, ranges 
   const on = isUnusual ? (tier.vectors === null ? " of unusual kinds" : ", unusual text") : "";
   const explained = tier.infoPrompt ? ", steering explained first" : "";
   if (tier.vectors === "heldOut") return `New ${listed(["vectors", ...axes])}${on}${explained}`;
-  const start = tier.vectors === "train" ? "Trained vectors" : tier.vectors === "concepts" ? "Concept vectors" : "Clean text";
+  const start =
+    tier.vectors === "train" ? "Trained vectors" : tier.vectors === "concepts" ? "Concept vectors" : "Clean text";
   const rest = axes.length > 0 ? `, new ${listed(axes)}` : isUnusual ? "" : ", as in training";
   return `${start}${on}${rest}${explained}`;
 }

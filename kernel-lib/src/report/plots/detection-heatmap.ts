@@ -1,8 +1,8 @@
 /** Hit rate of every layer range x strength cell, one small panel a tier: the mean over cells hides where the task is hard. */
-import { type FigureJson, formatNumber } from "../../page";
+import type { FigureJson } from "../../page";
 import { findMetrics, type Metric } from "../../runs";
 import type { TierView } from "../../study";
-import { panelsFor, panelsHeight, panelTitle } from "./panels";
+import { panelsFor, panelsHeight, panelTitle, sharedAxisTitle } from "./panels";
 import { axis, figure, HEAT, type PlotOptions } from "./theme";
 
 /** Cells of a tier: hit rates that are grouped by range and strength. */
@@ -32,26 +32,34 @@ export function detectionHeatmap(
     yaxis: panels[i].y.trace,
     coloraxis: "coloraxis",
   }));
-  const axes = panels.flatMap(({ x, y, isLowest, isLeft }): [string, object][] => [
-    [x.layout, axis(isLowest ? unit : "", { type: "category", domain: x.domain, anchor: y.trace })],
-    [y.layout, axis("", { type: "category", autorange: "reversed", domain: y.domain, anchor: x.trace, showticklabels: isLeft || shown.length < 4 })],
-  ]);
+  // Rows of one figure share the names of their layer ranges, unless a tier has ranges of its own.
+  const usual = JSON.stringify(shown[0] === undefined ? [] : rangesOf(shown[0].cells));
+  const axes = panels.flatMap(({ x, y, isLeft }, i): [string, object][] => {
+    const showticklabels = isLeft || JSON.stringify(rangesOf(shown[i].cells)) !== usual;
+    const ranges = { type: "category", autorange: "reversed", domain: y.domain, anchor: x.trace, showticklabels };
+    return [
+      [x.layout, axis("", { type: "category", domain: x.domain, anchor: y.trace })],
+      [y.layout, axis("", ranges)],
+    ];
+  });
   return figure(title, data, {
     height: shown.length === 1 ? 330 : panelsHeight(shown.length),
-    ...Object.fromEntries(axes.length === 0 ? [["xaxis", axis(unit)]] : axes),
+    ...Object.fromEntries(axes),
     coloraxis: { colorscale: HEAT, cmin: 0, cmax: 1, colorbar: { title: { text: "hit rate" }, tickformat: ".0%" } },
-    annotations: shown.map(({ tier }, i) => panelTitle(panels[i], tier.title)),
-    margin: { t: 96, r: 24, b: 56, l: 64 },
+    annotations: [...shown.map(({ tier }, i) => panelTitle(panels[i], tier.title)), sharedAxisTitle(unit)],
+    margin: { t: 96, r: 24, b: 72, l: 64 },
   });
 }
 
+const rangesOf = (cells: readonly Metric[]): string[] => [...new Set(cells.map(({ group }) => String(group.range)))];
+
 function grid(cells: readonly Metric[], withN: boolean): object {
-  const ranges = [...new Set(cells.map(({ group }) => String(group.range)))];
+  const ranges = rangesOf(cells);
   const strengths = [...new Set(cells.map(({ group }) => Number(group.strength)))].sort((a, b) => a - b);
   const at = (range: string, strength: number): Metric | undefined =>
     cells.find(({ group }) => group.range === range && group.strength === strength);
   const label = (cell: Metric | undefined): string =>
-    cell === undefined ? "" : `${formatNumber(cell.value, 2)}${withN ? `<br>n ${cell.n}` : ""}`;
+    cell === undefined ? "" : `${cell.value?.toFixed(2) ?? ""}${withN ? `<br>n ${cell.n}` : ""}`; // two digits have room
   const rows = <T>(of: (cell: Metric | undefined) => T): T[][] =>
     ranges.map((range) => strengths.map((strength) => of(at(range, strength))));
   return {

@@ -3,8 +3,29 @@ import type { FigureJson } from "../../page";
 import { findMetrics, type Metric } from "../../runs";
 import { axis, errorBars, figure, type PlotOptions, rateAxis, rateLine, WHO } from "./theme";
 
+/** Rows without one false alarm, from which on they are drawn as one. */
+const POOLED_FROM = 4;
+
+interface Row extends Pick<Metric, "value" | "low" | "high"> {
+  label: string;
+}
+
+/** Worst first; many rows without a false alarm say one thing, and are one row with the widest of their intervals. */
+function rowsOf(metrics: readonly Metric[], by: string): Row[] {
+  const sorted = [...metrics].sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
+  const row = (metric: Metric): Row => ({ ...metric, label: `${metric.group[by]} (n ${metric.n})` });
+  const none = sorted.filter(({ value }) => value === 0);
+  if (none.length < POOLED_FROM) return sorted.map(row);
+  const widest = none.reduce((worst, metric) => ((metric.high ?? 0) > (worst.high ?? 0) ? metric : worst));
+  const ns = none.map(({ n }) => n);
+  const [least, most] = [Math.min(...ns), Math.max(...ns)];
+  const each = least === most ? `${least}` : `${least} to ${most}`;
+  const some = sorted.filter(({ value }) => value !== 0).map(row);
+  return [...some, { ...widest, label: `${none.length} ${some.length === 0 ? "" : "others "}(n ${each} each)` }];
+}
+
 /**
- * One row per wording or kind of context of a tier, worst on top.
+ * One row per wording or kind of context of a tier, worst on top; those without a false alarm together where they are many.
  * @param options.tier its name; @param options.aim drawn as a dotted line
  */
 export function falseAlarmForest(
@@ -13,15 +34,17 @@ export function falseAlarmForest(
 ): FigureJson {
   const { tier, by = "question", aim = null } = options;
   const { title = `False alarms by ${by === "question" ? "wording" : "kind of context"}` } = options;
-  const rows = findMetrics(metrics, { name: "falseAlarmRate", tier, condition: "tuned" })
-    .filter((metric) => by in metric.group)
-    .sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
+  const found = findMetrics(metrics, { name: "falseAlarmRate", tier, condition: "tuned" });
+  const rows = rowsOf(
+    found.filter(({ group }) => by in group),
+    by,
+  );
   const data = [
     {
       type: "scatter",
       mode: "markers",
       x: rows.map((metric) => metric.value),
-      y: rows.map((metric) => `${metric.group[by]} (n ${metric.n})`),
+      y: rows.map(({ label }) => label),
       error_x: errorBars(rows, WHO.tuned),
       marker: { color: WHO.tuned, size: 8 },
       showlegend: false,

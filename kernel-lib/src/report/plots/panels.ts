@@ -10,9 +10,7 @@ export interface Panel {
   /** axis names as traces and layouts want them */
   x: { trace: string; layout: string; domain: [number, number] };
   y: { trace: string; layout: string; domain: [number, number] };
-  /** in the leftmost column, in the lowest row of its column */
   isLeft: boolean;
-  isLowest: boolean;
 }
 
 /** The panels of a figure, by rows. */
@@ -31,7 +29,6 @@ export function panelsFor(count: number): Panel[] {
       x: { trace: `x${suffix}`, layout: `xaxis${suffix}`, domain: [left, Math.min(1, left + width)] },
       y: { trace: `y${suffix}`, layout: `yaxis${suffix}`, domain: [Math.max(0, top - height), top] },
       isLeft: column === 0,
-      isLowest: i + columns >= count,
     };
   });
 }
@@ -41,6 +38,12 @@ const panelGap = (rows: number): number => (rows === 1 ? 0 : 0.36 / rows);
 /** Height of a figure of so many panels, CSS pixels. */
 export function panelsHeight(count: number): number {
   return 130 + ROW_HEIGHT * Math.ceil(count / COLUMNS);
+}
+
+/** The title that all horizontal axes share, below the lowest row. */
+export function sharedAxisTitle(text: string): object {
+  const place = { xref: "paper", yref: "paper", x: 0.5, y: 0, xanchor: "center", yanchor: "top", yshift: -40 };
+  return { text, ...place, showarrow: false };
 }
 
 /** A panel's title above it; long ones in two lines. */

@@ -3,7 +3,7 @@ import type { PsychometricCurve } from "../../evaluate";
 import type { FigureJson } from "../../page";
 import { wilson } from "../../stats";
 import type { TierView } from "../../study";
-import { type Panel, panelsFor, panelsHeight, panelTitle } from "./panels";
+import { type Panel, panelsFor, panelsHeight, panelTitle, sharedAxisTitle } from "./panels";
 import { axis, errorBars, figure, GREY, layerColor, type PlotOptions, rateAxis } from "./theme";
 
 const CURVE_POINTS = 60;
@@ -36,18 +36,23 @@ export function psychometricPlot(
       return traces(curve, j, of.length, panels[i], isNew);
     }),
   );
-  const axes = panels.flatMap(({ x, y, isLowest, isLeft }, i): [string, object][] => {
+  const axes = panels.flatMap(({ x, y, isLeft }, i): [string, object][] => {
     const points = shown[i].of.flatMap((curve) => curve.points.map(({ strength }) => strength));
     const ticks = [...new Set(points)].sort((a, b) => a - b);
-    const strengths = { type: "log", tickvals: ticks, ticktext: ticks.map(String), tickangle: shown.length > 1 ? -45 : 0 };
+    const strengths = {
+      type: "log",
+      tickvals: ticks,
+      ticktext: ticks.map(String),
+      tickangle: shown.length > 1 ? -45 : 0,
+    };
     return [
-      [x.layout, axis(isLowest ? unit : "", { ...strengths, domain: x.domain, anchor: y.trace })],
+      [x.layout, axis("", { ...strengths, domain: x.domain, anchor: y.trace })],
       [y.layout, rateAxis(isLeft ? "detection rate" : "", { domain: y.domain, anchor: x.trace })],
     ];
   });
   return figure(title, data, {
     height: shown.length < 2 ? 440 : panelsHeight(shown.length),
-    ...Object.fromEntries(axes.length === 0 ? [["xaxis", axis(unit)]] : axes),
+    ...Object.fromEntries(axes),
     shapes: panels.map(({ x, y }) => ({
       type: "line",
       xref: `${x.trace} domain`,
@@ -58,9 +63,12 @@ export function psychometricPlot(
       y1: 0.5,
       line: { dash: "dot", width: 1, color: GREY },
     })),
-    annotations: shown.length < 2 ? [] : shown.map(({ tier }, i) => panelTitle(panels[i], tier.title)),
-    margin: { t: shown.length < 2 ? 56 : 96, r: 24, b: 56, l: 64 },
-    legend: { orientation: "h", y: shown.length < 2 ? -0.22 : -90 / panelsHeight(shown.length), yanchor: "top" },
+    annotations: [
+      ...(shown.length < 2 ? [] : shown.map(({ tier }, i) => panelTitle(panels[i], tier.title))),
+      sharedAxisTitle(unit),
+    ],
+    margin: { t: shown.length < 2 ? 56 : 96, r: 24, b: 72, l: 64 },
+    legend: { orientation: "h", y: shown.length < 2 ? -0.26 : -90 / panelsHeight(shown.length), yanchor: "top" },
   });
 }
 

@@ -42,8 +42,10 @@ export function sideBySideBars(
   runs: readonly SideBySideSeries[],
   options: PlotOptions & { published?: PublishedCard } = {},
 ): FigureJson {
-  const { published, title = published === undefined ? "Runs here" : "Published card and runs here (different models)" } =
-    options;
+  const {
+    published,
+    title = published === undefined ? "Runs here" : "Published card and runs here (different models)",
+  } = options;
   const ours = runs.map((run, i) => ({
     name: run.name,
     marker: { color: WHO.tuned, pattern: { shape: PATTERNS[i % PATTERNS.length] } },
@@ -54,7 +56,9 @@ export function sideBySideBars(
     },
   }));
   const series = [...(published === undefined ? [] : [publishedSeries(published)]), ...ours];
-  const kinds = KINDS.filter((kind) => series.some(({ of }) => PANELS.some(({ metric }) => of(metric, kind).value !== null)));
+  const kinds = KINDS.filter((kind) =>
+    series.some(({ of }) => PANELS.some(({ metric }) => of(metric, kind).value !== null)),
+  );
   const data = PANELS.flatMap(({ metric, title: words, axis: yaxis }, panel) =>
     series.map(({ name, marker, of }) => {
       const values = kinds.map((kind) => of(metric, kind));

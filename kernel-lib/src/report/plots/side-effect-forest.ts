@@ -45,7 +45,9 @@ export function sideEffectForest(
     ),
     marker: { color: rows[i].map((row) => row.color), size: 8, symbol },
     showlegend: false,
-    text: rows[i].map(({ metric }) => (metric.pAdjusted === null ? "" : `adjusted p ${formatNumber(metric.pAdjusted, 4)}`)),
+    text: rows[i].map(({ metric }) =>
+      metric.pAdjusted === null ? "" : `adjusted p ${formatNumber(metric.pAdjusted, 4)}`,
+    ),
     hovertemplate: "%{y}: %{x:.3f} %{text}<extra></extra>",
   }));
   const domains = [
