@@ -370,14 +370,15 @@ describe("report", () => {
   });
 
   it("says under every figure which run trained the adapter, with both seeds, and what the protocol is called", () => {
-    const html = renderReport([run, loadRun(training)]);
+    const trained = loadRun(training);
+    const html = renderReport([run, { ...trained, meta: { ...trained.meta, adapterHash: run.meta.adapterHash } }]);
     const sources = [...html.matchAll(/<figcaption>(.*?)<\/figcaption>/g)].map(([, caption]) => caption);
     expect(sources.length).toBeGreaterThan(8);
     const id = loadRun(training).id;
     for (const caption of sources) {
       expect(caption).toContain(`adapter of run ${id} (strict, changed: `);
       expect(caption).toMatch(/training seed 1, 2030-01-02 03:04 UTC\)/);
-      expect(caption).toMatch(/, n [\d]|; n [\d]|\d optimizer steps|n: \d/);
+      expect(caption).toMatch(/\bn:? \d|\d optimizer steps/);
     }
     expect(sources[0]).toContain("evaluation seed 7");
     expect(html).toMatch(/<h1>Steering detection: strict, changed: [^<]*training\.examples 200/);

@@ -30,7 +30,11 @@ export function detectionHeatmap(
     ...grid(cells, shown.length === 1),
     xaxis: panels[i].x.trace,
     yaxis: panels[i].y.trace,
-    coloraxis: "coloraxis",
+    colorscale: HEAT,
+    zmin: 0,
+    zmax: 1,
+    showscale: i === 0,
+    ...(i === 0 ? { colorbar: { title: { text: "hit rate" }, tickformat: ".0%" } } : {}),
   }));
   // Rows of one figure share the names of their layer ranges, unless a tier has ranges of its own.
   const usual = JSON.stringify(shown[0] === undefined ? [] : rangesOf(shown[0].cells));
@@ -45,7 +49,6 @@ export function detectionHeatmap(
   return figure(title, data, {
     height: shown.length === 1 ? 330 : panelsHeight(shown.length),
     ...Object.fromEntries(axes),
-    coloraxis: { colorscale: HEAT, cmin: 0, cmax: 1, colorbar: { title: { text: "hit rate" }, tickformat: ".0%" } },
     annotations: [...shown.map(({ tier }, i) => panelTitle(panels[i], tier.title)), sharedAxisTitle(unit)],
     margin: { t: 96, r: 24, b: 72, l: 64 },
   });
