@@ -1,159 +1,234 @@
 #!/usr/bin/env bash
-# Builds, checks and measures the CUDA backend on a bare GPU machine, in one call of under ten minutes; a short table comes last.
+# Checks, measures and explains the CUDA backend on a GPU machine that is there for minutes. One call, three phases:
+#   1 is it right?   what was found; ops and a toy model against the CPU; products at model size, cuBLASLt against own kernels; a
+#                    small model against transformers + PEFT there; one step at model size. Ends with a one-line verdict.
+#   2 how fast?      training, sweep, questions, decode at 32B; then transformers + PEFT on the same card.
+#   3 why?           a training step op by op, single products, 7B, compute-sanitizer on small work.
 #
-#   bash gpu-native/bench/device.sh [shapes]      default "32B 7B 0.5B": what matters most comes first
+#   bash gpu-native/bench/device.sh build      without a GPU: programs for sm_90a into gpu-native/build/device
+#   bash gpu-native/bench/device.sh            on the device, with that folder brought along (built there if it is missing or stale)
+#   bash gpu-native/bench/device.sh 1 3        only these phases
+#   bash gpu-native/bench/device.sh --dry      anywhere: the whole script on the emulated library and a toy model
 #
-# Results and logs go to $OUT (default: build/device).
+# Writes two files into $OUT (default gpu-native/build/device-out), each line as it comes, so that being cut off loses nothing:
+# device.log, all that ran and said; results.tsv, one fact a line (bench/device/report.h). A second call appends. Each program has a time limit
+# of its own within its phase's; one that fails runs once more with blocking launches, so that its error names the kernel.
 #
-# Needs: nvcc (12 or 13), CMake and a C++20 compiler. Uses, where they are: cuBLASLt (see src/cuda/gemm_source.h), compute-sanitizer,
-# python3 with torch + transformers + PEFT (the baseline, alternating with ours). What is missing is skipped by name.
-# BUDGET: seconds for everything (default 570). SECONDS_EACH: for one measurement (default 2). SANITIZE=0 leaves the sanitizer out.
+# LIMITS="120 240 120": seconds of the phases. SHAPE (32B), SECOND_SHAPE (7B), SECONDS_EACH (2): what is measured and for how long.
+# STEERLAB_DEVICE_BIN: a folder of programs to use as they are. Needs nvcc, CMake and a C++20 compiler where it builds; uses
+# python3 with torch, transformers and PEFT, and compute-sanitizer, where they are; what is missing is skipped by name.
 set -u
+export LC_ALL=C PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 cd "$(dirname "$0")/.." || exit 1
-shapes=${1:-"32B 7B 0.5B"}
-out=${OUT:-build/device}
-budget=${BUDGET:-570}
-each=${SECONDS_EACH:-2}
-work=build/device-work
-mkdir -p "$out" "$work"
-out=$(cd "$out" && pwd)
-results=$out/results.tsv
-: > "$results"
+native=$PWD
+
+dry= build= phases=
+for argument in "$@"; do
+  case $argument in
+    --dry) dry=1 ;;
+    build) build=1 ;;
+    1 | 2 | 3) phases+="$argument " ;;
+    *) echo "Expected build, --dry, 1, 2 or 3 but received $argument." >&2; exit 2 ;;
+  esac
+done
+phases=${phases:-1 2 3}
+read -ra limits <<< "${LIMITS:-120 240 120}"
+shape=${SHAPE:-32B} second=${SECOND_SHAPE:-7B} each=${SECONDS_EACH:-2} lab=lab place=cuda
+patience=1  # of an emulated device: this many times as long
+if [ -n "$dry" ]; then
+  shape=toy second=toy each=0.01 lab=toy place=cpu patience=10
+  [ -n "${LIMITS:-}" ] || limits=(1200 600 600)
+fi
+python=${STEERLAB_PEER_PYTHON:-$(command -v python3)}
+least=3  # seconds below which nothing more is started in a phase
+
+out=${OUT:-build/device-out}
+mkdir -p "$out" || exit 1
+exec 3>> "$out/device.log" 4>> "$out/results.tsv"
+scratch=$(mktemp -d) && trap 'rm -rf "$scratch"' EXIT
 SECONDS=0
 
-say() { printf '[%3ds] %s\n' "$SECONDS" "$*"; }
-left() { echo $((budget - SECONDS)); }
-skip() { say "skipped: $*"; printf 'skipped\t%s\n' "$*" >> "$results"; }
+log() { printf '%s\n' "$*" >&3; }
+say() { printf '[%3ds] %s\n' "$SECONDS" "$*"; log "[$SECONDS s] $*"; }
+record() { local IFS=$'\t'; printf '%s\n' "$*" >&4; }
+skip() { record skipped "$1" "$2"; say "skipped: $1: $2"; }
 
-# limited <most seconds> <log> <command...>: runs within what is left of the budget
-limited() {
-  local most=$1 log=$2 now
-  shift 2
-  : > "$log"
-  now=$(left)
-  [ "$now" -lt 10 ] && { skip "$(basename "$1"): no time left"; return 4; }
-  [ "$most" -gt "$now" ] && most=$now
-  timeout -k 5 "$most" "$@" > "$log" 2>&1  # -k: a process that hangs on the device may not heed the first signal
+# ---- programs ----
+stamp() { # of everything that is compiled
+  (cd .. && find gpu-native/src gpu-native/bench/device test/gpu-native/cuda gpu-native/CMakeLists.txt -type f \
+    \( -name '*.c*' -o -name '*.h' -o -name CMakeLists.txt \) | sort | xargs sha256sum | sha256sum | cut -c1-64)
 }
 
-nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null)
-[ -n "$nvcc" ] || { say "nvcc is missing: nothing can be built"; exit 1; }
-command -v cmake > /dev/null || { say "CMake is missing: nothing can be built"; exit 1; }
-device=$(nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader 2> /dev/null | head -1)
-say "device: ${device:-none found by nvidia-smi}; $("$nvcc" --version | grep release)"
-cap=$(printf '%s' "$device" | awk -F', ' '{ gsub(/\./, "", $4); print $4 }')
-case "$cap" in
-  90) arch="-gencode=arch=compute_90a,code=sm_90a" ;;
-  8*) arch="-gencode=arch=compute_80,code=sm_80" ;;
-  *) arch= ;;  # all that CMakeLists.txt names
-esac
-
-# ---- build ----
-jobs=$(nproc)
-{
-  cmake -S . -B "$work" -DSTEERLAB_PART=cuda -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_FLAGS=-allow-unsupported-compiler \
-    ${arch:+"-DSTEERLAB_CUDA_CODE=$arch"} &&
-    cmake --build "$work" --parallel "$jobs" --target steerlab_cuda steerlab_cuda_ops_test steerlab_cuda_end_to_end steerlab_device_bench
-} > "$out/build.log" 2>&1 || { say "could not build"; grep -m 20 -E "rror|not found" "$out/build.log"; exit 1; }
-say "built with $jobs compilers"
-export STEERLAB_CUDA_LIBRARY=${STEERLAB_CUDA_LIBRARY:-$PWD/$work/libsteerlab_cuda.so}
-
-# ---- check ----
-verdict() { # name, log, status
-  local failed passed
-  failed=$(grep -c '^FAIL' "$2")
-  passed=$(grep -c '^ok' "$2")
-  printf 'check\t%s\t%s\t%s\t%s\n' "$1" "$passed" "$failed" "$3" >> "$results"
-  say "check $1: $passed passed, $failed failed, exit status $3"
-  [ "$3" -ne 0 ] && grep -v '^ok' "$2" | grep -E 'FAIL|no device|rror|threw' | head -12
-}
-for source in own found; do
-  export STEERLAB_CUBLASLT=$([ $source = own ] && echo own || echo "${CHOSEN_CUBLASLT:-}")
-  limited 60 "$out/ops-$source.log" "$work/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" both
-  verdict "ops ($source matrix products)" "$out/ops-$source.log" $?
-  limited 60 "$out/end-to-end-$source.log" "$work/steerlab_cuda_end_to_end" both
-  verdict "toy model ($source matrix products)" "$out/end-to-end-$source.log" $?
-done
-sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
-if [ "${SANITIZE:-1}" = 0 ]; then skip "compute-sanitizer (SANITIZE=0)"
-elif [ -z "$sanitizer" ]; then skip "compute-sanitizer (not installed)"
-else
-  # racecheck sees what the emulation cannot: threads that meet in shared memory without a barrier
-  for look in "memcheck attention" "memcheck linear_backward" "racecheck attention" "racecheck linear"; do
-    set -- $look
-    log=$out/$1-$2.log
-    STEERLAB_CUBLASLT=own limited 25 "$log" "$sanitizer" --tool "$1" --error-exitcode 9 \
-      "$work/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16 "$2"
-    status=$?
-    if [ $status -eq 124 ]; then skip "$1 of $2 (not finished in 25 s; nothing found until then)"
-    elif [ $status -ne 4 ]; then verdict "$1, $2" "$log" $status
+compile() { # <part> <folder> <target> <options...>
+  local tree=$native/build/device-tree-$2 part=$1 target=$3
+  shift 3
+  # a cache from another folder or compiler: once more from nothing
+  local generator=()
+  command -v ninja > /dev/null && generator=(-G Ninja)
+  for _ in 1 2; do
+    if cmake -S . -B "$tree" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release "-DSTEERLAB_PART=$part" "$@" >&3 2>&3; then
+      cmake --build "$tree" --parallel "$(nproc)" --target "$target" >&3 2>&3
+      return
     fi
+    rm -rf "$tree"
   done
-fi
-
-# ---- measure ----
-measure() { # name, most seconds, command...
-  local name=$1 most=$2
-  shift 2
-  limited "$most" "$out/$name.log" "$@"
-  local status=$?
-  grep -E '^(result|skipped|failed)' "$out/$name.log" | sed "s/^result/result\t$name/" >> "$results"
-  grep -E '^(skipped|failed)' "$out/$name.log"
-  if [ $status -eq 124 ]; then skip "the rest of $name (over $most s or the budget)"
-  elif [ $status -ne 0 ] && [ $status -ne 4 ] && ! grep -qE '^(skipped|failed)' "$out/$name.log"; then
-    skip "the rest of $name (exit status $status: $(grep -v '^ *$' "$out/$name.log" | tail -1 | cut -c1-160))"
-  fi
-  say "$name: exit status $status"
+  return 1
 }
-python=$(command -v python3)
-for shape in $shapes; do
-  measure "ours-$shape" 120 "$work/steerlab_device_bench" "$shape" "$each"
-  if [ -z "$python" ]; then skip "baseline (no python3)"
-  else
-    measure "baseline-$shape" 100 "$python" bench/device/baseline.py "$shape" "$each"
-    grep -q '^result' "$out/baseline-$shape.log" && measure "ours-again-$shape" 60 "$work/steerlab_device_bench" "$shape" 1 again
-  fi
-done
 
-# ---- table ----
-say "done; full numbers in $results"
-echo "device: ${device:-unknown}"
-grep -h '^#.*cuda' "$out"/ours-*.log 2> /dev/null | sort -u | head -1
-awk -F'\t' '
-  $1 == "check" { printf "%-52s %4s passed %3s failed%s\n", $2, $3, $4, ($5 == 0 ? "" : "  <-- exit status " $5) }
-  $1 == "skipped" { print "skipped: " $2 (NF > 2 ? ": " $3 : "") }
-  $1 == "failed" { print "failed: " $2 ": " $3 }
-  $1 == "result" {
-    key = $3 "\t" $4
-    if ($2 ~ /^ours-again/) { again[key] = $5; next }
-    if (!(key in value)) order[++n] = key
-    value[key] = $5; unit[key] = $6; floor[key] = $7; spread[key] = $8; shape[key] = $3; what[key] = $4
-  }
-  END {
-    printf "\n%-5s %-44s %10s %-11s %10s %7s %10s\n", "shape", "what", "median", "unit", "floor", "spread", "again"
-    for (i = 1; i <= n; ++i) {
-      k = order[i]
-      printf "%-5s %-44s %10s %-11s %10s %7s %10s\n", shape[k], what[k], value[k], unit[k], floor[k], spread[k], (k in again ? again[k] : "-")
-    }
-    for (i = 1; i <= n; ++i) {
-      k = order[i]
-      if (what[k] !~ /^(peft|hooks)/ || what[k] ~ /memory/) continue
-      twins = "training" substr(what[k], match(what[k], / [0-9]+\+/))
-      if (what[k] ~ /sweep/) twins = "sweep of 1224 rows, shared|sweep of 1224 rows, unshared"
-      split(twins, names, "|")
-      for (j = 1; j in names; ++j) {
-        ours = shape[k] "\t" names[j]
-        if (!(ours in value)) continue
-        ratio = unit[k] == "s" ? value[k] / value[ours] : value[ours] / value[k]
-        printf "%-5s %-28s / %-32s %10.2f x\n", shape[k], names[j], what[k], ratio
-      }
-    }
-    for (i = 1; i <= n; ++i) {
-      k = order[i]
-      if (floor[k] == "-" || floor[k] <= 0 || what[k] !~ /^(training|sweep|[0-9]+ questions|decode)/) continue
-      share = unit[k] ~ /\/s$/ ? value[k] / floor[k] : floor[k] / value[k]
-      printf "%-5s %-44s at %5.1f %% of its floor\n", shape[k], what[k], 100 * share
-    }
-  }' "$results"
-# a failed check makes the numbers worthless: say so to the caller
-! awk -F'\t' '$1 == "check" && $5 != 0 { bad = 1 } END { exit !bad }' "$results"
+programs="steerlab_cuda_ops_test steerlab_cuda_end_to_end steerlab_device_check steerlab_device_lab steerlab_device_bench"
+build_programs() {
+  bin=$native/build/device${dry:+-dry}
+  local want tree=$native/build/device-tree p
+  want=$(stamp)
+  if [ "$(cat "$bin/stamp" 2> /dev/null)" = "$want" ] && "$bin/steerlab_device_check" toy starts 2> /dev/null; then
+    say "programs are up to date in $bin"
+    return
+  fi
+  say "building programs into $bin"
+  mkdir -p "$bin" && rm -f "$bin/stamp"
+  compile addon tools steerlab_device || { say "could not build the programs; the end of device.log says why"; return 1; }
+  if [ -n "$dry" ]; then
+    compile addon tools steerlab_cuda || { say "could not build the emulated library"; return 1; }
+    cp "$tree-tools/libsteerlab_cuda.so" "$bin/"
+  else
+    local nvcc
+    nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2> /dev/null)
+    [ -n "$nvcc" ] || { say "nvcc is missing: the library cannot be built"; return 1; }
+    compile cuda cuda steerlab_cuda "-DCMAKE_CUDA_COMPILER=$nvcc" "-DSTEERLAB_CUDA_CODE=-gencode=arch=compute_${CUDA_CODE:-90a},code=sm_${CUDA_CODE:-90a}" ||
+      { say "could not build the library; the end of device.log says why"; return 1; }
+    cp "$tree-cuda/libsteerlab_cuda.so" "$bin/"
+  fi
+  for p in $programs; do cp "$tree-tools/$p" "$bin/" || return 1; done
+  printf '%s\n' "$want" > "$bin/stamp"
+  say "built in $bin"
+}
+
+# ---- running ----
+# attempt <name> <most seconds> <command...>: sets passed, failed, refused and status. Lines go to the log, facts to the results, failures
+# here too; measurements under blocking launches are no measurements.
+attempt() {
+  local name=$1 most=$2 line
+  shift 2
+  passed=0 failed=0 status=137 refused=
+  log "== $name (at most $most s): $*"
+  while IFS= read -r -t $((most + 15)) line; do
+    case $line in
+      '#status '*) status=${line#'#status '}; break ;;
+      'ok  '*) passed=$((passed + 1)) ;;
+      FAIL*) failed=$((failed + 1)); record fail "$name" "$line"; [ $failed -le 6 ] && printf '       %s\n' "$line" ;;
+      failed$'\t'*) record "$line"; printf '       %s\n' "$line" ;;
+      result$'\t'* | time$'\t'*) [ "${CUDA_LAUNCH_BLOCKING:-}" = 1 ] || record "$line" ;;
+      found$'\t'* | skipped$'\t'*) record "$line" ;;
+      *'evice not supported'* | *'not supported on this'*) refused=1 ;;
+    esac
+    log "$line"
+  done < <(timeout -k 5 "$most" "$@" 2>&1 < /dev/null; echo "#status $?")  # -k: a process that hangs on the device may not heed the first signal
+}
+
+# run <name> <most seconds> <command...>: within what is left of the phase; a failure runs once more with blocking launches.
+run() {
+  local name=$1 most=$2 left=$((phase_end - SECONDS)) started=$SECONDS
+  shift 2
+  if [ "$left" -lt $least ]; then skip "$name" "no time left in phase $phase"; unfinished=$((unfinished + 1)); return 4; fi
+  most=$((most * patience))
+  [ "$most" -gt "$left" ] && most=$left
+  attempt "$name" "$most" "$@"
+  all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed))
+  record check "$phase" "$name" "$passed" "$failed" "$status" launches
+  case $status in
+    0 | 3) [ "$status" = 3 ] && say "$name: skipped, see above" || say "$name: done in $((SECONDS - started)) s, $passed checks passed" ;;
+    124 | 137 | 143) say "$name: cut off after $most s, $passed checks passed until then"; record cut "$name" "$most s"; unfinished=$((unfinished + 1)) ;;
+    *)
+      if [ -n "$refused" ]; then skip "$name" "this machine refuses it"; return 3; fi
+      bad+="$name (status $status, $failed checks failed); "
+      say "$name: FAILED with status $status, $failed checks failed; once more with blocking launches"
+      left=$((phase_end - SECONDS))
+      [ "$left" -lt $least ] && return "$status"
+      local first=$status
+      [ "$most" -gt "$left" ] && most=$left
+      CUDA_LAUNCH_BLOCKING=1 attempt "$name, blocking" "$most" "$@"
+      record check "$phase" "$name" "$passed" "$failed" "$status" blocking
+      say "$name, blocking: status $status, $failed checks failed"
+      return "$first"
+      ;;
+  esac
+  return "$status"
+}
+
+begin() { # a phase
+  phase=$1 phase_end=$((SECONDS + limits[$1 - 1])) unfinished=0 all_passed=0 all_failed=0 bad=
+  say "phase $1: $2, at most ${limits[$1 - 1]} s"
+}
+
+phase_1() {
+  begin 1 "is it right?"
+  local pid= served
+  if [ -n "$python" ]; then  # its imports take long: beside the checks that need little of the device
+    timeout -k 5 "$((limits[0] - 10))" "$python" bench/device/lab.py "$scratch/lab" $lab $place > "$scratch/lab.txt" 2>&1 < /dev/null &
+    pid=$!
+  fi
+  run "what is here" 30 "$bin/steerlab_device_check" $shape found
+  run "products of $shape" 40 "$bin/steerlab_device_check" $shape products
+  run "ops against the CPU" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" both
+  STEERLAB_CUBLASLT=own run "ops against the CPU, own products" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16
+  run "toy model against the CPU" 60 "$bin/steerlab_cuda_end_to_end" both
+  run "one step of $shape" 60 "$bin/steerlab_device_check" $shape step
+  if [ -z "$pid" ]; then skip "lab model against transformers" "no python3"
+  else
+    while kill -0 $pid 2> /dev/null && [ $SECONDS -lt $((phase_end - 5 * least)) ]; do sleep 0.2; done
+    kill $pid 2> /dev/null
+    wait $pid
+    run "transformers on the lab model" 10 bash -c 'cat "$1"; exit "$2"' - "$scratch/lab.txt" $?
+    for type in f32 bf16; do
+      [ -s "$scratch/lab/$type/index.txt" ] && run "lab model in $type against transformers" 30 "$bin/steerlab_device_lab" "$scratch/lab/$type"
+    done
+  fi
+  served=$(awk -F'\t' '$1 == "found" && $2 == "backend" { text = $3 } END { print text }' "$out/results.tsv")
+  if [ -n "$bad" ]; then verdict="WRONG: ${bad}$all_passed checks passed"
+  elif [ "$all_passed" = 0 ] || [ $unfinished -gt 0 ]; then verdict="UNKNOWN: $unfinished programs did not finish; $all_passed checks passed, none failed"
+  else verdict="RIGHT: $all_passed checks passed, none failed"
+  fi
+  verdict+=" [${served:-no backend}]"
+  record verdict "$verdict"
+  say "VERDICT: $verdict"
+}
+
+phase_2() {
+  begin 2 "how fast?"
+  run "bench $shape" $((limits[1] / 2)) "$bin/steerlab_device_bench" $shape "$each"
+  if [ -z "$python" ]; then skip "transformers + PEFT" "no python3"
+  else run "transformers + PEFT, $shape" $((limits[1] / 2)) "$python" bench/device/baseline.py $shape "$each" $place
+  fi
+}
+
+phase_3() {
+  begin 3 "why?"
+  STEERLAB_CUDA_TIMES=1 run "details of $shape" 45 "$bin/steerlab_device_bench" $shape 1 details
+  [ "$second" != "$shape" ] && run "bench $second" 45 "$bin/steerlab_device_bench" $second 1
+  local sanitizer tool case
+  sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
+  if [ -z "$sanitizer" ]; then skip compute-sanitizer "not installed"; return; fi
+  # racecheck sees what the emulation cannot: threads that meet in shared memory without a barrier
+  for look in "memcheck linear_backward" "racecheck attention" "racecheck linear" "memcheck attention"; do
+    read -r tool case <<< "$look"
+    STEERLAB_CUBLASLT=own run "$tool, $case" 25 "$sanitizer" --tool "$tool" --error-exitcode 9 \
+      "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16 "$case"
+    [ -n "$refused" ] && return
+  done
+}
+
+if [ -n "${STEERLAB_DEVICE_BIN:-}" ]; then bin=$STEERLAB_DEVICE_BIN
+else build_programs || exit 1
+fi
+[ -n "$build" ] && exit 0
+export STEERLAB_CUDA_LIBRARY=${STEERLAB_CUDA_LIBRARY:-$bin/libsteerlab_cuda.so}
+record run "$(date -u '+%Y-%m-%d %H:%M UTC')" "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2> /dev/null | head -1)" "phases $phases"
+verdict=
+worst=0
+for p in $phases; do
+  phase_$p
+  [ -n "$bad" ] && worst=1
+done
+[ -n "$python" ] && "$python" bench/device/table.py "$out/results.tsv" 2>&1 | tee -a "$out/device.log"
+[ -n "$verdict" ] && echo "VERDICT: $verdict"
+exit $worst

@@ -54,7 +54,7 @@ Napi::Value info(const Napi::CallbackInfo& call) {
     cuda.Set("runtime", or_null(status.runtime));
     cuda.Set("gemm", or_null(status.gemm));
     const auto known = [&](uint64_t bytes) -> Napi::Value {
-      return status.memory_bytes == 0 ? env.Null() : Napi::Value(Napi::Number::New(env, static_cast<double>(bytes)));
+      return bytes == 0 ? env.Null() : Napi::Value(Napi::Number::New(env, static_cast<double>(bytes)));
     };
     cuda.Set("memoryBytes", known(status.memory_bytes));
     cuda.Set("memoryFreeBytes", known(status.memory_free_bytes));

@@ -77,7 +77,7 @@ CudaStatus probe_cuda() {
   status.runtime = version_text(probe->runtime_version);
   status.gemm = probe->gemm;
   status.memory_bytes = probe->memory_bytes;
-  status.memory_free_bytes = probe->memory_free_bytes;
+  status.memory_free_bytes = probe->memory_free_bytes == ~uint64_t(0) ? 0 : probe->memory_free_bytes;
   return status;
 }
 

@@ -16,7 +16,7 @@ struct CudaStatus {
   std::string driver;   // "12.4", "" none
   std::string runtime;
   std::string gemm;     // "" unknown
-  uint64_t memory_bytes = 0, memory_free_bytes = 0;
+  uint64_t memory_bytes = 0, memory_free_bytes = 0;  // 0: unknown
 };
 
 CudaStatus probe_cuda();

@@ -44,7 +44,11 @@ MicroBatch micro_batch(const TrainBatch& batch, int first, int count, std::share
       q.steering.magnitude.push_back(s.magnitude[e]);
     }
   };
+  std::vector<int> context_row;  // of each example; -1 for a bare question
   for (int e = first; e < first + count; ++e) {
+    const bool bare = batch.context_offsets[static_cast<size_t>(e)] == batch.context_offsets[static_cast<size_t>(e) + 1];
+    context_row.push_back(bare ? -1 : q.rows());
+    if (bare) continue;
     steer_row(e, q.rows());
     append(batch.context_tokens, batch.context_offsets, e);
     end_row(e, -1, batch.context_adapter ? 1 : 0, 0);
@@ -59,7 +63,7 @@ MicroBatch micro_batch(const TrainBatch& batch, int first, int count, std::share
   micro.first_question = q.rows();
   for (int e = first; e < first + count; ++e) {
     append(batch.question_tokens, batch.question_offsets, e);
-    end_row(e, e - first, 0, batch.matches(e) ? batch.match_positions[static_cast<size_t>(e)] : 1);
+    end_row(e, context_row[static_cast<size_t>(e - first)], 0, batch.matches(e) ? batch.match_positions[static_cast<size_t>(e)] : 1);
   }
   return micro;
 }

@@ -26,6 +26,22 @@ size_t lora_parameters(const ModelConfig& c, const WorkShape& w) {
   return layer * static_cast<size_t>(c.num_hidden_layers);
 }
 
+// Elements of the adapter gradients that one call of linear_backward forms: the largest group of projections that share an input.
+size_t lora_group_elements(const ModelConfig& c, const WorkShape& w) {
+  const int groups[][3] = {{kQ, kK, kV}, {kO, kO, kO}, {kGate, kUp, kUp}, {kDown, kDown, kDown}};
+  size_t most = 0;
+  for (const auto& group : groups) {
+    size_t elements = 0;
+    for (int i = 0; i < 3; ++i) {
+      const int p = group[i];
+      if (!w.lora_targets[p] || (i > 0 && p == group[i - 1])) continue;
+      elements += static_cast<size_t>(w.lora_rank) * static_cast<size_t>(std::max(projection_in(c, p), projection_out(c, p)));
+    }
+    most = std::max(most, elements);
+  }
+  return most;
+}
+
 // Elements that one token has in the arenas x, qkv, att, x2, gate_up, swi.
 size_t arena_elements(const ModelConfig& c) {
   return 2 * static_cast<size_t>(c.hidden_size) + static_cast<size_t>(c.qkv_width() + c.query_width()) + 3 * static_cast<size_t>(c.intermediate_size);
@@ -64,6 +80,7 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const WorkShape& w, DType a
   if (device) {
     work += N * static_cast<size_t>(std::max(c.qkv_width(), c.hidden_size)) * 4;       // F32 sums before bias and adapters
     if (w.training) work += tail * std::max(C, F) * 4;                                 // F32 input gradients
+    if (w.training) work += rows * lora_group_elements(c, w) * 4;                      // an example's adapter gradients
     work += static_cast<size_t>(kPoolSlack * static_cast<double>(e.adapters + e.kv + e.activations + work));
     work += kMatrixWorkspace;  // not from the pool
     e.context = kDriverContext;

@@ -10,8 +10,10 @@
 // F32 otherwise: LoRA parameters, their gradients, u = x A^T, logits, losses and optimizer state use it. Sums are
 // accumulated in at least F32. BF16 rounds where transformers rounds: see each op.
 //
-// Determinism: the result of a row never depends on the other rows of the call, on N, or on the thread count (a library's matrix
-// products excepted: Backend::rows_independent()).
+// Determinism: the same call gives the same bytes, whatever the thread count, and the result of a row depends on nothing but the
+// row. Excepted are a library's matrix products (Backend::rows_independent()): with cuBLASLt a row may change in the last bits with
+// the bucket of row counts that N falls into (cuda/gemm_source.h), never with the other rows' values. STEERLAB_BATCH_INVARIANT=1
+// does without the library.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -10,9 +10,9 @@
 namespace steerlab {
 namespace {
 
-void check_offsets(const std::vector<int32_t>& offsets, size_t tokens, int examples, const char* name) {
+void check_offsets(const std::vector<int32_t>& offsets, size_t tokens, int examples, int least, const char* name) {
   bool ok = static_cast<int>(offsets.size()) == examples + 1 && offsets.front() == 0 && offsets.back() == static_cast<int32_t>(tokens);
-  for (size_t i = 1; ok && i < offsets.size(); ++i) ok = offsets[i] > offsets[i - 1];
+  for (size_t i = 1; ok && i < offsets.size(); ++i) ok = offsets[i] >= offsets[i - 1] + least;
   if (!ok) throw Error("bad-request", std::string("Expected rising offsets over all tokens for ") + name + ".");
 }
 
@@ -22,8 +22,8 @@ void check_batch(const TrainBatch& b, const ModelConfig& c) {
   const int examples = b.examples();
   if (examples < 1) throw Error("bad-request", "Expected at least one example for batch but received 0.");
   if (b.micro_batch < 1) throw Error("bad-request", "Expected microBatch >= 1 but received " + std::to_string(b.micro_batch) + ".");
-  check_offsets(b.context_offsets, b.context_tokens.size(), examples, "contextOffsets");
-  check_offsets(b.question_offsets, b.question_tokens.size(), examples, "questionOffsets");
+  check_offsets(b.context_offsets, b.context_tokens.size(), examples, 0, "contextOffsets");  // a bare question has no context
+  check_offsets(b.question_offsets, b.question_tokens.size(), examples, 1, "questionOffsets");
   if (static_cast<int>(b.labels.size()) != 2 * examples) throw Error("bad-request", "Expected two labels for each example.");
   if (static_cast<int>(b.match_positions.size()) != examples || static_cast<int>(b.weights.size()) != examples)
     throw Error("bad-request", "Expected one number for each example for matchPositions and weights.");
@@ -45,8 +45,11 @@ void check_batch(const TrainBatch& b, const ModelConfig& c) {
   const SteeringColumns& s = b.steering;
   for (const size_t size : {s.vector.size(), s.layer_start.size(), s.layer_end.size(), s.span_start.size(), s.span_end.size(), s.magnitude.size()})
     if (size != s.row.size()) throw Error("bad-request", "Expected steering columns of one length.");
-  for (const int32_t row : s.row)
+  for (const int32_t row : s.row) {
     if (row < 0 || row >= examples) throw Error("bad-request", "Expected an example index for steering.row but received " + std::to_string(row) + ".");
+    if (b.context_offsets[static_cast<size_t>(row)] == b.context_offsets[static_cast<size_t>(row) + 1])
+      throw Error("bad-request", "Expected a context to steer for steering.row but example " + std::to_string(row) + " has none.");
+  }
 }
 
 Trainer::Trainer(std::shared_ptr<Model> model, const TrainerOptions& options, const std::vector<double>& initial)

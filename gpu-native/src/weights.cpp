@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <thread>
 #include <unordered_map>
 
 #include "error.h"
@@ -46,10 +47,10 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-// First element whose exponent is all ones (NaN or infinity), or -1. In blocks without a branch inside, so that it runs at the
-// speed of memory: the pages are read here for the first time, which loading or the first pass would do anyway.
+// First element of [from, to) whose exponent is all ones (NaN or infinity), or -1. In blocks without a branch inside, so that it
+// runs at the speed of memory: the pages are read here for the first time, which loading or the first pass would do anyway.
 template <typename Bits>
-int64_t first_not_finite(const void* data, int64_t count, Bits exponent) {
+int64_t first_not_finite(const void* data, int64_t from, int64_t to, Bits exponent) {
   constexpr int64_t kBlock = 4096;
   const char* bytes = static_cast<const char*>(data);
   const auto bad_at = [&](int64_t i) {
@@ -57,8 +58,8 @@ int64_t first_not_finite(const void* data, int64_t count, Bits exponent) {
     std::memcpy(&x, bytes + i * static_cast<int64_t>(sizeof x), sizeof x);
     return static_cast<unsigned>((x & exponent) == exponent);
   };
-  for (int64_t begin = 0; begin < count; begin += kBlock) {
-    const int64_t end = std::min(count, begin + kBlock);
+  for (int64_t begin = from; begin < to; begin += kBlock) {
+    const int64_t end = std::min(to, begin + kBlock);
     unsigned bad = 0;
     for (int64_t i = begin; i < end; ++i) bad |= bad_at(i);
     if (!bad) continue;
@@ -68,14 +69,30 @@ int64_t first_not_finite(const void* data, int64_t count, Bits exponent) {
   return -1;
 }
 
-int64_t first_not_finite(const HostTensor& t) {
-  const int64_t count = t.rows * t.cols;
+int64_t first_not_finite(const HostTensor& t, int64_t from, int64_t to) {
   switch (t.type) {
-    case DType::F64: return first_not_finite<uint64_t>(t.data, count, 0x7ff0000000000000u);
-    case DType::F32: return first_not_finite<uint32_t>(t.data, count, 0x7f800000u);
-    case DType::BF16: return first_not_finite<uint16_t>(t.data, count, 0x7f80u);
-    case DType::F16: return first_not_finite<uint16_t>(t.data, count, 0x7c00u);
+    case DType::F64: return first_not_finite<uint64_t>(t.data, from, to, 0x7ff0000000000000u);
+    case DType::F32: return first_not_finite<uint32_t>(t.data, from, to, 0x7f800000u);
+    case DType::BF16: return first_not_finite<uint16_t>(t.data, from, to, 0x7f80u);
+    case DType::F16: return first_not_finite<uint16_t>(t.data, from, to, 0x7c00u);
   }
+  return -1;
+}
+
+// Several threads, because each waits for the pages it is the first to read: one alone brings in a 65 GB checkpoint slowly.
+int64_t first_not_finite(const HostTensor& t) {
+  constexpr int64_t kShare = 1 << 20;  // elements that are worth a thread
+  constexpr int64_t kMostThreads = 16;
+  const int64_t count = t.rows * t.cols, cores = std::max(1u, std::thread::hardware_concurrency());
+  const int64_t threads = std::max<int64_t>(1, std::min({kMostThreads, cores, count / kShare}));
+  std::vector<int64_t> found(static_cast<size_t>(threads), -1);
+  const auto scan = [&](int64_t i) { found[static_cast<size_t>(i)] = first_not_finite(t, count * i / threads, count * (i + 1) / threads); };
+  std::vector<std::thread> workers;
+  for (int64_t i = 1; i < threads; ++i) workers.emplace_back(scan, i);
+  scan(0);
+  for (std::thread& worker : workers) worker.join();
+  for (const int64_t bad : found)
+    if (bad >= 0) return bad;
   return -1;
 }
 

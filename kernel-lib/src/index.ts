@@ -266,6 +266,8 @@ export {
   cosineMatrix,
   type DirectionSet,
   dot,
+  type Geometry,
+  geometry,
   type LayerRange,
   layerThirds,
   loadDirections,
@@ -310,6 +312,7 @@ export {
   type PropertyTest,
   type Protocol,
   protocolHash,
+  type QuestionKind,
   type QuestionSplit,
   readContexts,
   readDetectionQuestions,
@@ -374,6 +377,7 @@ export {
   type RunMatch,
   adapterOrigin,
   aimBounds,
+  aimMeasured,
   aimVerdict,
 } from "./runs";
 export {

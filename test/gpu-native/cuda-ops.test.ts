@@ -3,7 +3,7 @@
  * Where a device is, the same comparison runs on it too; with STEERLAB_REQUIRE_GPU=1 its absence is a failure.
  */
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -96,6 +96,30 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
     expect(installed(find({ ...base, STEERLAB_CUBLASLT: own }))).toEqual([`${own}|STEERLAB_CUBLASLT`, ...rest]);
     expect(installed(find({ ...base, STEERLAB_CUBLASLT: dirname(own) }))[0]).toBe(`${own}|STEERLAB_CUBLASLT`);
     expect(find({ ...base, STEERLAB_CUBLASLT: "own" })).toEqual([]);
+    expect(find({ ...base, STEERLAB_BATCH_INVARIANT: "1" })).toEqual([]);
+  });
+
+  it("follows the links of python3 to every environment they lead through", { timeout: BUILD_MS }, async () => {
+    const root = join(folder, "links");
+    const put = (path: string): string => {
+      const file = join(root, path);
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, "");
+      return file;
+    };
+    put("system/bin/python3.12");
+    for (const bin of ["local/bin", "torch/bin"]) mkdirSync(join(root, bin), { recursive: true });
+    symlinkSync(join(root, "torch", "bin", "python3"), join(root, "local", "bin", "python3")); // on PATH
+    symlinkSync("../../system/bin/python3.12", join(root, "torch", "bin", "python3")); // an environment, as venv makes it
+    const wheel = "lib/python3.12/site-packages/nvidia/cu13/lib/libcublasLt.so.13";
+    const wanted = ["torch", "system"].map((prefix) => `${put(join(prefix, wheel))}|python3 on PATH`);
+    const text = run(await built("cuda_host_test"), ["candidates"], {
+      ...Object.fromEntries(
+        ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "STEERLAB_CUBLASLT"].map((n) => [n, ""]),
+      ),
+      PATH: join(root, "local", "bin"),
+    }).text;
+    expect(text.split("\n").filter((line) => line.endsWith("|python3 on PATH"))).toEqual(wanted);
   });
 
   describe("every op, emulated, against the plain CPU backend", () => {
@@ -138,6 +162,79 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
         expect(counter(refused.text, "gemm.cublaslt")).toBe(0);
         expect(counter(refused.text, "gemm.mma")).toBeGreaterThan(0);
       }
+      // no answer for the bucket, or one that does not hold: the row count itself is asked for, and own kernels stay idle
+      const asked = run(ops, [library, "bf16", "linear"], { STEERLAB_CUBLASLT: fake });
+      expect(counter(asked.text, "gemm.cublaslt")).toBeGreaterThan(5);
+      for (const refusal of ["bucket", "rows"]) {
+        const exact = run(ops, [library, "bf16", "linear"], {
+          STEERLAB_CUBLASLT: fake,
+          FAKE_CUBLASLT_REFUSE: refusal,
+        });
+        expect(exact.failed, exact.text).toEqual([]);
+        for (const name of ["gemm.cublaslt", "gemm.mma", "gemm.tile"])
+          expect(counter(exact.text, name), `${refusal}: ${name}`).toBe(counter(asked.text, name));
+      }
+    });
+
+    it("says by name where less address space than asked for is given, and where there is none", {
+      timeout: RUN_MS,
+    }, () => {
+      const with_ = (gigabytes: string): Run =>
+        run(ops, [library, "bf16", "linear"], { STEERLAB_CUBLASLT: "own", STEERLAB_EMULATION_ADDRESS_GB: gigabytes });
+      const plenty = with_("128"); // 16 x the emulated card's 8 GiB
+      expect(plenty.text).toMatch(
+        /^# cuda emulated device sm_80, bf16, own mma\.sync kernels \(STEERLAB_CUBLASLT=own\) against/m,
+      );
+      const less = with_("40");
+      expect(less.text).toContain("; 32768 MiB of address space for weights, more was refused");
+      expect(counter(less.text, "memory.address_space")).toBe(2 ** 35);
+      expect(with_("10").text).toContain("; 10240 MiB of address space for weights, more was refused");
+      const none = with_("1");
+      expect(none.text).toContain("; no address space for weights: neighbouring projections are multiplied one by one");
+      expect(none.failed, none.text).toEqual([]);
+      // neighbours are one product where the arena holds them, one each where it does not
+      expect(counter(less.text, "product")).toBe(counter(plenty.text, "product"));
+      expect(counter(none.text, "product")).toBeGreaterThan(counter(plenty.text, "product"));
+    });
+
+    it("a failed launch names its kernel, and only a full device is called full", { timeout: RUN_MS }, () => {
+      const failing = (what: string, blocking = ""): string =>
+        run(ops, [library, "bf16", "linear"], {
+          STEERLAB_CUBLASLT: "own",
+          STEERLAB_EMULATION_FAIL: what,
+          CUDA_LAUNCH_BLOCKING: blocking,
+        }).text;
+      expect(failing("gemm_kernel")).toMatch(
+        /^FAIL bf16\/linear threw Expected kernel gemm_kernel<S, Y>, or one before it, to succeed on the device but received: .+ \(cudaErrorIllegalAddress\)\. Set CUDA_LAUNCH_BLOCKING=1/m,
+      );
+      expect(failing("gemm_kernel", "1")).toMatch(
+        /Expected kernel gemm_kernel<S, Y> to succeed .+ \(cudaErrorIllegalAddress\)\.$/m,
+      );
+      const refused = failing("malloc");
+      expect(refused).toContain("cudaErrorIllegalAddress");
+      expect(refused).not.toMatch(/out-of-memory|none left|are free/);
+    });
+
+    it("rows do not depend on their batch when that is asked for by name", { timeout: RUN_MS }, async () => {
+      const invariant = run(ops, [library, "bf16", "invariance"], {
+        STEERLAB_CUBLASLT: await fakeCublasLt(),
+        STEERLAB_BATCH_INVARIANT: "1",
+      });
+      expect(invariant.text).toContain("own mma.sync kernels (STEERLAB_BATCH_INVARIANT=1)");
+      expect(invariant.failed, invariant.text).toEqual([]);
+      expect(invariant.text).toMatch(/^ok {3}bf16\/invariance\/row_alone/m);
+      expect(counter(invariant.text, "gemm.cublaslt")).toBe(0);
+    });
+
+    it("times every op on the device when asked, and says nothing of time otherwise", { timeout: RUN_MS }, () => {
+      const env = { STEERLAB_CUBLASLT: "own" };
+      const timed = run(ops, [library, "bf16", "linear_backward"], { ...env, STEERLAB_CUDA_TIMES: "1" });
+      const plain = run(ops, [library, "bf16", "linear_backward"], env);
+      expect(timed.failed, timed.text).toEqual([]);
+      for (const op of ["linear", "linear_backward", "product", "product_backward", "lora", "lora_backward", "lora_dx"])
+        expect(counter(timed.text, `time.${op}`), op).toBeGreaterThan(0);
+      expect(counter(timed.text, "time.linear_backward")).toBeGreaterThan(counter(timed.text, "time.product_backward"));
+      expect(plain.text).not.toMatch(/^time\./m);
     });
 
     it("a cuBLASLt that does not start on the device gives way to the next one", { timeout: RUN_MS }, async () => {

@@ -168,23 +168,6 @@ describe.skipIf(!configured)("the emulated library (needs the CMake folder of `n
     },
   );
 
-  it("gives every row of the device benchmark", { timeout: BUILD_MS + RUN_MS }, async () => {
-    const { status, text } = run(await built("device_bench"), ["toy", "0.01"], env());
-    expect(status, text).toBe(0);
-    for (const what of [
-      "ceiling: matrix product",
-      "product gate_up 8 rows",
-      "training step",
-      "memory after training",
-      "sweep of 24 rows, shared",
-      "sweep of 24 rows, unshared",
-      "3 questions on one cache",
-      "decode, batch 3",
-      "peak device memory",
-    ])
-      expect(text).toMatch(new RegExp(`^result\\ttoy\\t${what}[^\\t]*\\t[\\d.e+-]+\\t`, "m"));
-  });
-
   it.skipIf(!existsSync(addon))("is met by the addon like a device", () => {
     const { cuda, made } = meet(env());
     expect(cuda).toMatchObject({ available: true, device: "emulated device" });

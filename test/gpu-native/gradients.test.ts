@@ -42,7 +42,7 @@ describe("f64 gradient check", () => {
   /** Loss of each example with the context by `frozen` and the question by `moved`, from label logprobs. */
   async function losses(
     examples: Example[],
-    contexts: Cache[],
+    contexts: (Cache | null)[],
     adapter: Adapter,
     massWeight: number,
   ): Promise<number[]> {
@@ -54,9 +54,13 @@ describe("f64 gradient check", () => {
     });
   }
 
-  async function prefill(examples: Example[], adapter: Adapter): Promise<Cache[]> {
-    const rows = examples.map((e) => ({ tokens: e.context, steering: e.steering, adapter, keepCache: true }));
-    return (await engine.forward(rows)).map((r) => r.cache as Cache);
+  /** A cache for each example, null for a bare question. */
+  async function prefill(examples: Example[], adapter: Adapter): Promise<(Cache | null)[]> {
+    const rows = examples
+      .filter((e) => e.context.length > 0)
+      .map((e) => ({ tokens: e.context, steering: e.steering, adapter, keepCache: true }));
+    const caches = rows.length === 0 ? [] : (await engine.forward(rows)).map((r) => r.cache as Cache);
+    return examples.map((e) => (e.context.length > 0 ? (caches.shift() as Cache) : null));
   }
 
   const zeros = (n: number): { m: Float64Array; v: Float64Array } => ({
@@ -118,6 +122,30 @@ describe("f64 gradient check", () => {
       expect(gradients.every((g) => g !== 0)).toBe(true);
       const numeric = await differences(trainer, params, examples, massWeight, true);
       expect(worst(gradients, numeric)).toBeLessThan(TOLERANCE);
+    },
+    240_000,
+  );
+
+  const bare = (example: Example): Example => ({ ...example, context: [], steering: [] });
+  it.each([
+    ["among others", (examples: Example[]) => examples.map((e, i) => (i === 1 ? bare(e) : e))],
+    ["alone", (examples: Example[]) => examples.map(bare)],
+  ])(
+    "bare questions %s: every entry matches, in micro-batches too, and a steered one is refused",
+    async (_name, change) => {
+      const { trainer, params } = start({ ...TRAINER, massWeight: 0.1 });
+      const examples = change(toyExamples(3, config));
+      const { gradients } = (await trainer.gradients(examples, 1)) as BatchResult & { gradients: Float64Array };
+      const numeric = await differences(trainer, params, examples, 0.1, true, 3);
+      expect(worst(gradients, numeric, 3)).toBeLessThan(TOLERANCE);
+      for (const microBatch of [1, 2])
+        expect((await trainer.gradients(examples, 1, { microBatch })).gradients).toEqual(gradients);
+      const dropping = start({ ...TRAINER, dropout: 0.3 }).trainer;
+      const whole = (await dropping.gradients(examples, 2)).gradients;
+      expect((await dropping.gradients(examples, 2, { microBatch: 1 })).gradients).toEqual(whole);
+      expect(whole).not.toEqual((await dropping.gradients(examples, 3)).gradients);
+      const steered = { ...examples[1], context: [], steering: toyExamples(2, config)[1].steering };
+      await expect(trainer.gradients([steered], 1)).rejects.toMatchObject({ code: "empty-row" });
     },
     240_000,
   );

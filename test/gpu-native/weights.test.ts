@@ -66,6 +66,29 @@ describe.each([
   });
 });
 
+it("of several numbers that are none in a large matrix, the first is named", async () => {
+  const model = path.join(folder, "large");
+  const config = {
+    ...JSON.parse(fs.readFileSync(path.join(MODELS, "bf16-theta", "config.json"), "utf8")),
+    vocab_size: 65536, // 4 million elements with 64 columns: several threads look
+    hidden_size: 64,
+    head_dim: 8,
+  };
+  const writer = path.resolve(__dirname, "../../gpu-native/bench/random-checkpoint.mjs");
+  (await import(writer)).writeRandomCheckpoint(model, config);
+  const { tensors } = readCheckpoint(model);
+  const embed = tensors.find((one) => one.name === "model.embed_tokens.weight");
+  if (embed === undefined) throw new Error("no embedding");
+  const file = fs.openSync(embed.file, "r+");
+  for (const row of [65535, 40000, 20000])
+    fs.writeSync(file, Buffer.from([0x80, 0x7f]), 0, 2, embed.byteOffset + (row * 64 + 7) * 2);
+  fs.closeSync(file);
+  await expect(open(model)).rejects.toMatchObject({
+    code: "tensor-values",
+    message: expect.stringContaining("in row 20000, column 7."),
+  });
+});
+
 describe("an engine", () => {
   it("does not start more threads than a machine can have", async () => {
     await expect(toyEngine({ threads: 1e8 })).rejects.toThrow(/threads 0\.\.1024 but received 100000000/);

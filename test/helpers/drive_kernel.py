@@ -1,8 +1,9 @@
 """Runs cells on the steerlab kernel through jupyter_client and prints what came back, as JSON.
 
-stdin: {"cwd": folder, "cells": [{"code": str, "silent"?: bool, "pause"?: seconds, and one of
-"interruptAfter": seconds, "interruptOn": text (with "interruptTimes": int)}], "together"?: bool}.
-stdout: {"cells": [{"reply", "messages": [{"type", "content"}]}], "late": [...]}.
+stdin: {"cwd": folder, "cells": [{"code": str, "silent"?: bool, "pause"?: seconds, "askOn"?: text (asks for the kernel's
+info when that is printed, as a reloaded page does), and one of "interruptAfter": seconds, "interruptOn": text (with
+"interruptTimes": int), "inspectAt": position, "completeAt": position}], "together"?: bool}.
+stdout: {"cells": [{"reply", "messages": [{"type", "content"}]}], "late": [...], "statuses": ["busy" or "idle", in order]}.
 "together" sends all requests at once, as JupyterLab's "run all" does.
 """
 
@@ -14,11 +15,21 @@ import time
 from jupyter_client.manager import start_new_kernel
 
 
+STATUSES = []
+
+
+def next_message(client, timeout):
+    message = client.get_iopub_msg(timeout=timeout)
+    if message["msg_type"] == "status":
+        STATUSES.append(message["content"]["execution_state"])
+    return message
+
+
 def collect(client, msg_id, on_text=lambda text: None, limit=200):
     messages = []
     end = time.time() + limit
     while time.time() < end:
-        message = client.get_iopub_msg(timeout=max(0.1, end - time.time()))
+        message = next_message(client, max(0.1, end - time.time()))
         if message["parent_header"].get("msg_id") != msg_id:
             continue
         messages.append({"type": message["msg_type"], "content": message["content"]})
@@ -49,12 +60,31 @@ def interrupt_on_text(manager, cell):
     return on_text
 
 
+def ask_on_text(client, cell):
+    asked = []
+
+    def on_text(text):
+        if not asked and cell.get("askOn", "\0") in text:
+            asked.append(client.kernel_info())
+
+    return on_text
+
+
+def request(client, cell):
+    if "inspectAt" in cell:
+        return client.inspect(cell["code"], cell["inspectAt"])
+    if "completeAt" in cell:
+        return client.complete(cell["code"], cell["completeAt"])
+    return client.execute(cell["code"], silent=cell.get("silent", False))
+
+
 def run(client, manager, cell):
-    msg_id = client.execute(cell["code"], silent=cell.get("silent", False))
+    msg_id = request(client, cell)
     if "interruptAfter" in cell:
         threading.Timer(cell["interruptAfter"], manager.interrupt_kernel).start()
     started = time.time()
-    messages = collect(client, msg_id, interrupt_on_text(manager, cell))
+    handlers = [interrupt_on_text(manager, cell), ask_on_text(client, cell)]
+    messages = collect(client, msg_id, lambda text: [handler(text) for handler in handlers])
     seconds = time.time() - started
     reply = reply_to(client, msg_id)
     time.sleep(cell.get("pause", 0))
@@ -65,10 +95,11 @@ def late_messages(client):
     found = []
     while True:
         try:
-            message = client.get_iopub_msg(timeout=0.3)
+            message = next_message(client, 0.3)
         except Exception:
             return found
-        found.append({"type": message["msg_type"], "content": message["content"]})
+        if message["msg_type"] != "status":
+            found.append({"type": message["msg_type"], "content": message["content"]})
 
 
 def main():
@@ -77,7 +108,8 @@ def main():
     try:
         if job.get("together"):
             ids = [client.execute(cell["code"]) for cell in job["cells"]]
-            cells = [{"reply": reply_to(client, msg_id), "messages": [], "seconds": 0} for msg_id in ids]
+            messages = [collect(client, msg_id) for msg_id in ids]
+            cells = [{"reply": reply_to(client, i), "messages": m, "seconds": 0} for i, m in zip(ids, messages)]
         else:
             cells = [run(client, manager, cell) for cell in job["cells"]]
         late = late_messages(client)
@@ -87,7 +119,7 @@ def main():
         client.stop_channels()
         manager.shutdown_kernel(now=False)
         shutdown = time.time() - started
-    json.dump({"cells": cells, "late": late, "info": info, "shutdownSeconds": shutdown}, sys.stdout)
+    json.dump({"cells": cells, "late": late, "info": info, "statuses": STATUSES, "shutdownSeconds": shutdown}, sys.stdout)
 
 
 main()

@@ -28,6 +28,7 @@ export interface NotebookFile {
     cell_type: string;
     source: string | string[];
     outputs?: NotebookOutput[];
+    execution_count?: number | null;
     metadata: { tags?: string[] };
   }>;
   metadata: Record<string, unknown>;
@@ -109,6 +110,8 @@ export interface KernelMessage {
 export interface KernelRun {
   cells: Array<{ reply: Record<string, unknown> & { status: string }; messages: KernelMessage[]; seconds: number }>;
   late: KernelMessage[];
+  /** "busy" and "idle" of all requests, in order. */
+  statuses: string[];
   info: { language_info: { version: string }; status: string };
   shutdownSeconds: number;
 }
@@ -119,6 +122,23 @@ export async function driveKernel(job: object): Promise<KernelRun> {
   const { status, stdout, stderr } = await command(join(VENV_BIN, "python"), [script], { input: JSON.stringify(job) });
   if (status !== 0) throw new Error(`drive_kernel.py failed: ${stderr}`);
   return JSON.parse(stdout) as KernelRun;
+}
+
+/** Result of a cell's last expression, or null. */
+export function resultOf(cell: KernelRun["cells"][number]): string | null {
+  const found = cell.messages.find(({ type }) => type === "execute_result")?.content.data;
+  return (found as { "text/plain": string } | undefined)?.["text/plain"] ?? null;
+}
+
+/** Content of a cell's error message; empty if it ended well. */
+export function errorOf(cell: KernelRun["cells"][number]): { ename?: string; evalue?: string; traceback?: string[] } {
+  return cell.messages.find(({ type }) => type === "error")?.content ?? {};
+}
+
+/** What a cell printed. */
+export function printed(cell: KernelRun["cells"][number], name = "stdout"): string {
+  const streams = cell.messages.filter(({ type, content }) => type === "stream" && content.name === name);
+  return streams.map(({ content }) => textOf(content.text as string)).join("");
 }
 
 /** Stock papermill of the project's environment. */

@@ -31,6 +31,20 @@ const PARAMETERS: TestCell = {
   ].join("\n"),
 };
 
+const LISTS: TestCell = {
+  tags: ["parameters"],
+  code: [
+    "const strengths: number[] = [0.4];",
+    "const grid: { layers: number[]; name: string } | null = null;",
+    'const names: string[] | null = ["a"];',
+    'const text: string = "plain";',
+    "const fast: boolean = false;",
+  ].join("\n"),
+};
+const SHOW_LISTS: TestCell = {
+  code: "console.log(JSON.stringify([strengths, grid, names, text, fast]));",
+};
+
 const SHOW: TestCell = {
   code: [
     'const check: "pair" | "full" = loss;',
@@ -68,14 +82,41 @@ describe("papermill", { timeout: 120_000 }, () => {
   it("has a value of the wrong type refused by the compiler, with the place", async () => {
     const { status } = await run("type.ipynb", [PARAMETERS, SHOW], ["-p", "loss", "pear"]);
     expect(status).toBe(1);
-    const errors = readNotebook(join(folder, "out-type.ipynb")).cells.flatMap((cell) => cell.outputs ?? []);
-    expect(errors.find((output) => output.output_type === "error")?.evalue).toMatch(/"pear"/);
+    const outputs = readNotebook(join(folder, "out-type.ipynb")).cells.flatMap((cell) => cell.outputs ?? []);
+    const error = outputs.find((output) => output.output_type === "error");
+    expect(error?.evalue).toMatch(/^parameter loss of type\.ipynb: Type '"pear"' is not assignable/);
+    expect(error?.traceback?.at(-1)).toBe("in type.ipynb, cell [2]");
+  });
+
+  it("reads lists, objects, null and booleans given with -p as the declared type asks", async () => {
+    const nested = '{"layers": [1, 2], "name": "mid"}';
+    const args = ["-p", "strengths", "[0.1, 0.2]", "-p", "grid", nested, "-p", "names", "null", "-p", "fast", "true"];
+    const { status, stderr } = await run("lists.ipynb", [LISTS, SHOW_LISTS], [...args, "-p", "text", "[not a list]"]);
+    expect(status, stderr).toBe(0);
+    const shown = JSON.parse(streamText(readNotebook(join(folder, "out-lists.ipynb"))));
+    expect(shown).toEqual([[0.1, 0.2], { layers: [1, 2], name: "mid" }, null, "[not a list]", true]);
+  });
+
+  it("says how to write a list that is not one", async () => {
+    const { status, stderr } = await run("badlist.ipynb", [LISTS, SHOW_LISTS], ["-p", "strengths", "[0.1; 0.2]"]);
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/badlist\.ipynb: Expected number\[\] for parameter strengths but received '\[0\.1; 0\.2\]'/);
+    expect(stderr).not.toMatch(/Traceback/);
+  });
+
+  it("says how to give a slow machine more time", async () => {
+    const { status, stderr } = await run("slow.ipynb", [PARAMETERS, SHOW], ["--start-timeout", "0"]);
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/kernel of slow\.ipynb to answer within 0 seconds.*--start-timeout 300/);
+    expect(stderr).not.toMatch(/Traceback/);
   });
 
   it("refuses a parameter that the notebook does not declare, before anything is written", async () => {
     const { status, stderr } = await run("unknown.ipynb", [PARAMETERS, SHOW], ["-p", "stpes", "4"]);
     expect(status).not.toBe(0);
-    expect(stderr).toMatch(/received 'stpes'\. It declares: model, steps, loss, strengths, adapter, url\./);
+    expect(stderr).toMatch(
+      /parameter of unknown\.ipynb but received 'stpes'\. It declares: model, steps, loss, strengths, adapter, url\. Did you mean steps\?/,
+    );
     expect(stderr).not.toMatch(/Traceback/);
     expect(existsSync(join(folder, "out-unknown.ipynb"))).toBe(false);
   });
@@ -131,7 +172,7 @@ describe("papermill", { timeout: 120_000 }, () => {
     ];
     const { status, stderr } = await run("fails.ipynb", cells);
     expect(status).toBe(1);
-    expect(stderr).toMatch(/RangeError: layer 36 of 12/);
+    expect(stderr).toMatch(/RangeError: layer 36 of 12\n {4}at cell \[2\], line 1\nin fails\.ipynb, cell \[2\]/);
     const saved = readNotebook(join(folder, "out-fails.ipynb"));
     expect(streamText(saved)).toBe("before\n");
   });

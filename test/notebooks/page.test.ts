@@ -65,6 +65,28 @@ describe("renderPage", () => {
   });
 });
 
+describe("headings", () => {
+  const body = (...titles: string[]): string => titles.map((title) => `<h2>${title}</h2><p>text</p>`).join("");
+  const documentOf = (bodyHtml: string): Document => new JSDOM(renderPage({ title: "t", bodyHtml })).window.document;
+
+  it("get anchors that differ, also where titles are the same or an id is taken", () => {
+    const page = documentOf(
+      `<p id="s-loss"></p>${body("Loss", "Loss", "<code>a</code> &amp; b")}<h3>&amp;</h3><h3 id="own" class="x">Own</h3>`,
+    );
+    const ids = [...page.querySelectorAll("h2, h3")].map(({ id }) => id);
+    expect(ids).toEqual(["s-loss-2", "s-loss-3", "s-a-b", "s-section", "own"]);
+    for (const id of ids) expect(page.querySelector(`a.anchor[href="#${id}"]`)).not.toBeNull();
+    expect(page.querySelector(".contents")).toBeNull();
+  });
+
+  it("are listed before the first where there are four or more, with their text as it is", () => {
+    const page = documentOf(`<h1>T</h1><p>lead</p>${body("A", "B &lt;i&gt; $& $1", "C", "D")}`);
+    const items = [...page.querySelectorAll(".contents li")].map(({ textContent }) => textContent);
+    expect(items).toEqual(["A", "B <i> $& $1", "C", "D"]);
+    expect(page.querySelector("nav")?.nextElementSibling?.textContent).toMatch(/^A/);
+  });
+});
+
 describe("scriptJson", () => {
   it("round-trips and holds nothing an HTML or old JavaScript parser reacts to", () => {
     const json = scriptJson({ text: HOSTILE });

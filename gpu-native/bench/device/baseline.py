@@ -1,6 +1,6 @@
-"""The same training work by transformers + PEFT, for device.sh: python3 baseline.py <shape> <seconds>.
+"""The same training work by transformers + PEFT, for device.sh: python3 baseline.py <shape> <seconds> [cpu].
 
-Prints lines like bench.cpp's: result, shape, what, median, unit, "-", spread. Random bf16 weights; LoRA r 16 on q k v o, dropout 0.05.
+Prints lines like bench.cpp's: result, shape, what, median, unit, "-", spread; the peak memory of each way after it. Random bf16 weights; LoRA r 16 on q k v o, dropout 0.05.
 Two ways: "loop" is the original procedure (one example at a time, steered prefill without gradient by forward hooks, question on
 the cache, eight backward passes, one step), "batched" packs the eight examples (of equal length) into one batch. Only the last
 question position passes the head, and no context position does: as fast as this way of working allows. Exits 3 where torch,
@@ -140,14 +140,19 @@ class Work:
             self.answer(self.contexts[:1].expand(rows, -1), self.questions[:1].expand(rows, -1), steered)
 
 
+def synchronize():
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def timed(work, seconds):
     work()
-    torch.cuda.synchronize()
+    synchronize()
     times, end = [], time.monotonic() + seconds
     while len(times) < 3 or (time.monotonic() < end and len(times) < 50):
         start = time.monotonic()
         work()
-        torch.cuda.synchronize()
+        synchronize()
         times.append(time.monotonic() - start)
     times.sort()
     median = statistics.median(times)
@@ -156,6 +161,9 @@ def timed(work, seconds):
 
 def measured(shape, what, work, seconds, value):
     """One result line; a way that does not run here is skipped by name and the others go on."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     try:
         median, spread = timed(work, seconds)
     except Exception as error:  # out of memory, an unsupported version of a library, ...
@@ -163,25 +171,28 @@ def measured(shape, what, work, seconds, value):
         torch.cuda.empty_cache()
         return
     number, unit = value(median)
-    print(f"result\t{shape}\t{what}\t{number:.4g}\t{unit}\t-\t{spread:.3f}", flush=True)
+    print(f"result\t{shape}\t{what}\t{number:.4g}\t{unit}\t-\t{spread:.3f}\ttorch", flush=True)
+    if torch.cuda.is_available():  # what the allocator held, as the driver would count it
+        held = torch.cuda.max_memory_reserved() / 1e9
+        print(f"result\t{shape}\tpeak memory, {what}\t{held:.4g}\tGB\t-\t0\ttorch", flush=True)
 
 
 def main():
     shape, seconds = sys.argv[1], float(sys.argv[2])
-    if not torch.cuda.is_available():
+    device = sys.argv[3] if len(sys.argv) > 3 else "cuda"
+    if device == "cuda" and not torch.cuda.is_available():
         fail("no CUDA device in torch")
     print(f"# torch {torch.__version__}, transformers {transformers.__version__}")
-    work = Work(shape, 8, "cuda")
-    for context, question in ((42, 25), (150, 30)):
+    work = Work(shape, 8, device)
+    for context, question in ((42, 25), (150, 30)) if shape != "toy" else ((5, 4),):
         work.texts(context, question)
         for name, size in (("peft loop", 1), ("peft batched", 8)):
             what = f"{name} {context}+{question} batch 8"
             measured(shape, what, lambda size=size: work.step(size), seconds, lambda median: (8 / median, "examples/s"))
-    print(f"result\t{shape}\tpeft peak memory\t{torch.cuda.max_memory_allocated() / 1e9:.4g}\tGB\t-\t0", flush=True)
     work.texts(42, 25)
     work.model.eval()
     with work.model.disable_adapter():
-        measured(shape, "hooks, sweep of 1224 rows", lambda: work.sweep(204), seconds, lambda median: (6 * median, "s"))
+        measured(shape, "hooks, sweep of 1224 rows", lambda: work.sweep(204 if shape != "toy" else 4), seconds, lambda median: (6 * median, "s"))
 
 
 main()

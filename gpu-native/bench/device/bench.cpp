@@ -1,10 +1,10 @@
-// steerlab_device_bench <shape> [seconds] [again]: what one device does with a random-weight model of this shape.
+// steerlab_device_bench <shape> [seconds] [details]: what one device does with a random-weight model of this shape.
 //
-// The library is the one that STEERLAB_CUDA_LIBRARY names. Every result is one line, tab-separated:
-//   result  shape  what  median  unit  floor (same unit, "-" none)  spread (half the range of the middle half, share of the median)
-// Times are wall clock around work that ends with a wait; the first run of each kind is not counted. `seconds` bounds each kind.
-// "again" leaves out the single matrix products: a second look at the rest, after a peer has had the device.
-// It measures; steerlab_cuda_ops_test and the end-to-end tests check.
+// The library is the one that STEERLAB_CUDA_LIBRARY names; lines are those of report.h. A floor is in the result's unit, from the
+// two rates measured first; spread is half the range of the middle half as a share of the median; products says what served
+// them, and is asserted to be cuBLASLt alone where that was found. Times are wall clock around work that ends with a wait;
+// the first run of each kind is not counted. `seconds` bounds each kind. "details" measures single matrix products and, with
+// STEERLAB_CUDA_TIMES=1, a training step op by op instead.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +14,7 @@
 
 #include "loader.h"
 #include "memory_estimate.h"
+#include "report.h"
 #include "shapes.h"
 #include "work.h"
 
@@ -24,7 +25,7 @@ using namespace steerlab::bench;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-constexpr double kProductSeconds = 0.3;  // 20 shapes of products: each is short, and the model's own work must have the time
+constexpr double kProductSeconds = 0.1;  // 32 shapes of products: each is short
 
 struct Timing {
   double median = 0, spread = 0;
@@ -32,18 +33,23 @@ struct Timing {
 
 class Bench {
  public:
-  Bench(std::string shape, double seconds, bool again)
-      : shape_(std::move(shape)), seconds_(seconds), again_(again), config_(shape_of(shape_)) {}
+  Bench(std::string shape, double seconds, bool details)
+      : shape_(std::move(shape)), seconds_(seconds), details_(details), config_(shape_of(shape_)) {}
 
   void run() {
     backend_ = make_cuda_backend(DType::BF16);
     std::printf("# %s\n", backend_->describe().c_str());
     ceilings();
-    if (!again_) products();
+    if (details_) products();
     backend_.reset();  // with all it holds: memory is to be the model's own from here on
     backend_ = make_cuda_backend(DType::BF16);
     open();
-    if (shape_ == "toy") {
+    const bool toy = shape_ == "toy";
+    if (details_) {
+      ops(toy ? 2 : 8, toy ? 5 : 42, toy ? 4 : 25);
+      return;
+    }
+    if (toy) {
       training(2, 5, 4);
       sweep(1, 2, 5, 4);
       questions(3, 5, 4);
@@ -77,37 +83,46 @@ class Bench {
   void result(const std::string& what, double value, const char* unit, double floor, double spread) {
     char bound[32] = "-";
     if (floor > 0) std::snprintf(bound, sizeof bound, "%.4g", floor);
-    std::printf("result\t%s\t%s\t%.4g\t%s\t%s\t%.3f\n", shape_.c_str(), what.c_str(), value, unit, bound, spread);
+    std::printf("result\t%s\t%s\t%.4g\t%s\t%s\t%.3f\t%s\n", shape_.c_str(), what.c_str(), value, unit, bound, spread, served_.c_str());
     std::fflush(stdout);
   }
 
-  // 20 products queued, one wait: launch gaps hide behind the device's work, as in a step.
-  Timing product_time(const Weight& w, int rows) {
-    void* x = backend_->allocate(static_cast<size_t>(rows) * static_cast<size_t>(w.in) * 2);
-    void* y = backend_->allocate(static_cast<size_t>(rows) * static_cast<size_t>(w.out) * 2);
-    const Weight noise = backend_->random_matrix(rows, w.in, 1.0f, 3, 3);
-    backend_->copy(x, noise.data, static_cast<size_t>(rows) * static_cast<size_t>(w.in) * 2);
-    backend_->release(const_cast<void*>(noise.data));
+  // Before the results of one kind of work: which kernels served its products.
+  void served(Products& products, const std::string& what) { served_ = products.asserted(shape_ + " " + what); }
+
+  // 20 products queued, one wait: launch gaps hide behind the device's work, as in a step. Backward: dx = dy W.
+  Timing product_time(const Weight& w, int rows, bool backward) {
+    const size_t most = static_cast<size_t>(rows) * static_cast<size_t>(std::max(w.in, w.out)) * 2;
+    void* y = backend_->allocate(most);
+    const Weight x = backend_->random_matrix(rows, backward ? w.out : w.in, 1.0f, 3, 3);
     LinearPart part;
     part.w = &w;
+    const LoraGrad none;
     const int repeats = shape_ == "toy" ? 2 : 20;
     Timing t = time([&] {
-      for (int i = 0; i < repeats; ++i) backend_->linear({.y = y, .ldy = w.out, .x = x, .n = rows, .parts = {&part, 1}});
+      for (int i = 0; i < repeats; ++i) {
+        if (backward)
+          backend_->linear_backward({.dx = y, .dy = x.data, .ldy = w.out, .n = rows, .parts = {&part, 1}, .grads = {&none, 1}, .example_offsets = nullptr, .examples = 0});
+        else backend_->linear({.y = y, .ldy = w.out, .x = x.data, .n = rows, .parts = {&part, 1}});
+      }
       backend_->synchronize();
     }, kProductSeconds);
     t.median /= repeats;
-    backend_->release(x);
     backend_->release(y);
+    backend_->release_weight(x.data);
     return t;
   }
 
   void ceilings() {
     const int side = shape_ == "toy" ? 64 : 8192;
     const Weight square = backend_->random_matrix(side, side, 0.02f, 1, 1);
-    const Timing t = product_time(square, side);
+    Products products(*backend_);
+    const Timing t = product_time(square, side, false);
+    served(products, "ceiling");
     top_.flops = 2.0 * side * side * side / t.median;
     backend_->release(const_cast<void*>(square.data));
     result("ceiling: matrix product " + std::to_string(side) + "^3", top_.flops / 1e12, "TFLOP/s", 0, t.spread);
+    served_ = "none";
     const size_t bytes = shape_ == "toy" ? 1 << 16 : size_t(2) << 30;
     void *a = backend_->allocate(bytes), *b = backend_->allocate(bytes);
     backend_->zero(a, bytes);
@@ -131,18 +146,23 @@ class Bench {
                   {"down", config_.hidden_size, config_.intermediate_size}};
     for (const auto& s : shapes) {
       const Weight w = backend_->random_matrix(s.out, s.in, 0.02f, 1, 2);
-      for (const int rows : {1, 8, 200, 536, 1440}) {
-        if (shape_ == "toy" && rows > 8) break;
-        const Timing t = product_time(w, rows);
-        const double flops = 2.0 * rows * s.out * s.in, bytes = 2.0 * (static_cast<double>(s.out) * s.in + static_cast<double>(rows) * (s.in + s.out));
-        const double floor = std::max(flops / top_.flops, bytes / top_.bandwidth);
-        result(std::string("product ") + s.name + " " + std::to_string(rows) + " rows", flops / t.median / 1e12, "TFLOP/s", flops / floor / 1e12, t.spread);
-      }
+      for (const bool backward : {false, true})
+        for (const int rows : {1, 8, 200, 536}) {
+          if (shape_ == "toy" && rows > 8) break;
+          Products products(*backend_);
+          const Timing t = product_time(w, rows, backward);
+          const std::string what = std::string("product ") + s.name + (backward ? " backward " : " ") + std::to_string(rows) + " rows";
+          served(products, what);
+          const double flops = 2.0 * rows * s.out * s.in, bytes = 2.0 * (static_cast<double>(s.out) * s.in + static_cast<double>(rows) * (s.in + s.out));
+          const double floor = std::max(flops / top_.flops, bytes / top_.bandwidth);
+          result(what, flops / t.median / 1e12, "TFLOP/s", flops / floor / 1e12, t.spread);
+        }
       backend_->release(const_cast<void*>(w.data));
     }
   }
 
   void open() {
+    served_ = "none";
     const double start = now();
     model_ = std::make_shared<Model>(backend_, config_, nullptr, 7, job_);
     backend_->synchronize();
@@ -160,16 +180,15 @@ class Bench {
     std::printf("# estimated memory, %d x (%d + %d)\n%s", examples, context, question, describe_estimate(e).c_str());
     const TrainerOptions options = card_options();
     const FlatLayout layout = flat_layout(config_, options.r, options.targets);
-    Tokens t(41);
-    std::vector<double> initial(static_cast<size_t>(layout.count));
-    for (double& v : initial) v = 0.01 * t.normal();
-    Trainer trainer(model_, options, initial);
+    Trainer trainer(model_, options, some_numbers(layout.count, 0.01));
     const TrainBatch batch = train_batch(config_, examples, context, question);
     int64_t step = 0;
+    Products products(*backend_);
     const Timing timing = time([&] { trainer.step(batch, ++step, 1e-5, job_); });
     const double forward = static_cast<double>(examples) * (context + question), backward = static_cast<double>(examples) * question;
-    const double floor = floor_seconds(config_, top_, forward, backward, examples, 2);
+    const double floor = floor_seconds(config_, top_, forward, examples) + floor_seconds(config_, top_, backward, 0);
     const std::string at = " " + std::to_string(context) + "+" + std::to_string(question) + " batch " + std::to_string(examples);
+    served(products, "training" + at);
     result("training step" + at, timing.median * 1e3, "ms", floor * 1e3, timing.spread);
     result("training" + at, examples / timing.median, "examples/s", examples / floor, timing.spread);
     // the estimate stands in the column of the floor
@@ -182,6 +201,7 @@ class Bench {
       const ForwardRequest request = sweep_request(config_, at_once, context, question, share);
       const int calls = (concepts + at_once - 1) / at_once;
       double computed = 0, shared = 0;
+      Products products(*backend_);
       const Timing t = time([&] {
         const ForwardResult r = model_->forward(request, job_);
         computed = r.token_layers;
@@ -189,7 +209,8 @@ class Bench {
       });
       const double rows = at_once * 12.0, whole = rows * (context + question);
       const double tokens = share ? whole * computed / (computed + shared) : whole;
-      const double floor = floor_seconds(config_, top_, tokens, 0, rows, 1);
+      const double floor = floor_seconds(config_, top_, tokens, rows);
+      served(products, share ? "shared sweep" : "unshared sweep");
       result("sweep of " + std::to_string(calls * at_once * 12) + " rows, " + (share ? "shared" : "unshared"), t.median * calls, "s", floor * calls, t.spread);
     }
   }
@@ -197,25 +218,62 @@ class Bench {
   void questions(int count, int context, int length) {
     const ForwardResult kept = model_->forward(context_request(config_, context), job_);
     const ForwardRequest request = questions_request(config_, kept.caches[0], count, length);
+    Products products(*backend_);
     const Timing t = time([&] { model_->forward(request, job_); });
+    served(products, "questions");
     result(std::to_string(count) + " questions on one cache", t.median * 1e3, "ms",
-           floor_seconds(config_, top_, static_cast<double>(count) * length, 0, count, 1) * 1e3, t.spread);
+           floor_seconds(config_, top_, static_cast<double>(count) * length, count) * 1e3, t.spread);
   }
 
   void decode(const std::vector<int>& rows, int prompt, int tokens) {
     for (const int b : rows) {
       const GenerateRequest one = decode_request(config_, b, prompt, 1), many = decode_request(config_, b, prompt, tokens);
+      Products products(*backend_);
       const Timing first = time([&] { model_->generate(one, job_); }), all = time([&] { model_->generate(many, job_); });
       const double per = (all.median - first.median) / (tokens - 1);
-      const double floor = floor_seconds(config_, top_, b, 0, b, 1);
+      const double floor = floor_seconds(config_, top_, b, b);
+      served(products, "decode, batch " + std::to_string(b));
       result("decode, batch " + std::to_string(b), b / per, "tokens/s", b / floor, all.spread);
     }
   }
 
+  // Device time of one training step by op. An op that calls another holds its time: linear = product + lora + the rest.
+  void ops(int examples, int context, int question) {
+    const TrainerOptions options = card_options();
+    Trainer trainer(model_, options, some_numbers(flat_layout(config_, options.r, options.targets).count, 0.01));
+    const TrainBatch batch = train_batch(config_, examples, context, question);
+    constexpr int kSteps = 4;
+    int64_t step = 0;
+    trainer.step(batch, ++step, 1e-5, job_);
+    const auto before = counts(*backend_);
+    const double start = now();
+    for (int i = 0; i < kSteps; ++i) trainer.step(batch, ++step, 1e-5, job_);
+    const double wall = (now() - start) / kSteps;
+    const std::string at = "training " + std::to_string(context) + "+" + std::to_string(question) + " batch " + std::to_string(examples);
+    const auto line = [&](const std::string& op, double milliseconds, double calls) {
+      std::printf("time\t%s\t%s\t%s\t%.3f\t%.0f\n", shape_.c_str(), at.c_str(), op.c_str(), milliseconds, calls);
+    };
+    bool any = false;
+    for (const auto& [name, total] : counts(*backend_)) {
+      if (name.rfind("time.", 0) != 0) continue;
+      const std::string op = name.substr(5);
+      const auto since = [&](const std::string& key, double value) {
+        const auto found = before.find(key);
+        return (value - (found == before.end() ? 0 : found->second)) / kSteps;
+      };
+      line(op, since(name, total) / 1e3, since(op, counts(*backend_).at(op)));
+      any = true;
+    }
+    line("whole step, wall clock", wall * 1e3, 1);
+    line("uploads", 0, (counts(*backend_)["upload"] - before.at("upload")) / kSteps);
+    if (!any) std::printf("skipped\ttimes by op of %s\tSTEERLAB_CUDA_TIMES=1 is not set\n", shape_.c_str());
+    std::fflush(stdout);
+  }
+
   double memory(const std::string& name) {
-    const std::string counters = backend_->counters();
-    const size_t at = counters.find(name + "=");
-    return at == std::string::npos ? 0 : std::strtod(counters.c_str() + at + name.size() + 1, nullptr) / 1e9;
+    const auto counted = counts(*backend_);
+    const auto at = counted.find(name);
+    return at == counted.end() ? 0 : at->second / 1e9;
   }
   // The pool keeps what it once took, so what the driver counts at the end is the peak.
   void memory() {
@@ -225,7 +283,8 @@ class Bench {
 
   std::string shape_;
   double seconds_;
-  bool again_;
+  bool details_;
+  std::string served_ = "none";
   ModelConfig config_;
   std::shared_ptr<Backend> backend_;
   std::shared_ptr<Model> model_;
@@ -237,14 +296,15 @@ class Bench {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::printf("usage: steerlab_device_bench <32B|7B|0.5B|toy> [seconds per measurement] [again]\n");
+    std::printf("usage: steerlab_device_bench <32B|7B|0.5B|toy> [seconds per measurement] [details]\n");
     return 2;
   }
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
-    Bench(argv[1], argc > 2 ? std::strtod(argv[2], nullptr) : 3.0, argc > 3 && std::strcmp(argv[3], "again") == 0).run();
+    Bench(argv[1], argc > 2 ? std::strtod(argv[2], nullptr) : 3.0, argc > 3 && std::strcmp(argv[3], "details") == 0).run();
   } catch (const std::exception& e) {
     std::printf("failed\t%s\t%s\n", argv[1], e.what());
     return 1;
   }
-  return 0;
+  return failures ? 1 : 0;
 }

@@ -43,11 +43,11 @@ struct Ceiling {
   double bandwidth = 0;  // bytes per second, read plus written by a large copy
 };
 
-// Seconds below which a pass cannot be: all products at the measured rate, or all weights read once per sweep.
-inline double floor_seconds(const ModelConfig& c, const Ceiling& top, double forward_tokens, double backward_tokens, double logit_rows,
-                            double sweeps) {
-  const double compute = (2 * block_weights(c) * (forward_tokens + backward_tokens) + 2 * head_weights(c) * logit_rows) / top.flops;
-  const double memory = sweeps * 2 * block_weights(c) / top.bandwidth;
+// Seconds below which one sweep over the weights for `tokens` tokens cannot be: its products at the measured rate, or all weights read
+// once, whichever takes longer. A training step is two sweeps, forward and backward, and its floor the sum of theirs.
+inline double floor_seconds(const ModelConfig& c, const Ceiling& top, double tokens, double logit_rows) {
+  const double compute = (2 * block_weights(c) * tokens + 2 * head_weights(c) * logit_rows) / top.flops;
+  const double memory = 2 * block_weights(c) / top.bandwidth;
   return compute > memory ? compute : memory;
 }
 

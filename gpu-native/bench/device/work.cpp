@@ -53,6 +53,15 @@ void report_last(ForwardRequest& q, int first, int last) {
 
 }  // namespace
 
+std::vector<double> some_numbers(int64_t count, double scale) {
+  constexpr size_t kPool = 65521;  // a prime: no row of a matrix repeats another
+  Tokens t(41);
+  std::vector<double> pool(kPool), out(static_cast<size_t>(count));
+  for (double& v : pool) v = scale * t.normal();
+  for (size_t i = 0; i < out.size(); ++i) out[i] = pool[i % kPool];
+  return out;
+}
+
 std::vector<float> unit_vectors(int n, int C, uint64_t seed) {
   Tokens t(seed);
   std::vector<float> v(static_cast<size_t>(n) * static_cast<size_t>(C));

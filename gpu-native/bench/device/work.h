@@ -24,6 +24,9 @@ class Tokens {
   uint32_t count_ = 0;
 };
 
+// `count` numbers of about Normal(0, scale^2), drawn from a pool so that millions cost nothing: a device must not wait for them.
+std::vector<double> some_numbers(int64_t count, double scale);
+
 // `n` random unit directions, end to end.
 std::vector<float> unit_vectors(int n, int C, uint64_t seed);
 

@@ -108,7 +108,7 @@ bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, con
     for_grid_rows(call.n_rows, [&](int first, int count) {
       Args<T> part = args;
       part.rows += first;
-      launch(attention_kernel<T, kD>, dim3(tiles, count, shape.KVH), dim3(kAttentionThreads), shared, s, part);
+      LAUNCH(attention_kernel<T, kD>, dim3(tiles, count, shape.KVH), dim3(kAttentionThreads), shared, s, part);
     });
   });
   return false;

@@ -34,6 +34,10 @@ __global__ void delta_kernel(float* delta, const T* dout, const T* out, int coun
   if (lane == 0) delta[i] = sum;
 }
 
+// Keys or queries at a time: two tiles of 32 wide heads are more than the 99 KB that a block has on sm_86 and sm_89.
+template <int kD>
+constexpr int kCols = kD > 128 ? 16 : kColTile;
+
 // P and dS of the thread's 2 x 2 elements, from the two dot products; items index lse and delta.
 struct Softmax {
   float weight, gradient;
@@ -48,8 +52,8 @@ __global__ void __launch_bounds__(kAttentionThreads) query_kernel(Args<T> g) {
   DYNAMIC_SHARED(memory);
   using Tile = VectorTile<kD>;
   const Tile q{reinterpret_cast<float*>(memory)}, dout{q.data + kRowTile * Tile::kStride},
-      k{dout.data + kRowTile * Tile::kStride}, v{k.data + kColTile * Tile::kStride};
-  float* scores = v.data + kColTile * Tile::kStride;  // (16, 33): dS
+      k{dout.data + kRowTile * Tile::kStride}, v{k.data + kCols<kD> * Tile::kStride};
+  float* scores = v.data + kCols<kD> * Tile::kStride;  // (16, 33): dS
   __shared__ float lse[kRowTile], delta[kRowTile];
 
   const AttentionRow row = g.rows[blockIdx.y];
@@ -70,9 +74,9 @@ __global__ void __launch_bounds__(kAttentionThreads) query_kernel(Args<T> g) {
   const int keys = visible_keys(row, min(first + kRowTile - 1, items - 1) / group);
   const int64_t kv_width = static_cast<int64_t>(g.s.KVH) * D;
   float dq[kD / 32][4] = {};
-  for (int key0 = 0; key0 < keys; key0 += kColTile) {
+  for (int key0 = 0; key0 < keys; key0 += kCols<kD>) {
     __syncthreads();
-    for (int r = threadIdx.x / 8; r < kColTile; r += kAttentionThreads / 8) {
+    for (int r = threadIdx.x / 8; r < kCols<kD>; r += kAttentionThreads / 8) {
       const T *from_k = nullptr, *from_v = nullptr;
       if (key0 + r < keys) {
         const KeyPlace place = locate_key(segments, key0 + r);
@@ -84,17 +88,17 @@ __global__ void __launch_bounds__(kAttentionThreads) query_kernel(Args<T> g) {
       load_vector(v, r, part, from_v, D, 1.0f);
     }
     __syncthreads();
-    float dots[2][2], products[2][2];
+    float dots[2][kCols<kD> / 16], products[2][kCols<kD> / 16];
     dot_tile(dots, q, k);
     dot_tile(products, dout, v);
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j) {
+      for (int j = 0; j < kCols<kD> / 16; ++j) {
         const int r = threadIdx.x / 16 + 8 * i, c = threadIdx.x % 16 + 16 * j;
         const bool seen = first + r < items && key0 + c < visible_keys(row, (first + r) / group);
         scores[r * kScoreStride + c] = softmax_gradient(dots[i][j], products[i][j], lse[r], delta[r], seen).gradient;
       }
     __syncthreads();
-    weighted_sum<kD>(dq, scores, k);
+    weighted_sum<kD, kCols<kD>>(dq, scores, k);
   }
   if (!real) return;
   const int own_len = segments[row.seg_count - 1].len;
@@ -107,10 +111,10 @@ __global__ void __launch_bounds__(kAttentionThreads) key_kernel(Args<T> g) {
   DYNAMIC_SHARED(memory);
   using Tile = VectorTile<kD>;
   const Tile k{reinterpret_cast<float*>(memory)}, v{k.data + kRowTile * Tile::kStride}, q{v.data + kRowTile * Tile::kStride},
-      dout{q.data + kColTile * Tile::kStride};
-  float* weights = dout.data + kColTile * Tile::kStride;    // (16, 33): P^T
+      dout{q.data + kCols<kD> * Tile::kStride};
+  float* weights = dout.data + kCols<kD> * Tile::kStride;    // (16, 33): P^T
   float* gradients = weights + kRowTile * kScoreStride;      // (16, 33): dS^T
-  __shared__ float lse[kColTile], delta[kColTile];
+  __shared__ float lse[kCols<kD>], delta[kCols<kD>];
 
   const AttentionRow row = g.rows[blockIdx.y];
   const KvSegment own = g.segments[row.seg_begin + row.seg_count - 1];
@@ -125,9 +129,9 @@ __global__ void __launch_bounds__(kAttentionThreads) key_kernel(Args<T> g) {
 
   float dk[kD / 32][4] = {}, dv[kD / 32][4] = {};
   const int items = row.q_len * group;
-  for (int item0 = first_query_of(row, own.len, first) * group; item0 < items; item0 += kColTile) {
+  for (int item0 = first_query_of(row, own.len, first) * group; item0 < items; item0 += kCols<kD>) {
     __syncthreads();
-    for (int r = threadIdx.x / 8; r < kColTile; r += kAttentionThreads / 8) {
+    for (int r = threadIdx.x / 8; r < kCols<kD>; r += kAttentionThreads / 8) {
       const int item = item0 + r, query = item / group, head = kv_head * group + item % group;
       const bool real = item < items;
       const int64_t at = static_cast<int64_t>(row.out_row + query) * g.s.H + head;
@@ -139,11 +143,11 @@ __global__ void __launch_bounds__(kAttentionThreads) key_kernel(Args<T> g) {
       }
     }
     __syncthreads();
-    float dots[2][2], products[2][2];
+    float dots[2][kCols<kD> / 16], products[2][kCols<kD> / 16];
     dot_tile(dots, k, q);
     dot_tile(products, v, dout);
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j) {
+      for (int j = 0; j < kCols<kD> / 16; ++j) {
         const int r = threadIdx.x / 16 + 8 * i, c = threadIdx.x % 16 + 16 * j;
         const int key = row.kv_len - own.len + first + r;
         const bool seen = item0 + c < items && first + r < own.len && key < visible_keys(row, (item0 + c) / group);
@@ -152,8 +156,8 @@ __global__ void __launch_bounds__(kAttentionThreads) key_kernel(Args<T> g) {
         gradients[r * kScoreStride + c] = sm.gradient;
       }
     __syncthreads();
-    weighted_sum<kD>(dv, weights, dout);
-    weighted_sum<kD>(dk, gradients, q);  // q carries the scale
+    weighted_sum<kD, kCols<kD>>(dv, weights, dout);
+    weighted_sum<kD, kCols<kD>>(dk, gradients, q);  // q carries the scale
   }
   if (mine >= own.len) return;
   T* to = g.dqkv + static_cast<int64_t>(g.own_begin[blockIdx.y] + mine) * (g.s.H + 2 * g.s.KVH) * D;
@@ -169,12 +173,12 @@ void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_
   const size_t width = static_cast<size_t>(shape.H + 2 * shape.KVH) * shape.D;
   check_cuda(cudaMemsetAsync(dqkv, 0, sizeof(T) * width * n_tail, s), "clearing dqkv");
   const int vectors = call.total_q * shape.H;
-  launch(delta_kernel<T>, dim3(blocks_for(vectors, 4)), dim3(128), 0, s, delta, dout, out, vectors, shape.D);
+  LAUNCH(delta_kernel<T>, dim3(blocks_for(vectors, 4)), dim3(128), 0, s, delta, dout, out, vectors, shape.D);
   const Args<T> args{dqkv, own_begin, dout,         q_base,        lse,   delta,
                      ldq,  call.rows, call.segments, shape, 1.0f / std::sqrt(static_cast<float>(shape.D))};
   with_head_width(shape.D, [&](auto head_width) {
     constexpr int kD = decltype(head_width)::value;
-    const size_t vectors_shared = sizeof(float) * 2 * (kRowTile + kColTile) * VectorTile<kD>::kStride;
+    const size_t vectors_shared = sizeof(float) * 2 * (kRowTile + kCols<kD>) * VectorTile<kD>::kStride;
     const size_t scores = sizeof(float) * kRowTile * kScoreStride;
     const unsigned query_tiles = blocks_for(static_cast<size_t>(call.max_q_len) * (shape.H / shape.KVH), kRowTile);
     // own tokens of a row: at most the tail, at most the keys
@@ -183,8 +187,8 @@ void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_
       Args<T> part = args;
       part.rows += first;
       part.own_begin += first;
-      launch(query_kernel<T, kD>, dim3(query_tiles, count, shape.KVH), dim3(kAttentionThreads), vectors_shared + scores, s, part);
-      launch(key_kernel<T, kD>, dim3(key_tiles, count, shape.KVH), dim3(kAttentionThreads), vectors_shared + 2 * scores, s, part);
+      LAUNCH(query_kernel<T, kD>, dim3(query_tiles, count, shape.KVH), dim3(kAttentionThreads), vectors_shared + scores, s, part);
+      LAUNCH(key_kernel<T, kD>, dim3(key_tiles, count, shape.KVH), dim3(kAttentionThreads), vectors_shared + 2 * scores, s, part);
     });
   });
 }

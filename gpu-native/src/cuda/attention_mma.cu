@@ -228,7 +228,7 @@ void run(cudaStream_t s, const Args& g, const AttentionCall& call) {
   for_grid_rows(call.n_rows, [&](int first, int count) {
     Args part = g;
     part.rows += first;
-    launch(mma_kernel<kD>, dim3(tiles, count, g.s.KVH), dim3(kThreads), Tiles<kD>::kShared, s, part);
+    LAUNCH(mma_kernel<kD>, dim3(tiles, count, g.s.KVH), dim3(kThreads), Tiles<kD>::kShared, s, part);
   });
 }
 

@@ -1,7 +1,8 @@
 // The F32 tile steps that attention and its gradient are made of: 16 rows against 32 columns, 128 threads.
 //
 // Rows and columns are vectors of D numbers in shared memory as F32, padded to kD with zeros and by 4 floats against bank
-// conflicts. dot_tile: thread (r = tid / 16, c = tid % 16) forms the products of rows r, r + 8 with columns c, c + 16.
+// conflicts. dot_tile: thread (r = tid / 16, c = tid % 16) forms the products of rows r, r + 8 with columns c, c + 16 (or c alone:
+// a tile of 16 columns, where 32 would not fit into a block's shared memory).
 // weighted_sum: thread (row = tid / 8, part = tid % 8) owns dimensions part * 4 + 32 i .. + 3 of one row.
 #pragma once
 #include "kernels.h"
@@ -33,28 +34,26 @@ __device__ __forceinline__ void load_vector(const VectorTile<kD>& tile, int r, i
   }
 }
 
-template <int kD>
-__device__ __forceinline__ void dot_tile(float (&out)[2][2], const VectorTile<kD>& rows, const VectorTile<kD>& cols) {
+template <int kD, int kJ>
+__device__ __forceinline__ void dot_tile(float (&out)[2][kJ], const VectorTile<kD>& rows, const VectorTile<kD>& cols) {
   const int r = threadIdx.x / 16, c = threadIdx.x % 16;
   for (int i = 0; i < 2; ++i)
-    for (int j = 0; j < 2; ++j) out[i][j] = 0.0f;
+    for (int j = 0; j < kJ; ++j) out[i][j] = 0.0f;
   for (int d = 0; d < kD; d += 4) {
-    float a[2][4], b[2][4];
-    for (int i = 0; i < 2; ++i) {
-      load_quad(a[i], rows.row(r + 8 * i) + d);
-      load_quad(b[i], cols.row(c + 16 * i) + d);
-    }
+    float a[2][4], b[kJ][4];
+    for (int i = 0; i < 2; ++i) load_quad(a[i], rows.row(r + 8 * i) + d);
+    for (int j = 0; j < kJ; ++j) load_quad(b[j], cols.row(c + 16 * j) + d);
     for (int i = 0; i < 2; ++i)
-      for (int j = 0; j < 2; ++j)
+      for (int j = 0; j < kJ; ++j)
         for (int e = 0; e < 4; ++e) out[i][j] += a[i][e] * b[j][e];
   }
 }
 
 // sums[i][e] += weight[row][c] * cols[c][part * 4 + 32 i + e] over the columns.
-template <int kD>
+template <int kD, int kCols = kColTile>
 __device__ __forceinline__ void weighted_sum(float (&sums)[kD / 32][4], const float* weight, const VectorTile<kD>& cols) {
   const int row = threadIdx.x / 8, part = threadIdx.x % 8;
-  for (int c = 0; c < kColTile; ++c) {
+  for (int c = 0; c < kCols; ++c) {
     const float w = weight[row * kScoreStride + c];
 #pragma unroll
     for (int i = 0; i < kD / 32; ++i) {

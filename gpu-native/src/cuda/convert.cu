@@ -43,12 +43,12 @@ unsigned grid_for(size_t count) {
 
 template <class T>
 void convert(cudaStream_t s, T* dst, const void* src, DType from, size_t count) {
-  launch(convert_kernel<T>, dim3(grid_for(count)), dim3(kThreads), 0, s, dst, src, from, count);
+  LAUNCH(convert_kernel<T>, dim3(grid_for(count)), dim3(kThreads), 0, s, dst, src, from, count);
 }
 
 template <class T>
 void random_normal(cudaStream_t s, T* dst, size_t count, float std, uint64_t seed, uint32_t stream) {
-  launch(random_kernel<T>, dim3(grid_for((count + 3) / 4)), dim3(kThreads), 0, s, dst, count, std, seed, stream);
+  LAUNCH(random_kernel<T>, dim3(grid_for((count + 3) / 4)), dim3(kThreads), 0, s, dst, count, std, seed, stream);
 }
 
 template void convert(cudaStream_t, bf16*, const void*, DType, size_t);

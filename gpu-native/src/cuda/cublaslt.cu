@@ -88,7 +88,8 @@ bool open_first(const std::vector<GemmCandidate>& candidates, CublasLtCalls& cal
       dlclose(library);
     }
   }
-  report = tried.empty() ? "own mma.sync kernels (STEERLAB_CUBLASLT=own)" : "own mma.sync kernels (no cuBLASLt; tried " + tried + ")";
+  report = tried.empty() ? "own mma.sync kernels (" + gemm_refusal(process_environment) + ")"
+                         : "own mma.sync kernels (no cuBLASLt; tried " + tried + ")";
   return false;
 }
 
@@ -157,12 +158,12 @@ const CublasLt::Layouts& CublasLt::layouts(const ShapeKey& shape, int rows) {
   return layouts_[key] = make_layouts(shape, rows);
 }
 
-const CublasLt::Algorithm& CublasLt::algorithm(const ShapeKey& shape, int bucket) {
-  const auto key = std::make_pair(shape, bucket);
+const CublasLt::Algorithm& CublasLt::algorithm(const ShapeKey& shape, int rows) {
+  const auto key = std::make_pair(shape, rows);
   const auto found = algorithms_.find(key);
   if (found != algorithms_.end()) return found->second;
   Algorithm best;
-  const Layouts& l = layouts(shape, bucket);
+  const Layouts& l = layouts(shape, rows);
   void* pref = nullptr;
   if (calls_->pref_create(&pref) == 0) {
     const size_t workspace = kWorkspace;
@@ -187,21 +188,23 @@ bool CublasLt::run(cudaStream_t stream, const gpu::Gemm& g, bool float_output) {
   if (!aligned(g.x) || !aligned(g.w) || !aligned(g.y) || g.ldx % 8 || g.ldw % 8 || g.ldy % y_unit || g.depth % 8 || g.cols % 8)
     return false;
   const ShapeKey shape{g.input_gradient, float_output, g.cols, g.depth, g.ldx, g.ldw, g.ldy};
-  const Algorithm& best = algorithm(shape, gemm_bucket(g.n));
-  if (!best.usable) return false;
-  const Layouts& l = layouts(shape, g.n);
   const float alpha = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
-  const int status = calls_->matmul(handle_, operation_[g.input_gradient], &alpha, g.w, l.w, g.x, l.x, &beta, g.y, l.y, g.y, l.y,
-                                    best.data, workspace_, kWorkspace, stream);
-  if (status == kInvalidValue || status == kNotSupported) {
-    // The answer for the bucket's row count does not hold for this one: our own kernels serve the bucket from here on.
-    algorithms_[{shape, gemm_bucket(g.n)}].usable = false;
-    return false;
+  const int bucket = gemm_bucket(g.n);
+  for (const int asked : {bucket, g.n}) {
+    const Algorithm& best = algorithm(shape, asked);
+    if (best.usable && unfit_.count({shape, asked, g.n}) == 0) {
+      const Layouts& l = layouts(shape, g.n);
+      const int status = calls_->matmul(handle_, operation_[g.input_gradient], &alpha, g.w, l.w, g.x, l.x, &beta, g.y, l.y, g.y, l.y,
+                                        best.data, workspace_, kWorkspace, stream);
+      if (status == 0) return true;
+      if (status != kInvalidValue && status != kNotSupported)
+        throw Error("cublaslt", "Expected a matrix product from cuBLASLt but received status " + std::to_string(status) +
+                                    ". Set STEERLAB_CUBLASLT=own to do without it.");
+      unfit_.insert({shape, asked, g.n});
+    }
+    if (g.n == bucket) break;
   }
-  if (status != 0)
-    throw Error("cublaslt", "Expected a matrix product from cuBLASLt but received status " + std::to_string(status) +
-                                ". Set STEERLAB_CUBLASLT=own to do without it.");
-  return true;
+  return false;
 }
 
 }  // namespace steerlab

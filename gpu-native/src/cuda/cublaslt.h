@@ -2,10 +2,13 @@
 //
 // Matrices here are row-major, the library's are column-major: y = x W^T is asked for as y^T = W x^T. F32 sums, no split over the
 // depth (its reductions would depend on the shape). The library's heuristic is asked once per (shape, bucket of rows) and its
-// first answer is kept, so a run repeats itself and rows of one bucket do not depend on their neighbours.
+// first answer is kept, so a run repeats itself and rows of one bucket do not depend on their neighbours. Rows of different buckets
+// may differ in the last bits (STEERLAB_BATCH_INVARIANT=1 does without the library). Where the bucket has no answer, or its
+// answer does not hold for a row count, that row count is asked for by itself.
 #pragma once
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <tuple>
 
@@ -37,7 +40,8 @@ class CublasLt {
   struct Layouts {
     void *w = nullptr, *x = nullptr, *y = nullptr;
   };
-  const Algorithm& algorithm(const ShapeKey& shape, int bucket);
+  // The library's answer for `rows` rows, which may be the ceiling of a bucket.
+  const Algorithm& algorithm(const ShapeKey& shape, int rows);
   const Layouts& layouts(const ShapeKey& shape, int rows);
   Layouts make_layouts(const ShapeKey& shape, int rows);
 
@@ -45,7 +49,8 @@ class CublasLt {
   void* handle_ = nullptr;
   void* operation_[2] = {};  // [gradient]
   void* workspace_ = nullptr;
-  std::map<std::pair<ShapeKey, int>, Algorithm> algorithms_;
+  std::map<std::pair<ShapeKey, int>, Algorithm> algorithms_;     // by the rows that were asked for
+  std::set<std::tuple<ShapeKey, int, int>> unfit_;               // asked for, rows: an answer that does not hold for these rows
   std::map<std::pair<ShapeKey, int>, Layouts> layouts_;
 };
 

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "cuda_backend.h"
+#include "nvml.h"
 
 namespace steerlab {
 
@@ -24,7 +25,8 @@ void put(char* to, size_t size, const std::string& text) { std::snprintf(to, siz
 
 std::string version_text(int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); }
 
-// Fills everything that can be known; gives the reason why the device cannot be used, "" when it can.
+// Fills everything that can be known without a context, which would hold half a gigabyte of the device for as long as the process
+// lives; gives the reason why the device cannot be used, "" when it can.
 std::string examine(CudaProbe& out) {
   int driver = 0, runtime = 0, devices = 0;
   cudaRuntimeGetVersion(&runtime);
@@ -46,10 +48,7 @@ std::string examine(CudaProbe& out) {
   if (out.sm < kLeastSm)
     return std::string(p.name) + " has compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) +
            " but 8.0 (A100) or later is needed";
-  size_t free_bytes = 0, total = 0;
-  if (cudaSetDevice(0) != cudaSuccess || cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
-    return std::string(p.name) + " refuses a context: " + cudaGetErrorString(cudaGetLastError());
-  out.memory_free_bytes = free_bytes;
+  out.memory_free_bytes = free_device_memory(p.pciDomainID, p.pciBusID, p.pciDeviceID);
   return "";
 }
 

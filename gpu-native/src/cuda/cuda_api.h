@@ -10,7 +10,7 @@
 namespace steerlab {
 
 // Raised whenever this header, ops.h, backend.h or error.h changes in a way that an older library could not serve.
-constexpr int kCudaAbi = 3;
+constexpr int kCudaAbi = 4;
 
 struct CudaProbe {
   int32_t abi;              // kCudaAbi of the library

@@ -7,10 +7,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "block_pool.h"
 #include "cublaslt.h"
 #include "kernels.h"
+#include "op_times.h"
 #include "staging.h"
 #include "weight_arena.h"
 
@@ -41,8 +43,9 @@ class CudaMemory : public Backend {
   const float* load_vector(const HostTensor& t) override;
   Weight random_matrix(int out, int in, float std, uint64_t seed, uint32_t stream) override;
 
-  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...) and memory in bytes ("memory.peak", ...;
-  // "memory.device" is all that the driver counts, other processes included).
+  // Ops, and below them what served them ("gemm.cublaslt", "attention.mma", ...), memory in bytes ("memory.peak", ...;
+  // "memory.device" is all that the driver counts, other processes included), and with STEERLAB_CUDA_TIMES=1 device
+  // microseconds by op ("time.linear", ...).
   std::string counters() const override;
 
  protected:
@@ -62,6 +65,18 @@ class CudaMemory : public Backend {
   };
 
   void count(const char* what) { ++counts_[what]; }
+  // Counts an op, and times it on the device where that is asked for, until the end of the scope.
+  class Timed {
+   public:
+    Timed(CudaMemory& owner, const char* op) : owner_(owner), pair_(owner.times_->begin(op)) { owner.count(op); }
+    ~Timed() { owner_.times_->end(pair_); }
+    Timed(const Timed&) = delete;
+    Timed& operator=(const Timed&) = delete;
+
+   private:
+    CudaMemory& owner_;
+    int pair_;
+  };
   void product(const gpu::Gemm& g, DType weight, bool float_output);
   void* weight_memory(size_t bytes);
 
@@ -74,6 +89,7 @@ class CudaMemory : public Backend {
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<CublasLt> cublaslt_;
   std::map<std::string, uint64_t> counts_;
+  std::unique_ptr<OpTimes> times_;
 };
 
 template <class T>

@@ -45,16 +45,25 @@ class Search {
   }
 };
 
-// The folder above bin/ of the first python3 on PATH, links resolved.
-std::string python_prefix_of(const std::string& path) {
+// The folders above bin/ of the first python3 on PATH: as named, then of everything it links to in turn. A link into an environment
+// leads to the environment's packages, the environment's own link to the interpreter's.
+std::vector<std::string> python_prefixes_of(const std::string& path) {
+  constexpr int kMostLinks = 16;
+  std::vector<std::string> prefixes;
   for (size_t begin = 0; begin < path.size();) {
     const size_t end = std::min(path.find(':', begin), path.size());
-    const fs::path candidate = fs::path(path.substr(begin, end - begin)) / "python3";
+    fs::path at = fs::path(path.substr(begin, end - begin)) / "python3";
     std::error_code failure;
-    if (fs::exists(candidate, failure)) return candidate.parent_path().parent_path().string();
     begin = end + 1;
+    if (!fs::exists(at, failure)) continue;
+    for (int links = 0; links < kMostLinks; ++links) {
+      prefixes.push_back(at.parent_path().parent_path().string());
+      if (!fs::is_symlink(at, failure)) break;
+      at = (at.parent_path() / fs::read_symlink(at, failure)).lexically_normal();
+    }
+    break;
   }
-  return "";
+  return prefixes;
 }
 
 }  // namespace
@@ -64,10 +73,15 @@ std::string process_environment(const char* name) {
   return value ? value : "";
 }
 
+std::string gemm_refusal(const Environment& environment) {
+  if (environment("STEERLAB_BATCH_INVARIANT") == "1") return "STEERLAB_BATCH_INVARIANT=1";
+  return environment("STEERLAB_CUBLASLT") == "own" ? "STEERLAB_CUBLASLT=own" : "";
+}
+
 std::vector<GemmCandidate> gemm_candidates(const Environment& environment) {
+  if (!gemm_refusal(environment).empty()) return {};
   Search search;
   const std::string chosen = environment("STEERLAB_CUBLASLT");
-  if (chosen == "own") return {};
   if (!chosen.empty()) {
     search.file(chosen, "STEERLAB_CUBLASLT");
     search.folder(chosen, "STEERLAB_CUBLASLT");
@@ -81,9 +95,10 @@ std::vector<GemmCandidate> gemm_candidates(const Environment& environment) {
   for (const char* name : kNames) search.found.push_back({name, "loader path"});
   search.python_prefix(environment("VIRTUAL_ENV"), "VIRTUAL_ENV");
   search.python_prefix(environment("CONDA_PREFIX"), "CONDA_PREFIX");
-  const std::string python = python_prefix_of(environment("PATH"));
-  search.python_prefix(python, "python3 on PATH");
-  if (python == "/usr") search.python_prefix("/usr/local", "python3 on PATH");
+  for (const std::string& prefix : python_prefixes_of(environment("PATH"))) {
+    search.python_prefix(prefix, "python3 on PATH");
+    if (prefix == "/usr") search.python_prefix("/usr/local", "python3 on PATH");
+  }
   for (const char* sub : {"lib64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"})
     search.folder((fs::path("/usr/local/cuda") / sub).string(), "/usr/local/cuda");
   return search.found;
@@ -93,8 +108,7 @@ int gemm_bucket(int rows) {
   const auto up = [rows](int unit) { return (rows + unit - 1) / unit * unit; };
   if (rows <= 16) return 16;
   if (rows <= 32) return 32;
-  if (rows <= 64) return 64;
-  if (rows <= 1024) return up(128);
+  if (rows <= 1024) return up(64);
   if (rows <= 4096) return up(512);
   return up(4096);
 }

@@ -133,19 +133,19 @@ __global__ void finish_kernel(T* dx, const float* partial, int chunks, int n, in
 }  // namespace
 
 void label_loss(cudaStream_t s, LabelResult* out, const LabelLoss& op) {
-  launch(loss_kernel, dim3(op.n), dim3(kLossThreads), 0, s, out, static_cast<float*>(op.dlogits), static_cast<const float*>(op.logits),
+  LAUNCH(loss_kernel, dim3(op.n), dim3(kLossThreads), 0, s, out, static_cast<float*>(op.dlogits), static_cast<const float*>(op.logits),
          op.labels, op.targets, op.scale, op.mass_weight, op.V);
 }
 
 void match_loss(cudaStream_t s, double* out, const MatchLoss& op) {
-  launch(match_kernel, dim3(op.n), dim3(kLossThreads), 0, s, out, static_cast<float*>(op.dlogits), static_cast<const float*>(op.logits),
+  LAUNCH(match_kernel, dim3(op.n), dim3(kLossThreads), 0, s, out, static_cast<float*>(op.dlogits), static_cast<const float*>(op.logits),
          static_cast<const float*>(op.base), op.scale, op.V);
 }
 
 template <class T, class W>
 void logits_backward_labels(cudaStream_t s, T* dx, const float* dlogits, const W* head, const int32_t* labels, int n, int V,
                             int C) {
-  launch(labels_kernel<T, W>, dim3(n, blocks_for(C, kThreads)), dim3(kThreads), 0, s, dx, dlogits, head, labels, V, C);
+  LAUNCH(labels_kernel<T, W>, dim3(n, blocks_for(C, kThreads)), dim3(kThreads), 0, s, dx, dlogits, head, labels, V, C);
 }
 
 int logits_backward_chunks(int V) { return (V + kChunk - 1) / kChunk; }
@@ -153,9 +153,9 @@ int logits_backward_chunks(int V) { return (V + kChunk - 1) / kChunk; }
 template <class T, class W>
 void logits_backward_full(cudaStream_t s, T* dx, float* partial, const float* dlogits, const W* head, int n, int V, int C) {
   const int chunks = logits_backward_chunks(V);
-  launch(partial_kernel<W>, dim3(blocks_for(C, kThreads), chunks, blocks_for(n, kExamples)), dim3(kThreads), 0, s, partial, dlogits,
+  LAUNCH(partial_kernel<W>, dim3(blocks_for(C, kThreads), chunks, blocks_for(n, kExamples)), dim3(kThreads), 0, s, partial, dlogits,
          head, n, V, C);
-  launch(finish_kernel<T>, dim3(std::min(4096u, blocks_for(static_cast<size_t>(n) * C, kThreads))), dim3(kThreads), 0, s, dx, partial,
+  LAUNCH(finish_kernel<T>, dim3(std::min(4096u, blocks_for(static_cast<size_t>(n) * C, kThreads))), dim3(kThreads), 0, s, dx, partial,
          chunks, n, C);
 }
 

@@ -108,9 +108,11 @@ void add_bias(cudaStream_t s, const BiasParts& parts, const float* sum, int ldsu
 template <class T>
 void lora_du(cudaStream_t s, const LoraTasks& tasks, float* const* du, const T* dy, int ldy, int n);
 // dA += du^T dropout(x), dB += scaling dy^T u, example by example. da[i], db[i] may be null.
+// partials (lora_partials(tasks, in, examples)) F32 workspace.
+size_t lora_partials(const LoraTasks& tasks, int in, int examples);
 template <class T>
-void lora_gradients(cudaStream_t s, const LoraTasks& tasks, float* const* du, float* const* da, float* const* db, const T* dy,
-                    int ldy, const T* x, int in, const DropoutKey& key, const int32_t* example_offsets, int examples);
+void lora_gradients(cudaStream_t s, const LoraTasks& tasks, float* const* du, float* const* da, float* const* db, float* partials,
+                    const T* dy, int ldy, const T* x, int in, const DropoutKey& key, const int32_t* example_offsets, int examples);
 // dx = round(base + sum over tasks of dropout'(du A)): base (n, in) F32.
 template <class T>
 void lora_dx(cudaStream_t s, const LoraTasks& tasks, float* const* du, T* dx, const float* base, int n, int in,

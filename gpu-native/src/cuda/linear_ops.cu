@@ -71,7 +71,7 @@ void for_adapters(HostSpan<const LinearPart> parts, F f) {
 
 template <class T>
 void CudaBackend<T>::linear(const Linear& op) {
-  count("linear");
+  const Timed timed(*this, "linear");
   if (op.n == 0 || op.parts.count == 0) return;
   const int in = op.parts[0].w->in;
   for (int first = 0; first < op.parts.count;) {
@@ -94,7 +94,7 @@ void CudaBackend<T>::linear(const Linear& op) {
   }
   const DropoutKey key = op.dropout ? *op.dropout : DropoutKey{};
   for_adapters(op.parts, [&](const gpu::LoraTasks& tasks) {
-    count("lora");
+    const Timed adapters(*this, "lora");
     gpu::lora_down(stream_, tasks, acts(op.x), in, key);
     gpu::lora_up(stream_, tasks, acts(op.y), op.ldy);
   });
@@ -102,7 +102,7 @@ void CudaBackend<T>::linear(const Linear& op) {
 
 template <class T>
 void CudaBackend<T>::linear_backward(const LinearBackward& op) {
-  count("linear_backward");
+  const Timed timed(*this, "linear_backward");
   if (op.n == 0 || op.parts.count == 0) return;
   const int in = op.parts[0].w->in;
   const DropoutKey key = op.dropout ? *op.dropout : DropoutKey{};
@@ -121,9 +121,10 @@ void CudaBackend<T>::linear_backward(const LinearBackward& op) {
   if (tasks.count) {
     du[0] = du_memory.template as<float>();
     for (int i = 1; i < tasks.count; ++i) du[i] = du[i - 1] + static_cast<size_t>(op.n) * tasks.task[i - 1].r;
-    count("lora_backward");
+    Workspace partials(*this, sizeof(float) * gpu::lora_partials(tasks, in, op.examples));
+    const Timed adapters(*this, "lora_backward");
     gpu::lora_du(stream_, tasks, du, acts(op.dy), op.ldy, op.n);
-    gpu::lora_gradients(stream_, tasks, du, da, db, acts(op.dy), op.ldy, acts(op.x), in, key, op.example_offsets, op.examples);
+    gpu::lora_gradients(stream_, tasks, du, da, db, partials.template as<float>(), acts(op.dy), op.ldy, acts(op.x), in, key, op.example_offsets, op.examples);
   }
   if (!op.dx) return;
 
@@ -140,12 +141,14 @@ void CudaBackend<T>::linear_backward(const LinearBackward& op) {
     product({acts(op.dy) + run.col, op.parts[first].w->data, base, op.n, in, run.cols, op.ldy, in, in, true, first > 0}, op.parts[first].w->type, true);
     first = run.last;
   }
-  if (!direct || tasks.count) gpu::lora_dx(stream_, tasks, du, acts(op.dx), base, op.n, in, key);
+  if (direct && !tasks.count) return;
+  const Timed adapters(*this, "lora_dx");
+  gpu::lora_dx(stream_, tasks, du, acts(op.dx), base, op.n, in, key);
 }
 
 template <class T>
 void CudaBackend<T>::logits(const Logits& op) {
-  count("logits");
+  const Timed timed(*this, "logits");
   product({op.x, op.head.data, op.logits, op.n, op.head.out, op.head.in, op.head.in, op.head.in, op.head.out, false, false}, op.head.type, true);
 }
 

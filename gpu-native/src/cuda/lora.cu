@@ -48,9 +48,9 @@ __global__ void __launch_bounds__(kReduceThreads)
   if (t0 + i < task.end && j0 + j < task.r) task.u[static_cast<int64_t>(t0 - task.begin + i) * task.r + j0 + j] = total;
 }
 
-// Block: kUpTokens tokens x kUpThreads output columns.
+// Block: kUpTokens tokens x kUpThreads output columns. A column's row of B lies together: it is read by quads.
 template <class T>
-__global__ void __launch_bounds__(kUpThreads) up_kernel(LoraTasks tasks, T* y, int ldy) {
+__global__ void __launch_bounds__(kUpThreads) up_kernel(LoraTasks tasks, T* y, int ldy, bool b_aligned) {
   const LoraTask& task = tasks.task[blockIdx.z];
   const int t0 = task.begin + blockIdx.x * kUpTokens, o = blockIdx.y * kUpThreads + threadIdx.x;
   if (t0 >= task.end || o >= task.out) return;
@@ -60,11 +60,16 @@ __global__ void __launch_bounds__(kUpThreads) up_kernel(LoraTasks tasks, T* y, i
   float sums[kUpTokens];
 #pragma unroll
   for (int i = 0; i < kUpTokens; ++i) sums[i] = bias;
-  for (int j = 0; j < task.r; ++j) {
-    const float weight = b[j];
+  for (int j = 0; j < task.r; j += 4) {
+    float weights[4];
+    load_quad(weights, b + j, task.r - j, b_aligned);
 #pragma unroll
-    for (int i = 0; i < kUpTokens; ++i)
-      if (t0 + i < task.end) sums[i] += u[i * task.r + j] * weight;
+    for (int e = 0; e < 4; ++e) {
+      if (j + e >= task.r) break;
+#pragma unroll
+      for (int i = 0; i < kUpTokens; ++i)
+        if (t0 + i < task.end) sums[i] += u[i * task.r + j + e] * weights[e];
+    }
   }
   for (int i = 0; i < kUpTokens && t0 + i < task.end; ++i) {
     T* at = y + static_cast<int64_t>(t0 + i) * ldy + task.y_col + o;
@@ -98,27 +103,30 @@ void lora_down(cudaStream_t s, const LoraTasks& tasks, const T* x, int in, const
     a_aligned = a_aligned && quads_aligned(t.a, in);
   }
   if (tokens == 0 || rank == 0) return;
-  launch(down_kernel<T>, dim3(blocks_for(tokens, kTileTokens), blocks_for(rank, kTileRank), tasks.count), dim3(kReduceThreads), 0, s,
+  LAUNCH(down_kernel<T>, dim3(blocks_for(tokens, kTileTokens), blocks_for(rank, kTileRank), tasks.count), dim3(kReduceThreads), 0, s,
          tasks, x, in, key, quads_aligned(x, in), a_aligned);
 }
 
 template <class T>
 void lora_up(cudaStream_t s, const LoraTasks& tasks, T* y, int ldy) {
   int tokens = 0, out = 0;
+  bool b_aligned = true;
   for (int i = 0; i < tasks.count; ++i) {
-    tokens = std::max(tokens, tasks.task[i].end - tasks.task[i].begin);
-    out = std::max(out, tasks.task[i].out);
+    const LoraTask& t = tasks.task[i];
+    tokens = std::max(tokens, t.end - t.begin);
+    out = std::max(out, t.out);
+    b_aligned = b_aligned && quads_aligned(t.b, t.r);
   }
   if (tokens == 0 || out == 0) return;
-  launch(up_kernel<T>, dim3(blocks_for(tokens, kUpTokens), blocks_for(out, kUpThreads), tasks.count), dim3(kUpThreads), 0, s, tasks, y,
-         ldy);
+  LAUNCH(up_kernel<T>, dim3(blocks_for(tokens, kUpTokens), blocks_for(out, kUpThreads), tasks.count), dim3(kUpThreads), 0, s, tasks, y,
+         ldy, b_aligned);
 }
 
 template <class T>
 void add_bias(cudaStream_t s, const BiasParts& parts, const float* sum, int ldsum, T* y, int ldy, int n) {
   int out = 0;
   for (int i = 0; i < parts.count; ++i) out = std::max(out, parts.part[i].out);
-  launch(bias_kernel<T>, dim3(n < 1024 ? n : 1024, blocks_for(out, kBiasThreads), parts.count), dim3(kBiasThreads), 0, s, parts, sum,
+  LAUNCH(bias_kernel<T>, dim3(n < 1024 ? n : 1024, blocks_for(out, kBiasThreads), parts.count), dim3(kBiasThreads), 0, s, parts, sum,
          ldsum, y, ldy, n);
 }
 

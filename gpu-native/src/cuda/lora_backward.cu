@@ -1,7 +1,7 @@
 // Adapter gradients: du = scaling dy B, dA += du^T dropout(x), dB += scaling dy^T u, dx = round(base + dropout'(du A)).
 //
-// Gradients of an adapter are formed example by example: the sum over one example's tokens first, then added to the
-// total, in example order; a batch split into micro-batches therefore gives the same bits.
+// Gradients of an adapter are formed example by example: the sum over one example's tokens first, all examples at once, then
+// added to the total, in example order; a batch split into micro-batches therefore gives the same bits.
 #include "kernels.h"
 #include "lora_tile.h"
 #include "reduce.h"
@@ -12,10 +12,12 @@ namespace {
 struct Pointers {
   float* du[kMaxLaunchUses];
   float* grad[kMaxLaunchUses];  // dA or dB, may be null
+  float* partial[kMaxLaunchUses];  // per example, as grad
 };
 
 template <class T>
-__global__ void __launch_bounds__(kReduceThreads) du_kernel(LoraTasks tasks, Pointers out, const T* dy, int ldy, int n) {
+__global__ void __launch_bounds__(kReduceThreads) du_kernel(LoraTasks tasks, Pointers out, const T* dy, int ldy, int n,
+                                                              bool b_aligned) {
   const LoraTask& task = tasks.task[blockIdx.z];
   const int t0 = blockIdx.x * kTileTokens, j0 = blockIdx.y * kTileRank;
   if (j0 >= task.r) return;
@@ -27,11 +29,14 @@ __global__ void __launch_bounds__(kReduceThreads) du_kernel(LoraTasks tasks, Poi
       d[i] = t0 + i < n ? widen(dy[static_cast<int64_t>(t0 + i) * ldy + task.y_col + o]) : 0.0f;
     const float* b = task.b + static_cast<int64_t>(o) * task.r + j0;
 #pragma unroll
-    for (int j = 0; j < kTileRank; ++j) {
+    for (int j = 0; j < kTileRank; j += 4) {
       if (j0 + j >= task.r) break;
-      const float weight = b[j];
+      float weights[4];  // zeros beyond the rank
+      load_quad(weights, b + j, task.r - j0 - j, b_aligned);
 #pragma unroll
-      for (int i = 0; i < kTileTokens; ++i) sums[i][j] += d[i] * weight;
+      for (int e = 0; e < 4; ++e)
+#pragma unroll
+        for (int i = 0; i < kTileTokens; ++i) sums[i][j + e] += d[i] * weights[e];
     }
   }
   float total;
@@ -43,61 +48,65 @@ __global__ void __launch_bounds__(kReduceThreads) du_kernel(LoraTasks tasks, Poi
 
 constexpr int kColumns = 128, kGradThreads = 128, kStep = 16;  // columns per block; tokens staged at a time
 
-// grad (column, j) += factor * sum over tokens of wide[t][column] * narrow_[t][j], where wide is dropout(x) (kDown: dA) or
-// dy (dB), and narrow_ is du or u. Thread: 4 columns x 4 ranks.
+// partial[x] (column, j) = sum over the tokens of example x of wide[t][column] * narrow_[t][j], where wide is dropout(x) (kDown: dA)
+// or dy (dB), and narrow_ is du or u. Block z: (task, example from `first_example`). Thread: 4 columns x 4 ranks.
 template <class T, bool kDown>
 __global__ void __launch_bounds__(kGradThreads)
     gradient_kernel(LoraTasks tasks, Pointers out, const T* wide, int ld, int in, DropoutKey key, const int32_t* offsets,
-                    int examples) {
+                    int first_example, int examples) {
   __shared__ float xs[kStep][kColumns];
   __shared__ float us[kStep][kTileRank];
-  const LoraTask& task = tasks.task[blockIdx.z];
-  float* grad = out.grad[blockIdx.z];
+  const int z = blockIdx.z / examples, x = first_example + blockIdx.z % examples;
+  const LoraTask& task = tasks.task[z];
   const int width = kDown ? in : task.out, r = task.r, c0 = blockIdx.x * kColumns, j0 = blockIdx.y * kTileRank;
-  if (!grad || c0 >= width || j0 >= r) return;
-  const float* narrow_ = kDown ? out.du[blockIdx.z] : task.u;
-  const float factor = kDown ? 1.0f : task.scaling;
+  if (!out.grad[z] || c0 >= width || j0 >= r) return;
+  const float* narrow_ = kDown ? out.du[z] : task.u;
   const int quad = (threadIdx.x % 32) * 4, rank = (threadIdx.x / 32) * 4;
   const bool aligned = ld % 4 == 0 && reinterpret_cast<uintptr_t>(wide + (kDown ? 0 : task.y_col)) % (4 * sizeof(T)) == 0;
-  float total[4][4];
-  for (int e = 0; e < 4; ++e)
-    for (int j = 0; j < 4; ++j) {
-      const int c = c0 + quad + e, jj = j0 + rank + j;
-      const int64_t at = kDown ? static_cast<int64_t>(jj) * in + c : static_cast<int64_t>(c) * r + jj;
-      total[e][j] = c < width && jj < r ? grad[at] : 0.0f;
-    }
-  for (int x = 0; x < examples; ++x) {
-    float sums[4][4] = {};
-    for (int first = offsets[x]; first < offsets[x + 1]; first += kStep) {
-      const int count = min(kStep, offsets[x + 1] - first);
-      __syncthreads();  // the last step's tiles are read
-      for (int i = threadIdx.x; i < kStep * kColumns / 4; i += kGradThreads) {
-        const int t = i / (kColumns / 4), c = (i % (kColumns / 4)) * 4;
-        float v[4] = {};
-        if (t < count && c0 + c < width) {
-          load_quad(v, wide + static_cast<int64_t>(first + t) * ld + (kDown ? 0 : task.y_col) + c0 + c, width - c0 - c, aligned);
-          if (kDown && task.dropout > 0.0f) apply_dropout(v, key, task.site, task.dropout, first + t, c0 + c);
-        }
-        for (int e = 0; e < 4; ++e) xs[t][c + e] = v[e];
+  float sums[4][4] = {};
+  for (int first = offsets[x]; first < offsets[x + 1]; first += kStep) {
+    const int count = min(kStep, offsets[x + 1] - first);
+    __syncthreads();  // the last step's tiles are read
+    for (int i = threadIdx.x; i < kStep * kColumns / 4; i += kGradThreads) {
+      const int t = i / (kColumns / 4), c = (i % (kColumns / 4)) * 4;
+      float v[4] = {};
+      if (t < count && c0 + c < width) {
+        load_quad(v, wide + static_cast<int64_t>(first + t) * ld + (kDown ? 0 : task.y_col) + c0 + c, width - c0 - c, aligned);
+        if (kDown && task.dropout > 0.0f) apply_dropout(v, key, task.site, task.dropout, first + t, c0 + c);
       }
-      for (int i = threadIdx.x; i < kStep * kTileRank; i += kGradThreads) {
-        const int t = i / kTileRank, j = i % kTileRank;
-        us[t][j] = t < count && j0 + j < r ? narrow_[static_cast<int64_t>(first + t) * r + j0 + j] : 0.0f;
-      }
-      __syncthreads();
-      for (int t = 0; t < count; ++t)
-        for (int e = 0; e < 4; ++e)
-          for (int j = 0; j < 4; ++j) sums[e][j] += xs[t][quad + e] * us[t][rank + j];
+      for (int e = 0; e < 4; ++e) xs[t][c + e] = v[e];
     }
-    for (int e = 0; e < 4; ++e)
-      for (int j = 0; j < 4; ++j) total[e][j] += factor * sums[e][j];
+    for (int i = threadIdx.x; i < kStep * kTileRank; i += kGradThreads) {
+      const int t = i / kTileRank, j = i % kTileRank;
+      us[t][j] = t < count && j0 + j < r ? narrow_[static_cast<int64_t>(first + t) * r + j0 + j] : 0.0f;
+    }
+    __syncthreads();
+    for (int t = 0; t < count; ++t)
+      for (int e = 0; e < 4; ++e)
+        for (int j = 0; j < 4; ++j) sums[e][j] += xs[t][quad + e] * us[t][rank + j];
   }
+  float* partial = out.partial[z] + static_cast<int64_t>(x) * r * width;
   for (int e = 0; e < 4; ++e)
     for (int j = 0; j < 4; ++j) {
       const int c = c0 + quad + e, jj = j0 + rank + j;
       if (c >= width || jj >= r) continue;
-      grad[kDown ? static_cast<int64_t>(jj) * in + c : static_cast<int64_t>(c) * r + jj] = total[e][j];
+      partial[kDown ? static_cast<int64_t>(jj) * in + c : static_cast<int64_t>(c) * r + jj] = sums[e][j];
     }
+}
+
+// grad += factor * partial[0] + factor * partial[1] + ..., one example after the other.
+template <bool kDown>
+__global__ void __launch_bounds__(kGradThreads) add_partials_kernel(LoraTasks tasks, Pointers out, int in, int examples) {
+  const LoraTask& task = tasks.task[blockIdx.y];
+  float* grad = out.grad[blockIdx.y];
+  if (!grad) return;
+  const float factor = kDown ? 1.0f : task.scaling;
+  const int64_t count = static_cast<int64_t>(task.r) * (kDown ? in : task.out);
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kGradThreads + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * kGradThreads) {
+    float total = grad[i];
+    for (int x = 0; x < examples; ++x) total += factor * out.partial[blockIdx.y][x * count + i];
+    grad[i] = total;
+  }
 }
 
 constexpr int kDxThreads = 128;
@@ -150,31 +159,56 @@ int widest(const LoraTasks& tasks) {
   for (int i = 0; i < tasks.count; ++i) out = std::max(out, tasks.task[i].out);
   return out;
 }
-Pointers pointers(const LoraTasks& tasks, float* const* du, float* const* grad) {
+Pointers pointers(const LoraTasks& tasks, float* const* du) {
   Pointers p{};
-  for (int i = 0; i < tasks.count; ++i) {
-    p.du[i] = du[i];
-    p.grad[i] = grad ? grad[i] : nullptr;
-  }
+  for (int i = 0; i < tasks.count; ++i) p.du[i] = du[i];
   return p;
+}
+
+// Elements of one example's partial gradient of a task: room for the larger of dA and dB.
+size_t partial_elements(const LoraTask& task, int in) { return static_cast<size_t>(task.r) * std::max(in, task.out); }
+
+template <class T, bool kDown>
+void gradients(cudaStream_t s, const LoraTasks& tasks, Pointers p, float* const* grad, const T* wide, int ld, int in,
+               const DropoutKey& key, const int32_t* example_offsets, int examples) {
+  constexpr int kAtOnce = 65535 / kMaxLaunchUses;  // a grid is not deeper
+  for (int i = 0; i < tasks.count; ++i) p.grad[i] = grad[i];
+  const int width = kDown ? in : widest(tasks);
+  for (int first = 0; first < examples; first += kAtOnce) {
+    const int count = std::min(kAtOnce, examples - first);
+    LAUNCH(gradient_kernel<T, kDown>, dim3(blocks_for(width, kColumns), blocks_for(largest_rank(tasks), kTileRank), tasks.count * count),
+           dim3(kGradThreads), 0, s, tasks, p, wide, ld, in, key, example_offsets, first, count);
+  }
+  const unsigned blocks = blocks_for(static_cast<size_t>(largest_rank(tasks)) * width, kGradThreads);
+  LAUNCH(add_partials_kernel<kDown>, dim3(std::min(blocks, 2048u), tasks.count), dim3(kGradThreads), 0, s, tasks, p, in, examples);
 }
 
 }  // namespace
 
 template <class T>
 void lora_du(cudaStream_t s, const LoraTasks& tasks, float* const* du, const T* dy, int ldy, int n) {
-  launch(du_kernel<T>, dim3(blocks_for(n, kTileTokens), blocks_for(largest_rank(tasks), kTileRank), tasks.count),
-         dim3(kReduceThreads), 0, s, tasks, pointers(tasks, du, nullptr), dy, ldy, n);
+  bool b_aligned = true;
+  for (int i = 0; i < tasks.count; ++i) b_aligned = b_aligned && quads_aligned(tasks.task[i].b, tasks.task[i].r);
+  LAUNCH(du_kernel<T>, dim3(blocks_for(n, kTileTokens), blocks_for(largest_rank(tasks), kTileRank), tasks.count),
+         dim3(kReduceThreads), 0, s, tasks, pointers(tasks, du), dy, ldy, n, b_aligned);
+}
+
+size_t lora_partials(const LoraTasks& tasks, int in, int examples) {
+  size_t elements = 1;
+  for (int i = 0; i < tasks.count; ++i) elements += partial_elements(tasks.task[i], in) * static_cast<size_t>(examples);
+  return elements;
 }
 
 template <class T>
-void lora_gradients(cudaStream_t s, const LoraTasks& tasks, float* const* du, float* const* da, float* const* db, const T* dy,
-                    int ldy, const T* x, int in, const DropoutKey& key, const int32_t* example_offsets, int examples) {
-  const unsigned ranks = blocks_for(largest_rank(tasks), kTileRank);
-  launch(gradient_kernel<T, true>, dim3(blocks_for(in, kColumns), ranks, tasks.count), dim3(kGradThreads), 0, s, tasks,
-         pointers(tasks, du, da), x, in, in, key, example_offsets, examples);
-  launch(gradient_kernel<T, false>, dim3(blocks_for(widest(tasks), kColumns), ranks, tasks.count), dim3(kGradThreads), 0, s, tasks,
-         pointers(tasks, du, db), dy, ldy, in, key, example_offsets, examples);
+void lora_gradients(cudaStream_t s, const LoraTasks& tasks, float* const* du, float* const* da, float* const* db, float* partials,
+                    const T* dy, int ldy, const T* x, int in, const DropoutKey& key, const int32_t* example_offsets, int examples) {
+  Pointers p = pointers(tasks, du);
+  for (int i = 0; i < tasks.count; ++i) {
+    p.partial[i] = partials;
+    partials += partial_elements(tasks.task[i], in) * static_cast<size_t>(examples);
+  }
+  gradients<T, true>(s, tasks, p, da, x, in, in, key, example_offsets, examples);
+  gradients<T, false>(s, tasks, p, db, dy, ldy, in, key, example_offsets, examples);
 }
 
 template <class T>
@@ -182,14 +216,14 @@ void lora_dx(cudaStream_t s, const LoraTasks& tasks, float* const* du, T* dx, co
              const DropoutKey& key) {
   bool aligned = quads_aligned(base, in);
   for (int i = 0; i < tasks.count; ++i) aligned = aligned && quads_aligned(tasks.task[i].a, in);
-  launch(dx_kernel<T>, dim3(blocks_for(n, kTileTokens), blocks_for(in, 4 * kDxThreads)), dim3(kDxThreads), 0, s, tasks,
-         pointers(tasks, du, nullptr), dx, base, n, in, key, aligned, quads_aligned(dx, in));
+  LAUNCH(dx_kernel<T>, dim3(blocks_for(n, kTileTokens), blocks_for(in, 4 * kDxThreads)), dim3(kDxThreads), 0, s, tasks,
+         pointers(tasks, du), dx, base, n, in, key, aligned, quads_aligned(dx, in));
 }
 
 #define INSTANTIATE(T)                                                                                                         \
   template void lora_du(cudaStream_t, const LoraTasks&, float* const*, const T*, int, int);                                    \
-  template void lora_gradients(cudaStream_t, const LoraTasks&, float* const*, float* const*, float* const*, const T*, int,     \
-                               const T*, int, const DropoutKey&, const int32_t*, int);                                         \
+  template void lora_gradients(cudaStream_t, const LoraTasks&, float* const*, float* const*, float* const*, float*, const T*,  \
+                               int, const T*, int, const DropoutKey&, const int32_t*, int);                                    \
   template void lora_dx(cudaStream_t, const LoraTasks&, float* const*, T*, const float*, int, int, const DropoutKey&);
 INSTANTIATE(bf16)
 INSTANTIATE(float)

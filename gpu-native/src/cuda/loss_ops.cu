@@ -9,7 +9,7 @@ namespace steerlab {
 
 template <class T>
 void CudaBackend<T>::logits_backward(const LogitsBackward& op) {
-  count("logits_backward");
+  const Timed timed(*this, "logits_backward");
   if (op.n == 0) return;
   const float* d = static_cast<const float*>(op.dlogits);
   const int V = op.head.out, C = op.head.in;
@@ -29,7 +29,7 @@ void CudaBackend<T>::logits_backward(const LogitsBackward& op) {
 #define ROW_LOSS(name, Arguments, Result)                                                      \
   template <class T>                                                                           \
   void CudaBackend<T>::name(const Arguments& op) {                                             \
-    count(#name);                                                                              \
+    const Timed timed(*this, #name);                                                            \
     if (op.n == 0) return;                                                                     \
     const size_t bytes = sizeof(Result) * static_cast<size_t>(op.n);                           \
     Workspace out(*this, bytes);                                                               \
@@ -42,7 +42,7 @@ ROW_LOSS(match_loss, MatchLoss, double)
 
 template <class T>
 void CudaBackend<T>::optimizer_step(const OptimizerStep& op) {
-  count("optimizer_step");
+  const Timed timed(*this, "optimizer_step");
   Workspace memory(*this, sizeof(double) * static_cast<size_t>(gpu::norm_partials(op.count) + 1));
   double *norm = memory.template as<double>(), *partial = norm + 1;
   gpu::gradient_norm(stream_, norm, partial, static_cast<const float*>(op.g), op.count);
@@ -54,7 +54,7 @@ void CudaBackend<T>::optimizer_step(const OptimizerStep& op) {
 
 template <class T>
 void CudaBackend<T>::score(const Score& op) {
-  count("score");
+  const Timed timed(*this, "score");
   if (op.n == 0) return;
   const float* l = static_cast<const float*>(op.logits);
   const size_t ids = op.ids.count ? static_cast<size_t>(op.id_offsets[op.n] - op.id_offsets[0]) : 0;
@@ -114,7 +114,7 @@ constexpr uint32_t kSampleTag = 0x53414d50u;  // keeps sampling apart from the o
 
 template <class T>
 void CudaBackend<T>::sample(const Sample& op) {
-  count("sample");
+  const Timed timed(*this, "sample");
   if (op.n == 0) return;
   std::vector<float> uniform(static_cast<size_t>(op.n));
   for (int i = 0; i < op.n; ++i)

@@ -1,6 +1,6 @@
 // CudaMemory: allocation, copies, weights, counters, and the choice of matrix product.
 #include <cstring>
-#include <new>
+#include <mutex>
 
 #include "cuda_backend.h"
 
@@ -11,14 +11,51 @@ std::string mib(size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 }  // namespace
 
+namespace {
+
+// Errors of earlier kernels surface wherever the runtime is asked next; with this set they surface at their own launch.
+bool launches_block() { return process_environment("CUDA_LAUNCH_BLOCKING") == "1"; }
+
+std::string named(cudaError_t status) { return std::string(cudaGetErrorString(status)) + " (" + cudaGetErrorName(status) + ")"; }
+
+}  // namespace
+
 void check_cuda(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // clears what can be cleared
   if (status == cudaErrorMemoryAllocation)
     throw Error("out-of-memory", std::string("Expected device memory for ") + what + " but the device has none left. " +
                                      "Use a smaller batch, shorter contexts or a smaller model.");
-  throw Error("cuda", std::string("Expected ") + what + " to succeed on the device but received: " + cudaGetErrorString(status) + ".");
+  throw Error("cuda", std::string("Expected ") + what + " to succeed on the device but received: " + named(status) + "." +
+                          (launches_block() ? "" : " Set CUDA_LAUNCH_BLOCKING=1 to learn which kernel failed."));
 }
+
+void check_launch(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  const std::string what = "kernel " + kernel_of(call) + (launches_block() ? "" : ", or one before it,");
+  check_cuda(status, what.c_str());
+}
+
+#ifndef STEERLAB_CUDA_EMULATION
+void allow_shared(const void* kernel, size_t dynamic, const char* call) {
+  static std::mutex guard;
+  static std::map<const void*, size_t> fixed, allowed;  // static bytes; dynamic bytes asked for so far
+  const std::lock_guard<std::mutex> held(guard);
+  if (fixed.find(kernel) == fixed.end()) {
+    cudaFuncAttributes attributes{};
+    check_launch(cudaFuncGetAttributes(&attributes, kernel), call);
+    fixed[kernel] = attributes.sharedSizeBytes;
+  }
+  if (!must_ask_for_shared(dynamic, fixed[kernel]) || dynamic <= allowed[kernel]) return;
+  int most = 0;
+  check_cuda(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0), "reading the device's shared memory");
+  if (dynamic + fixed[kernel] > static_cast<size_t>(most))
+    throw Error("shared-memory", "Expected at most " + std::to_string(most) + " bytes of shared memory per block for kernel " + kernel_of(call) +
+                                     " but it needs " + std::to_string(dynamic + fixed[kernel]) + ". Use the cpu backend for this model.");
+  check_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(dynamic)), call);
+  allowed[kernel] = dynamic;
+}
+#endif
 
 CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes) : act_(act), device_(std::move(device)) {
   check_cuda(cudaSetDevice(0), "choosing the device");
@@ -26,7 +63,9 @@ CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes) : act
   pool_ = std::make_unique<BlockPool>(
       [](size_t bytes) -> void* {
         void* p = nullptr;
-        if (cudaMalloc(&p, bytes) == cudaSuccess) return p;
+        const cudaError_t status = cudaMalloc(&p, bytes);
+        if (status == cudaSuccess) return p;
+        if (status != cudaErrorMemoryAllocation) check_cuda(status, "taking device memory");  // a broken device is not a full one
         cudaGetLastError();
         return nullptr;
       },
@@ -34,8 +73,8 @@ CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes) : act
         cudaStreamSynchronize(stream_);
         cudaFree(p);
       });
-  // Addresses are not used twice: room for several models of the card's size, one after the other.
-  arena_ = std::make_unique<WeightArena>(device_virtual_memory(), 16 * device_bytes);
+  times_ = std::make_unique<OpTimes>(stream_, process_environment("STEERLAB_CUDA_TIMES") == "1");
+  arena_ = std::make_unique<WeightArena>(device_virtual_memory(), arena_sizes(device_bytes));
   staging_ = std::make_unique<Staging>(stream_);
   cublaslt_ = CublasLt::open(gemm_candidates(process_environment), gemm_);
 }
@@ -45,14 +84,20 @@ CudaMemory::~CudaMemory() {
   for (auto& entry : plain_weights_) cudaFree(entry.first);
   cublaslt_.reset();
   staging_.reset();
+  times_.reset();
   arena_.reset();
   pool_.reset();
   cudaStreamDestroy(stream_);
 }
 
 std::string CudaMemory::describe() const {
-  return "cuda " + device_ + ", " + (act_ == DType::BF16 ? "bf16" : "f32") + ", " +
-         (act_ == DType::BF16 ? gemm_ : std::string("own F32 matrix products"));
+  std::string text = "cuda " + device_ + ", " + (act_ == DType::BF16 ? "bf16" : "f32") + ", " +
+                     (act_ == DType::BF16 ? gemm_ : std::string("own F32 matrix products"));
+  if (!arena_->usable()) text += "; no address space for weights: neighbouring projections are multiplied one by one";
+  else if (arena_->attempts() > 1) text += "; " + mib(arena_->reserved()) + " of address space for weights, more was refused";
+  if (arena_->usable() && !plain_weights_.empty())
+    text += "; " + std::to_string(plain_weights_.size()) + " matrices lie apart and are multiplied one by one";
+  return text;
 }
 
 void* CudaMemory::allocate(size_t bytes) {
@@ -76,7 +121,9 @@ void CudaMemory::release(void* p) {
 }
 
 void CudaMemory::upload(void* dst, const void* host, size_t bytes) {
-  if (bytes) staging_->upload(dst, host, bytes);
+  if (!bytes) return;
+  count("upload");
+  staging_->upload(dst, host, bytes);
 }
 
 void CudaMemory::download(void* host, const void* src, size_t bytes) {
@@ -96,6 +143,7 @@ void CudaMemory::synchronize() {
   const cudaError_t status = cudaStreamSynchronize(stream_);
   if (status != cudaSuccess) staging_->forget();  // their receivers go away with the exception
   check_cuda(status, "waiting for the device");
+  times_->collect();
   staging_->deliver();
 }
 
@@ -146,6 +194,7 @@ Weight CudaMemory::random_matrix(int out, int in, float std, uint64_t seed, uint
 
 void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
   if (g.n == 0 || g.cols == 0) return;
+  const Timed timed(*this, g.input_gradient ? "product_backward" : "product");
   if (act_ != DType::BF16) {
     count("gemm.tile");
     if (weight == DType::BF16) gpu::tile_gemm<float, bf16, float>(stream_, g);
@@ -162,6 +211,8 @@ void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
 std::string CudaMemory::counters() const {
   std::string lines;
   for (const auto& c : counts_) lines += c.first + "=" + std::to_string(c.second) + "\n";
+  lines += times_->lines();
+  lines += "memory.address_space=" + std::to_string(arena_->reserved()) + "\n";
   lines += "memory.weights=" + std::to_string(arena_->committed()) + "\n";
   lines += "memory.matrices=" + std::to_string(arena_->live() + plain_weights_.size()) + "\n";
   lines += "memory.used=" + std::to_string(pool_->used()) + "\n";

@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(S::kThreads) gemm_kernel(Args g) {
 
 template <class S, class Y>
 void run(cudaStream_t s, const Args& g) {
-  launch(gemm_kernel<S, Y>, dim3(blocks_for(g.n, S::kRows), blocks_for(g.cols, S::kCols)), dim3(S::kThreads), S::kShared, s, g);
+  LAUNCH(gemm_kernel<S, Y>, dim3(blocks_for(g.n, S::kRows), blocks_for(g.cols, S::kCols)), dim3(S::kThreads), S::kShared, s, g);
 }
 
 template <bool kGradient, class Y>

@@ -96,7 +96,7 @@ void residual_norm(cudaStream_t s, const ResidualNorm& op) {
   const T* delta = static_cast<const T*>(op.delta);
   const SteerTable steer = op.steer ? *op.steer : SteerTable{};
   const bool aligned = quads_aligned(h, op.C) && (!delta || quads_aligned(delta, op.C)) && (!x || quads_aligned(x, op.C));
-  launch(residual_norm_kernel<T>, dim3(op.n), dim3(kThreads), sizeof(float) * op.C, s, h, delta, steer, op.layer, x, op.weight, op.eps,
+  LAUNCH(residual_norm_kernel<T>, dim3(op.n), dim3(kThreads), sizeof(float) * op.C, s, h, delta, steer, op.layer, x, op.weight, op.eps,
          op.C, aligned);
 }
 
@@ -105,7 +105,7 @@ void norm_backward(cudaStream_t s, const NormBackward& op) {
   T* dh = static_cast<T*>(op.dh);
   const T *dx = static_cast<const T*>(op.dx), *h = static_cast<const T*>(op.h);
   const bool aligned = quads_aligned(dh, op.C) && quads_aligned(dx, op.C) && quads_aligned(h, op.C);
-  launch(norm_backward_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, dh, dx, h, op.weight, op.eps, op.C, aligned);
+  LAUNCH(norm_backward_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, dh, dx, h, op.weight, op.eps, op.C, aligned);
 }
 
 #define INSTANTIATE(T)                                               \

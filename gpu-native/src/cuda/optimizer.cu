@@ -53,8 +53,8 @@ int norm_partials(size_t count) { return static_cast<int>((count + kBlock - 1) /
 
 void gradient_norm(cudaStream_t s, double* norm, double* partial, const float* g, size_t count) {
   const int blocks = norm_partials(count);
-  if (blocks) launch(squares_kernel, dim3(blocks), dim3(kThreads), 0, s, partial, g, count);
-  launch(norm_kernel, dim3(1), dim3(kThreads), 0, s, norm, partial, blocks);
+  if (blocks) LAUNCH(squares_kernel, dim3(blocks), dim3(kThreads), 0, s, partial, g, count);
+  LAUNCH(norm_kernel, dim3(1), dim3(kThreads), 0, s, norm, partial, blocks);
 }
 
 void adamw(cudaStream_t s, float* p, float* m, float* v, const float* g, size_t count, const AdamW& h, const double* norm) {
@@ -70,7 +70,7 @@ void adamw(cudaStream_t s, float* p, float* m, float* v, const float* g, size_t 
                   static_cast<float>(std::sqrt(1 - std::pow(h.beta2, steps))),
                   static_cast<float>(h.eps)};
   const size_t blocks = (count + kThreads - 1) / kThreads;
-  launch(adamw_kernel, dim3(static_cast<unsigned>(std::min<size_t>(blocks, 8192))), dim3(kThreads), 0, s, p, m, v, g, count, step,
+  LAUNCH(adamw_kernel, dim3(static_cast<unsigned>(std::min<size_t>(blocks, 8192))), dim3(kThreads), 0, s, p, m, v, g, count, step,
          norm);
 }
 

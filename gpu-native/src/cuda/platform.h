@@ -2,10 +2,11 @@
 //
 // With STEERLAB_CUDA_EMULATION the same sources compile with a host compiler against emulation/emulation.h, which runs each
 // block's threads as fibers on the CPU: slow, but every kernel can be compared with its CPU twin on a machine without a GPU.
-// So kernels are started by launch() (no <<<>>> outside this file) and dynamic shared memory is declared by DYNAMIC_SHARED.
+// So kernels are started by LAUNCH (no <<<>>> outside this file) and dynamic shared memory is declared by DYNAMIC_SHARED.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #ifdef STEERLAB_CUDA_EMULATION
 #include "emulation/emulation.h"
@@ -20,24 +21,39 @@
 
 namespace steerlab {
 
-// Turns a failed runtime call into steerlab::Error; "out-of-memory" keeps its own code.
+// Turns a failed runtime call into steerlab::Error: "out-of-memory" for cudaErrorMemoryAllocation alone, "cuda" for the rest.
 void check_cuda(cudaError_t status, const char* what);
+// The same for the launch that `call` spells out; the message names its kernel.
+void check_launch(cudaError_t status, const char* call);
+
+// LAUNCH(kernel, grid, block, dynamic shared bytes, stream, arguments...): a macro so that a failure can name the kernel.
+#define LAUNCH(...) ::steerlab::launch(#__VA_ARGS__, __VA_ARGS__)
+
+// "query_kernel<T, kD>" of "query_kernel<T, kD>, dim3(tiles), ...".
+inline std::string kernel_of(const char* call) {
+  int depth = 0;
+  const char* end = call;
+  for (; *end && (depth > 0 || *end != ','); ++end) depth += *end == '<' ? 1 : *end == '>' ? -1 : 0;
+  return std::string(call, end);
+}
+
+// Shared memory of a block beyond this must be asked for, kernel by kernel; static bytes count too.
+constexpr size_t kDefaultShared = 48 * 1024;
+constexpr bool must_ask_for_shared(size_t dynamic, size_t fixed) { return dynamic + fixed > kDefaultShared; }
 
 constexpr unsigned kFullWarp = 0xffffffffu;
 
 #ifndef STEERLAB_CUDA_EMULATION
 
-// Shared memory above this many bytes must be asked for, kernel by kernel.
-constexpr size_t kDefaultShared = 48 * 1024;
-
 #ifdef __CUDACC__
+// Makes `dynamic` bytes available to a kernel; asks the driver once per kernel and size.
+void allow_shared(const void* kernel, size_t dynamic, const char* call);
+
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, const A&... args) {
-  if (shared > kDefaultShared)
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-               "shared memory of a kernel");
+void launch(const char* call, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, const A&... args) {
+  if (shared) allow_shared(reinterpret_cast<const void*>(kernel), shared, call);
   kernel<<<grid, block, shared, stream>>>(P(args)...);
-  check_cuda(cudaGetLastError(), "kernel launch");
+  check_launch(cudaGetLastError(), call);
 }
 
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]

@@ -1,7 +1,7 @@
 // Reading logits: log-sum-exp, log-probabilities of chosen ids, the top k, and sampling. One block per row.
 //
-// Top k and sampling walk the keys of logit_order.h digit by digit with a histogram in shared memory; weights are integers, so
-// the result does not depend on the order of the atomic additions.
+// Top k and sampling walk the keys of logit_order.h digit by digit with histograms in shared memory, several of them so that warps
+// do not wait for each other's additions; weights are integers, so the result does not depend on their order.
 #include "kernels.h"
 #include "logit_order.h"
 #include "reduce.h"
@@ -34,8 +34,9 @@ struct Found {
   uint64_t key;     // of the token at which the cumulative weight first exceeds the target
   uint64_t before;  // total weight of the greater keys
 };
+constexpr int kHistograms = 8;
 struct Descent {
-  unsigned long long histogram[256];
+  unsigned long long histogram[kHistograms][256];
   uint64_t prefix, left;
 };
 
@@ -46,6 +47,7 @@ __device__ Found descend(Descent& shared, const float* row, int V, uint64_t targ
     shared.prefix = 0;
     shared.left = target;
   }
+  unsigned long long* own = shared.histogram[threadIdx.x / 32 % kHistograms];
   for (int shift = 56; shift >= 0; shift -= 8) {
     if (shift == 24) {  // ids stay below 2^24: the top byte of their complement is the same for all
       __syncthreads();
@@ -53,19 +55,22 @@ __device__ Found descend(Descent& shared, const float* row, int V, uint64_t targ
       __syncthreads();
       continue;
     }
-    if (threadIdx.x < 256) shared.histogram[threadIdx.x] = 0;
+    for (int i = threadIdx.x; i < kHistograms * 256; i += kThreads) (&shared.histogram[0][0])[i] = 0;
     __syncthreads();
     const uint64_t prefix = shared.prefix;
     for (int c = threadIdx.x; c < V; c += kThreads) {
       const uint64_t key = order_key(row[c], c);
       if (shift < 56 && key >> (shift + 8) != prefix) continue;
       const unsigned long long w = weight(c);
-      if (w) atomicAdd(&shared.histogram[(key >> shift) & 255], w);
+      if (w) atomicAdd(&own[(key >> shift) & 255], w);
     }
+    __syncthreads();
+    if (threadIdx.x < 256)
+      for (int h = 1; h < kHistograms; ++h) shared.histogram[0][threadIdx.x] += shared.histogram[h][threadIdx.x];
     __syncthreads();
     if (threadIdx.x == 0) {
       int digit = 255;
-      while (digit > 0 && shared.left >= shared.histogram[digit]) shared.left -= shared.histogram[digit--];
+      while (digit > 0 && shared.left >= shared.histogram[0][digit]) shared.left -= shared.histogram[0][digit--];
       shared.prefix = (prefix << 8) | static_cast<uint64_t>(digit);
     }
     __syncthreads();
@@ -111,12 +116,30 @@ __global__ void __launch_bounds__(kThreads)
   logprobs[at] = static_cast<double>(row[id]) - lse[blockIdx.x];
 }
 
+// The id of the greatest key of a row: greatest logit, lowest id. All threads of the block call it and get the result.
+__device__ int32_t argmax(uint64_t (&greatest)[kThreads], const float* row, int V) {
+  uint64_t mine = 0;
+  for (int c = threadIdx.x; c < V; c += kThreads) {
+    const uint64_t key = order_key(row[c], c);
+    if (key > mine) mine = key;
+  }
+  greatest[threadIdx.x] = mine;
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (static_cast<int>(threadIdx.x) < half && greatest[threadIdx.x + half] > greatest[threadIdx.x])
+      greatest[threadIdx.x] = greatest[threadIdx.x + half];
+  }
+  __syncthreads();
+  return order_id(greatest[0]);
+}
+
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int V) {
   __shared__ Descent shared;
+  __shared__ uint64_t greatest[kThreads];
   __shared__ unsigned long long total;
   const float* row = logits + static_cast<int64_t>(blockIdx.x) * V;
-  const int32_t best = order_id(descend(shared, row, V, 0, [](int) { return 1ull; }).key);
+  const int32_t best = argmax(greatest, row, V);
   if (temperature <= 0.0f) {
     if (threadIdx.x == 0) tokens[blockIdx.x] = best;
     return;
@@ -139,22 +162,22 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void log_sum_exp(cudaStream_t s, double* out, const float* logits, int n, int V) {
-  launch(lse_kernel, dim3(n), dim3(kThreads), 0, s, out, logits, V);
+  LAUNCH(lse_kernel, dim3(n), dim3(kThreads), 0, s, out, logits, V);
 }
 
 void gather_logprobs(cudaStream_t s, double* out, const float* logits, const double* lse, const int32_t* ids,
                      const int32_t* rows, int count, int V) {
-  launch(gather_kernel, dim3(blocks_for(count, 128)), dim3(128), 0, s, out, logits, lse, ids, rows, count, V);
+  LAUNCH(gather_kernel, dim3(blocks_for(count, 128)), dim3(128), 0, s, out, logits, lse, ids, rows, count, V);
 }
 
 void top_k(cudaStream_t s, int32_t* ids, double* logprobs, const float* logits, const double* lse, int n, int V, int k, int stride) {
   static_assert(kMaxTopK == kThreads);
-  launch(top_k_kernel, dim3(n), dim3(kThreads), 0, s, ids, logprobs, logits, lse, V, k, stride);
+  LAUNCH(top_k_kernel, dim3(n), dim3(kThreads), 0, s, ids, logprobs, logits, lse, V, k, stride);
 }
 
 void sample(cudaStream_t s, int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int n,
             int V) {
-  launch(sample_kernel, dim3(n), dim3(kThreads), 0, s, tokens, logits, uniform, temperature, top_p, V);
+  LAUNCH(sample_kernel, dim3(n), dim3(kThreads), 0, s, tokens, logits, uniform, temperature, top_p, V);
 }
 
 }  // namespace steerlab::gpu

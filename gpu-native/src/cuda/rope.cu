@@ -54,13 +54,13 @@ __global__ void rope_backward_kernel(T* dqkv, const float* cos, const float* sin
 
 template <class T>
 void rope_store(cudaStream_t s, const RopeStore& op) {
-  launch(rope_store_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, static_cast<T*>(op.qkv), static_cast<T*>(op.k_new),
+  LAUNCH(rope_store_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, static_cast<T*>(op.qkv), static_cast<T*>(op.k_new),
          static_cast<T*>(op.v_new), op.cos, op.sin, op.positions, op.slot, op.heads);
 }
 
 template <class T>
 void rope_backward(cudaStream_t s, const RopeBackward& op) {
-  launch(rope_backward_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, static_cast<T*>(op.dqkv), op.cos, op.sin, op.positions, op.heads);
+  LAUNCH(rope_backward_kernel<T>, dim3(op.n), dim3(kThreads), 0, s, static_cast<T*>(op.dqkv), op.cos, op.sin, op.positions, op.heads);
 }
 
 #define INSTANTIATE(T)                                         \

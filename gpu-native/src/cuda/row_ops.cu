@@ -5,7 +5,7 @@ namespace steerlab {
 
 template <class T>
 void CudaBackend<T>::embed(const Embed& op) {
-  count("embed");
+  const Timed timed(*this, "embed");
   if (op.n == 0) return;
   if (op.table.type == DType::BF16) gpu::embed<T, bf16>(stream_, op);
   else if constexpr (sizeof(T) == 4) gpu::embed<T, float>(stream_, op);
@@ -14,7 +14,7 @@ void CudaBackend<T>::embed(const Embed& op) {
 #define ONE_KERNEL(name, Arguments, size)                   \
   template <class T>                                        \
   void CudaBackend<T>::name(const Arguments& op) {          \
-    count(#name);                                           \
+    const Timed timed(*this, #name);                         \
     if (op.size) gpu::name<T>(stream_, op);                 \
   }
 ONE_KERNEL(residual_norm, ResidualNorm, n)
@@ -31,14 +31,14 @@ ONE_KERNEL(add, Add, count)
 
 template <class T>
 void CudaBackend<T>::attention(const Attention& op) {
-  count("attention");
+  const Timed timed(*this, "attention");
   if (op.call.n_rows == 0 || op.call.max_q_len == 0) return;
   if (gpu::attention(stream_, acts(op.out), static_cast<float*>(op.lse), acts(op.q_base), op.ldq, op.call, op.heads)) count("attention.mma");
 }
 
 template <class T>
 void CudaBackend<T>::attention_backward(const AttentionBackward& op) {
-  count("attention_backward");
+  const Timed timed(*this, "attention_backward");
   if (op.n_tail == 0) return;
   Workspace delta(*this, sizeof(float) * static_cast<size_t>(op.call.total_q + 1) * static_cast<size_t>(op.heads.H));
   gpu::attention_backward(stream_, acts(op.dqkv), op.n_tail, op.own_begin, acts(op.dout), acts(op.out),

@@ -105,7 +105,7 @@ void embed(cudaStream_t s, const Embed& op) {
   const W* table = static_cast<const W*>(op.table.data);
   const int C = op.table.in;
   const bool aligned = quads_aligned(h, C) && quads_aligned(table, C);
-  launch(gather_kernel<T, W>, row_grid(op.n, C), dim3(kThreads), 0, s, h, table, op.tokens, op.n, C, aligned);
+  LAUNCH(gather_kernel<T, W>, row_grid(op.n, C), dim3(kThreads), 0, s, h, table, op.tokens, op.n, C, aligned);
 }
 
 template <class T>
@@ -113,7 +113,7 @@ void gather_rows(cudaStream_t s, const GatherRows& op) {
   T* dst = static_cast<T*>(op.dst);
   const T* src = static_cast<const T*>(op.src);
   const bool aligned = quads_aligned(dst, op.width) && quads_aligned(src, op.width);
-  launch(gather_kernel<T, T>, row_grid(op.n, op.width), dim3(kThreads), 0, s, dst, src, op.index, op.n, op.width, aligned);
+  LAUNCH(gather_kernel<T, T>, row_grid(op.n, op.width), dim3(kThreads), 0, s, dst, src, op.index, op.n, op.width, aligned);
 }
 
 template <class T>
@@ -121,12 +121,12 @@ void scatter_add_rows(cudaStream_t s, const ScatterAddRows& op) {
   T* dst = static_cast<T*>(op.dst);
   const T* src = static_cast<const T*>(op.src);
   const bool aligned = quads_aligned(dst, op.width) && quads_aligned(src, op.width);
-  launch(scatter_add_kernel<T>, row_grid(1, op.width), dim3(kThreads), 0, s, dst, src, op.index, op.n, op.width, aligned);
+  LAUNCH(scatter_add_kernel<T>, row_grid(1, op.width), dim3(kThreads), 0, s, dst, src, op.index, op.n, op.width, aligned);
 }
 
 template <class T>
 void to_f32(cudaStream_t s, const ToF32& op) {
-  launch(to_f32_kernel<T>, dim3(flat_blocks(op.count, kThreads)), dim3(kThreads), 0, s, op.dst, static_cast<const T*>(op.src), op.count);
+  LAUNCH(to_f32_kernel<T>, dim3(flat_blocks(op.count, kThreads)), dim3(kThreads), 0, s, op.dst, static_cast<const T*>(op.src), op.count);
 }
 
 template <class T>
@@ -134,7 +134,7 @@ void add(cudaStream_t s, const Add& op) {
   T* a = static_cast<T*>(op.a);
   const T* b = static_cast<const T*>(op.b);
   const bool aligned = quads_aligned(a, 4) && quads_aligned(b, 4);
-  launch(add_kernel<T>, dim3(flat_blocks(op.count, kThreads * 4)), dim3(kThreads), 0, s, a, b, op.count, aligned);
+  LAUNCH(add_kernel<T>, dim3(flat_blocks(op.count, kThreads * 4)), dim3(kThreads), 0, s, a, b, op.count, aligned);
 }
 
 template <class T>
@@ -142,7 +142,7 @@ void swiglu(cudaStream_t s, const Swiglu& op) {
   T* out = static_cast<T*>(op.out);
   const T* gu = static_cast<const T*>(op.gu);
   const bool aligned = quads_aligned(out, op.F) && quads_aligned(gu, op.F);
-  launch(swiglu_kernel<T>, row_grid(op.n, op.F), dim3(kThreads), 0, s, out, gu, op.n, op.F, aligned);
+  LAUNCH(swiglu_kernel<T>, row_grid(op.n, op.F), dim3(kThreads), 0, s, out, gu, op.n, op.F, aligned);
 }
 
 template <class T>
@@ -150,7 +150,7 @@ void swiglu_backward(cudaStream_t s, const SwigluBackward& op) {
   T* dgu = static_cast<T*>(op.dgu);
   const T *dout = static_cast<const T*>(op.dout), *gu = static_cast<const T*>(op.gu);
   const bool aligned = quads_aligned(dgu, op.F) && quads_aligned(gu, op.F) && quads_aligned(dout, op.F);
-  launch(swiglu_backward_kernel<T>, row_grid(op.n, op.F), dim3(kThreads), 0, s, dgu, dout, gu, op.n, op.F, aligned);
+  LAUNCH(swiglu_backward_kernel<T>, row_grid(op.n, op.F), dim3(kThreads), 0, s, dgu, dout, gu, op.n, op.F, aligned);
 }
 
 template void embed<bf16, bf16>(cudaStream_t, const Embed&);

@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kThreads) tile_kernel(Gemm g) {
 
 template <class X, class W, class Y>
 void tile_gemm(cudaStream_t s, const Gemm& g) {
-  launch(tile_kernel<X, W, Y>, dim3(blocks_for(g.n, kTile), blocks_for(g.cols, kTile)), dim3(kThreads), 0, s, g);
+  LAUNCH(tile_kernel<X, W, Y>, dim3(blocks_for(g.n, kTile), blocks_for(g.cols, kTile)), dim3(kThreads), 0, s, g);
 }
 
 template void tile_gemm<float, float, float>(cudaStream_t, const Gemm&);

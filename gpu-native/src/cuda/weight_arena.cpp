@@ -11,12 +11,20 @@ size_t round_up(size_t v, size_t unit) { return (v + unit - 1) / unit * unit; }
 
 }  // namespace
 
-WeightArena::WeightArena(std::unique_ptr<VirtualMemory> memory, size_t address_bytes) : memory_(std::move(memory)) {
+std::vector<size_t> arena_sizes(size_t card_bytes) { return {16 * card_bytes, 4 * card_bytes, card_bytes + card_bytes / 4}; }
+
+WeightArena::WeightArena(std::unique_ptr<VirtualMemory> memory, const std::vector<size_t>& address_bytes) : memory_(std::move(memory)) {
   if (!memory_) return;
   chunk_ = round_up(kChunk, memory_->granularity());
-  address_bytes_ = round_up(address_bytes, chunk_);
-  base_ = memory_->reserve(address_bytes_);
-  if (base_) users_.assign(address_bytes_ / chunk_, -1);
+  for (const size_t bytes : address_bytes) {
+    const size_t whole = round_up(bytes, chunk_);
+    ++attempts_;
+    base_ = memory_->reserve(whole);
+    if (!base_) continue;
+    address_bytes_ = whole;
+    users_.assign(whole / chunk_, -1);
+    return;
+  }
 }
 
 WeightArena::~WeightArena() {

@@ -23,7 +23,8 @@ class VirtualMemory {
 
 class WeightArena {
  public:
-  WeightArena(std::unique_ptr<VirtualMemory> memory, size_t address_bytes);
+  // Reserves the first of `address_bytes` that is not refused.
+  WeightArena(std::unique_ptr<VirtualMemory> memory, const std::vector<size_t>& address_bytes);
   ~WeightArena();
   WeightArena(const WeightArena&) = delete;
   WeightArena& operator=(const WeightArena&) = delete;
@@ -33,6 +34,8 @@ class WeightArena {
   void* allocate(size_t bytes);
   bool release(void* p);  // false: not from here
   size_t committed() const { return committed_; }
+  size_t reserved() const { return address_bytes_; }
+  int attempts() const { return attempts_; }  // reservations asked for
   size_t live() const { return allocations_.size(); }  // matrices
 
  private:
@@ -40,10 +43,15 @@ class WeightArena {
 
   std::unique_ptr<VirtualMemory> memory_;
   char* base_ = nullptr;
+  int attempts_ = 0;
   size_t address_bytes_ = 0, chunk_ = 0, next_ = 0, committed_ = 0;
   std::vector<int> users_;                // matrices that touch a chunk; -1: not committed
   std::map<size_t, size_t> allocations_;  // offset -> bytes
 };
+
+// What to ask for on a card with this much memory. Addresses are not used twice, so best is room for several models of the card's
+// size, one after the other; where so much is refused, for a few, and at the least for one and its spare.
+std::vector<size_t> arena_sizes(size_t card_bytes);
 
 // Of the device, through the driver's virtual memory calls; null where the driver lacks them.
 std::unique_ptr<VirtualMemory> device_virtual_memory();

@@ -27,7 +27,10 @@ class Cell {
     this.interrupted = false;
     this.problems = [];
     this.results = [];
+    /** Failures that nobody handled: promise or object -> { reason, kind }. */
     this.rejections = new Map();
+    /** What a failed cell says about its variables, or null. */
+    this.leftBehind = null;
     this.text = { name: "stdout", pieces: [], length: 0 };
     this.decoders = { stdout: new StringDecoder("utf8"), stderr: new StringDecoder("utf8") };
     this.timer = null;

@@ -8,16 +8,12 @@
 
 const { inspect } = require("node:util");
 
-const CELL_FRAME = /evalmachine\.<anonymous>:(\d+):(\d+)/g;
-
-/** Frames up to the first one that belongs to the kernel; cell frames get a readable name. */
+/** Frames up to the first one that belongs to the kernel. */
 function readableFrames(stack) {
   const lines = stack.split("\n").filter((line) => /^\s+at /.test(line));
   const end = lines.findIndex((line) => /[\\/]tslab[\\/]dist[\\/]|node:vm:|[\\/]jupyter[\\/]preload[\\/]/.test(line));
   const kept = end === -1 ? lines : lines.slice(0, end);
-  return kept
-    .filter((line) => !/node:internal\/|\(<anonymous>\)$/.test(line))
-    .map((line) => line.replace(CELL_FRAME, "cell, compiled line $1"));
+  return kept.filter((line) => !/node:internal\/|\(<anonymous>\)$/.test(line));
 }
 
 /** steerlab's own errors say fact, value and remedy; where in the library they were thrown helps nobody mend them. */
@@ -40,6 +36,10 @@ function thrownContent(value) {
   return { ename, evalue, traceback };
 }
 
+/** A promise taken for its value: nearly always an `await` that was forgotten. */
+const PROMISE_MISUSE = /(?:on type|Type|of type) 'Promise</;
+const AWAIT_HINT = "This is a promise, not its value: write `await` before the call that made it.";
+
 /** Error content for compiler diagnostics given as tslab prints them: file, line, column, message. */
 function diagnosticContent(diagnostics, code) {
   const source = code.split("\n");
@@ -51,28 +51,36 @@ function diagnosticContent(diagnostics, code) {
     }
   }
   const [first] = diagnostics;
+  if (diagnostics.some(({ text }) => PROMISE_MISUSE.test(text))) traceback.push(AWAIT_HINT);
   return { ename: "TypeScriptError", evalue: `${first.line}:${first.column} - ${first.text}`, traceback };
 }
 
 /** Error content of a cell that the user interrupted; `thrown` is what its work threw on the way out, if anything. */
 function interruptContent(thrown) {
-  const evalue = "The cell was stopped by an interrupt. Variables declared in it are not defined.";
+  const evalue = "The cell was stopped by an interrupt.";
   const own =
     thrown instanceof Error && !/^Interrupted asynchronously|^Script execution was interrupted/.test(thrown.message);
   const traceback = [`Interrupted: ${evalue}`, ...(own ? thrownContent(thrown).traceback : [])];
   return { ename: "Interrupted", evalue, traceback };
 }
 
-/** Error content for promises that rejected with nobody listening; `origin` says whose they may be. */
-function rejectionContent(reasons, origin) {
-  const first = thrownContent(reasons[0]);
-  const evalue = `${origin} ${first.ename}: ${first.evalue}`;
-  const rest = reasons.slice(1).map((reason) => thrownContent(reason).traceback[0]);
-  return {
-    ename: "UnhandledRejection",
-    evalue,
-    traceback: [`UnhandledRejection: ${evalue}`, ...first.traceback, ...rest],
-  };
+/**
+ * Error content for failures that nobody handled: promises that rejected, callbacks (timers, events) that threw.
+ *
+ * @param failures [{ reason, kind: "promise" | "callback" }]
+ * @param origin `of this cell` or `of an earlier cell`   @param consequence what that means for the cell, or ""
+ */
+function unhandledContent(failures, origin, consequence) {
+  const [{ reason, kind }] = failures;
+  const first = thrownContent(reason);
+  const what =
+    kind === "callback"
+      ? `A callback ${origin} (a timer or an event) threw and nothing caught it`
+      : `A promise ${origin} rejected and nobody awaited it`;
+  const ename = kind === "callback" ? "UncaughtException" : "UnhandledRejection";
+  const evalue = `${what}${consequence}. ${first.ename}: ${first.evalue}`;
+  const rest = failures.slice(1).map((failure) => thrownContent(failure.reason).traceback[0]);
+  return { ename, evalue, traceback: [`${ename}: ${evalue}`, ...first.traceback, ...rest] };
 }
 
-module.exports = { diagnosticContent, interruptContent, readableFrames, rejectionContent, thrownContent };
+module.exports = { diagnosticContent, interruptContent, readableFrames, thrownContent, unhandledContent };

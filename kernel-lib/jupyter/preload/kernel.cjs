@@ -1,37 +1,43 @@
 /**
- * The execute request, done properly: one at a time, with `execute_input`, `execute_result` and `error` messages, a
- * truthful reply, and failures that cannot hide (a promise that rejects with nobody listening fails the cell it falls
- * into, or the next one). Replaces ZmqServer.handleExecute of tslab and wraps its executor; the rest of tslab stays.
+ * Running one cell: `execute_input`, `execute_result` and `error` messages, a truthful reply, and failures that cannot
+ * hide (a promise that rejects with nobody listening fails the cell it falls into, or the next one). Wraps tslab's
+ * executor; messages.cjs decides when a cell runs.
  */
 "use strict";
 
 const { inspect } = require("node:util");
 const { Cell, captureStreams, receiver, runningCell } = require("./cell.cjs");
-const { diagnosticContent, interruptContent, rejectionContent, thrownContent } = require("./errors.cjs");
+const { hasForAwait } = require("./compiler.cjs");
+const { diagnosticContent, interruptContent, thrownContent, unhandledContent } = require("./errors.cjs");
+const { installFrames, named } = require("./frames.cjs");
 const { createInterrupts } = require("./interrupt.cjs");
+const { patchLifecycle } = require("./lifecycle.cjs");
+const { patchHandler, patchServer } = require("./messages.cjs");
 const { expandShorthand } = require("./shorthand.cjs");
 const { serialiseServer } = require("./sockets.cjs");
 const { executeInStages, stagedConverters } = require("./stages.cjs");
+const { leftBehind, leftBehindText } = require("./variables.cjs");
 
 /** After a cell's last statement: time for a rejection that is already on its way to be seen as this cell's. */
 const SETTLE_MS = 25;
-/** After a failure: time for requests that were sent together with it to arrive, so that they are not run. */
-const ABORT_MS = 25;
 /** A silent request with this code waits, then fails if a promise rejected after its cell had ended. */
 const SETTLE_CODE = "/* steerlab: settle */";
 const FINAL_SETTLE_MS = 500;
-/** At shutdown: time for work that listens to the interrupt to save. */
-const SHUTDOWN_MS = 3000;
+
+const PROMISE_HINT = "Promise: not a value yet. Write `await` in front of it to wait for the value.";
 
 const delay = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 const state = {
+  /** `execute(code)` of tslab, in two steps, and its variables. */
   executor: null,
+  stages: null,
   interrupts: null,
   count: 0,
-  queue: Promise.resolve(),
-  waiting: new Set(),
-  /** Rejections that fell between cells: promise -> reason. */
+  ts: null,
+  /** What the compiler said about the cell compiled last (compiler.cjs). */
+  latest: null,
+  /** Failures that fell between cells: promise or object -> { reason, kind }. */
   orphans: new Map(),
 };
 
@@ -43,6 +49,7 @@ async function resultBundle(value, formatters) {
     const bundle = await format(value);
     if (bundle !== null && bundle !== undefined) return bundle;
   }
+  if (value instanceof Promise) return { "text/plain": PROMISE_HINT };
   return { "text/plain": typeof value === "string" ? value : inspect(value) };
 }
 
@@ -60,16 +67,24 @@ function noteProblem(args) {
   cell.problems.push({ value });
 }
 
-function wrapExecutor(executorModule, ts) {
+/** Compiled code gets a script name for its stack traces, and `for await` at the top makes it async. */
+function finishCompiled(result, source) {
+  if (!result.output) return result;
+  const output = named(result.output, state.count, state.latest.lookup);
+  return { ...result, output, hasToplevelAwait: result.hasToplevelAwait || hasForAwait(state.ts, source) };
+}
+
+function wrapExecutor(executorModule) {
   const create = executorModule.createExecutor;
   executorModule.createExecutor = (rootDir, converters) => {
-    const executor = create(rootDir, stagedConverters(converters), {
+    state.stages = stagedConverters(converters, finishCompiled);
+    const executor = create(rootDir, state.stages, {
       log: (value) => runningCell()?.results.push(value),
       error: (...args) => noteProblem(args),
     });
     const execute = executor.execute;
     const stopped = () => state.interrupts.requested;
-    const run = (code) => executeInStages(execute, expandShorthand(ts, code), stopped);
+    const run = (code) => executeInStages(execute, expandShorthand(state.ts, code), stopped);
     state.executor = { ...executor, execute: run };
     state.interrupts = createInterrupts(() => {
       const cell = runningCell();
@@ -83,6 +98,35 @@ function wrapExecutor(executorModule, ts) {
   };
 }
 
+/** Runs `code`; a cell that fails leaves the variables it had assigned. */
+async function executeKeeping(cell, code) {
+  const { executor, stages } = state;
+  const earlier = { ...executor.locals };
+  state.latest.floating = [];
+  stages.begin();
+  const done = await executor.execute(code);
+  const { last } = stages;
+  if (done) stages.succeeded();
+  else if (last?.compiled.output !== undefined && cell.problems.every(({ diagnostic }) => diagnostic === undefined)) {
+    const left = leftBehind(state.ts, { locals: executor.locals, earlier, ...last });
+    stages.keep(left.declarations);
+    cell.leftBehind = leftBehindText(left);
+  }
+  return done;
+}
+
+/** Says which calls of the cell nobody waits for; the last expression says so itself, as its result. */
+function hintFloating(cell) {
+  const shown = cell.results.some((value) => value instanceof Promise);
+  const floating = shown ? state.latest.floating.slice(0, -1) : state.latest.floating;
+  for (const { line, text } of floating) {
+    cell.write(
+      "stderr",
+      `Line ${line}: nobody waits for \`${text}\`. Write \`await\` in front of it, or \`void\` if that is meant.\n`,
+    );
+  }
+}
+
 function installProcessListeners() {
   for (const event of ["SIGINT", "uncaughtException", "unhandledRejection"]) process.removeAllListeners(event);
   process.on("SIGINT", () => {
@@ -92,15 +136,15 @@ function installProcessListeners() {
       cell.write("stderr", "Stopping: the step in hand is finished and saved first. Interrupt again to end at once.\n");
     }
   });
-  const note = (reason, key) => {
+  const note = (reason, key, kind) => {
     const cell = runningCell();
-    (cell === null ? state.orphans : cell.rejections).set(key, reason);
+    (cell === null ? state.orphans : cell.rejections).set(key, { reason, kind });
     const line = `Nobody handles this failure: ${thrownContent(reason).traceback[0]}\n`;
     if (cell === null) process.stderr.write(line);
     else cell.write("stderr", line);
   };
-  process.on("unhandledRejection", note);
-  process.on("uncaughtException", (error) => note(error, {}));
+  process.on("unhandledRejection", (reason, promise) => note(reason, promise, "promise"));
+  process.on("uncaughtException", (error) => note(error, {}, "callback"));
   process.on("rejectionHandled", (promise) => {
     state.orphans.delete(promise);
     runningCell()?.rejections.delete(promise);
@@ -109,6 +153,12 @@ function installProcessListeners() {
 
 /** Error content of the cell, or null if all went well. */
 function failureOf(cell, code) {
+  const content = failureContent(cell, code);
+  if (content === null || cell.leftBehind === null) return content;
+  return { ...content, traceback: [...content.traceback, cell.leftBehind] };
+}
+
+function failureContent(cell, code) {
   const diagnostics = cell.problems.flatMap(({ diagnostic }) => (diagnostic === undefined ? [] : [diagnostic]));
   if (diagnostics.length > 0) return diagnosticContent(diagnostics, code);
   const thrown = cell.problems.find((problem) => "value" in problem);
@@ -116,27 +166,28 @@ function failureOf(cell, code) {
   if (thrown !== undefined && (aborted || !state.interrupts.requested)) return thrownContent(thrown.value);
   if (state.interrupts.requested) return interruptContent(thrown?.value);
   if (cell.rejections.size === 0) return null;
-  return rejectionContent([...cell.rejections.values()], "A promise of this cell rejected and nobody awaited it.");
+  return unhandledContent([...cell.rejections.values()], "of this cell", "");
 }
 
 function takeOrphans(consequence) {
   if (state.orphans.size === 0) return null;
-  const reasons = [...state.orphans.values()];
+  const failures = [...state.orphans.values()];
   state.orphans.clear();
-  return rejectionContent(reasons, `A promise of an earlier cell rejected and nobody awaited it${consequence}.`);
+  return unhandledContent(failures, "of an earlier cell", consequence);
 }
 
 async function runCell(cell, code, formatters) {
   const orphaned = takeOrphans("; this cell was not run");
   if (orphaned !== null) return orphaned;
   try {
-    const done = await state.executor.execute(code);
+    const done = await executeKeeping(cell, code);
     if (!done && cell.problems.length === 0 && !state.interrupts.requested) {
       cell.problems.push({ value: new Error("The cell failed without saying why.") });
     }
     // Leave time for rejections, then see whether the last value can be shown.
     await delay(SETTLE_MS);
     if (cell.problems.length === 0 && cell.rejections.size === 0) {
+      hintFloating(cell);
       for (const value of cell.results) {
         const data = await resultBundle(value, formatters);
         if (data !== null) cell.send("execute_result", { execution_count: cell.count, data, metadata: {} });
@@ -170,126 +221,15 @@ async function execute(content, publish, formatters) {
   return { status: "error", execution_count: state.count, ...failure };
 }
 
-function reply(server, sock, msg, type, content) {
-  const message = msg.createReply();
-  message.header.msg_type = type;
-  message.content = content;
-  message.signAndSend(server.connInfo.key, sock);
-}
-
-function patchServer(ZmqServer, formatters) {
-  ZmqServer.prototype.handleExecute = function handleExecute(sock, msg) {
-    const entry = { aborted: false };
-    state.waiting.add(entry);
-    const task = async () => {
-      state.waiting.delete(entry);
-      if (entry.aborted) {
-        // No count: JupyterLab would number a cell that never ran.
-        reply(this, sock, msg, "execute_reply", { status: "aborted" });
-        return;
-      }
-      const publish = (type, content) => reply(this, this.iopub, msg, type, content);
-      const content = await execute(msg.content, publish, formatters);
-      if (content.status === "error" && msg.content.stop_on_error !== false) {
-        await delay(ABORT_MS);
-        for (const other of state.waiting) other.aborted = true;
-      }
-      reply(this, sock, msg, "execute_reply", content);
-    };
-    state.queue = state.queue.then(task, task);
-    return state.queue;
-  };
-  ZmqServer.prototype.handleCommInfoRequest = function handleCommInfoRequest(sock, msg) {
-    reply(this, sock, msg, "comm_info_reply", { status: "ok", comms: {} });
-  };
-  guardMessages(ZmqServer);
-  patchShutdown(ZmqServer);
-}
-
-const EMPTY_REPLIES = {
-  handleComplete: ["complete_reply", { matches: [], cursor_start: 0, cursor_end: 0 }],
-  handleInspect: ["inspect_reply", { found: false, data: {} }],
-};
-
-/** A failing completion or an unknown message must not count as a failed cell, nor print into one. */
-function guardMessages(ZmqServer) {
-  const handle = ZmqServer.prototype.handleShellMessage;
-  const silentTypes = new Set(["comm_open", "comm_msg", "comm_close", "debug_request"]);
-  ZmqServer.prototype.handleShellMessage = async function handleShellMessage(sock, ...frames) {
-    try {
-      const delimiter = frames.findIndex((frame) => frame.toString() === "<IDS|MSG>");
-      const type = JSON.parse(frames[delimiter + 2].toString()).msg_type;
-      if (silentTypes.has(type)) return;
-      await handle.call(this, sock, ...frames);
-    } catch (error) {
-      process._rawDebug(`steerlab kernel: a message could not be handled: ${error?.stack ?? error}`);
-    }
-  };
-  for (const name of Object.keys(EMPTY_REPLIES)) {
-    const original = ZmqServer.prototype[name];
-    ZmqServer.prototype[name] = function guarded(sock, msg) {
-      try {
-        original.call(this, sock, msg);
-      } catch {
-        const [type, content] = EMPTY_REPLIES[name];
-        reply(this, sock, msg, type, { status: "ok", metadata: {}, ...content });
-      }
-    };
-  }
-}
-
-/** Shutdown: stop work, send what is queued, leave. A cell cannot end the process by accident. */
-function patchShutdown(ZmqServer) {
-  const exit = process.exit.bind(process);
-  process.exit = (code) => {
-    throw new Error(
-      `process.exit(${code ?? ""}) would end the kernel and lose every variable. Throw an error instead.`,
-    );
-  };
-  const close = ZmqServer.prototype.close;
-  ZmqServer.prototype.close = async function closeServer() {
-    const waitUntil = state.interrupts.abortAll() ? Date.now() + SHUTDOWN_MS : 0;
-    while (runningCell() !== null && Date.now() < waitUntil) await delay(20);
-    await Promise.all([this.iopub.drained(), this.shell.drained(), this.control.drained()]);
-    close.call(this);
-    setTimeout(() => exit(0), 100);
-  };
-  const init = ZmqServer.prototype.init;
-  ZmqServer.prototype.init = async function initServer() {
-    try {
-      await init.call(this);
-    } catch (error) {
-      process._rawDebug(`steerlab kernel: could not start: ${error?.stack ?? error}`);
-      exit(1);
-    }
-  };
-  watchParent(exit);
-}
-
-/** Jupyter killed outright leaves its kernels running; a kernel whose parent has changed has no one to work for. */
-function watchParent(exit) {
-  if (process.env.JPY_PARENT_PID === undefined) return;
-  const parent = process.ppid;
-  setInterval(() => {
-    if (process.ppid !== parent) exit(1);
-  }, 2000).unref();
-}
-
-function patchHandler(JupyterHandlerImpl, ts) {
-  const handleKernel = JupyterHandlerImpl.prototype.handleKernel;
-  JupyterHandlerImpl.prototype.handleKernel = function kernelInfo() {
-    const info = handleKernel.call(this);
-    const language = { ...info.language_info, version: ts.version, pygments_lexer: "typescript" };
-    return { ...info, status: "ok", banner: `TypeScript ${ts.version} (steerlab)`, language_info: language };
-  };
-}
-
 /** Replaces the faulty parts of tslab's modules; call before its main is loaded. */
-function installKernel({ jupyter, executor, ts }) {
+function installKernel({ jupyter, executor, ts, latest }) {
   const formatters = [];
+  Object.assign(state, { ts, latest });
+  installFrames();
   serialiseServer(jupyter.ZmqServer);
-  wrapExecutor(executor, ts);
-  patchServer(jupyter.ZmqServer, formatters);
+  wrapExecutor(executor);
+  patchServer(jupyter.ZmqServer, (content, publish) => execute(content, publish, formatters));
+  patchLifecycle(jupyter.ZmqServer, () => state.interrupts.abortAll());
   patchHandler(jupyter.JupyterHandlerImpl, ts);
   captureStreams();
   const display = (data, options) => receiver()?.display(data, options);

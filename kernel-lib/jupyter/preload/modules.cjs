@@ -9,17 +9,18 @@
 
 const Module = require("node:module");
 const path = require("node:path");
+const { compilerHooks } = require("./compiler.cjs");
 
 const PACKAGE_DIR = path.resolve(__dirname, "..", "..");
 const fromHere = Module.createRequire(path.join(PACKAGE_DIR, "package.json"));
 
-/** Installs the hooks and returns tslab's modules: { jupyter, executor, ts }. */
+/** Installs the hooks and returns tslab's modules and what its compiler said last: { jupyter, executor, ts, latest }. */
 function hookModules() {
   const distDir = path.join(path.dirname(fromHere.resolve("tslab/package.json")), "dist");
   const fromTslab = Module.createRequire(path.join(distDir, "main.js"));
   hookRequire(path.join(distDir, "main.js"));
-  const ts = hookTypeScript(fromTslab);
-  return { jupyter: fromTslab("./jupyter"), executor: fromTslab("./executor"), ts };
+  const { ts, latest } = hookTypeScript(fromTslab);
+  return { jupyter: fromTslab("./jupyter"), executor: fromTslab("./executor"), ts, latest };
 }
 
 function isBare(request) {
@@ -44,13 +45,14 @@ function hookRequire(ourMain) {
   };
 }
 
-/** Replaces the cached TypeScript module by one whose watch host resolves missing packages from here. */
+/** Replaces the cached TypeScript module by one that resolves missing packages from here and tells what it compiled. */
 function hookTypeScript(fromTslab) {
   const id = fromTslab.resolve("@tslab/typescript-for-tslab");
   const ts = fromTslab(id);
   const fallbackFile = path.join(PACKAGE_DIR, "__notebook__.ts");
+  const { overrides, latest } = compilerHooks(ts);
   const createWatchCompilerHost = (...args) => {
-    const host = ts.createWatchCompilerHost(...args);
+    const host = overrides.createWatchCompilerHost(...args);
     host.resolveModuleNameLiterals = (literals, containingFile, redirected, options) =>
       literals.map(({ text }) => {
         const found = ts.resolveModuleName(text, containingFile, options, host, undefined, redirected);
@@ -60,11 +62,12 @@ function hookTypeScript(fromTslab) {
       });
     return host;
   };
-  require.cache[id].exports = Object.create(ts, {
-    __esModule: { value: true },
-    createWatchCompilerHost: { value: createWatchCompilerHost, enumerable: true },
-  });
-  return ts;
+  const replaced = { ...overrides, createWatchCompilerHost, __esModule: true };
+  require.cache[id].exports = Object.create(
+    ts,
+    Object.fromEntries(Object.entries(replaced).map(([name, value]) => [name, { value, enumerable: true }])),
+  );
+  return { ts, latest };
 }
 
 module.exports = { hookModules };

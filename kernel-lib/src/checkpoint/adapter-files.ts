@@ -7,7 +7,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected, InputError } from "../base";
-import { confinePath, sha256, type TensorToWrite, writeJsonAtomic, writeSafetensors } from "../files";
+import { confinePath, readText, sha256, type TensorToWrite, writeJsonAtomic, writeSafetensors } from "../files";
 import { type AdapterConfig, type LoraConfig, loraConfigJson, parseAdapterConfig } from "./adapter-config";
 import { type AdapterManifest, MANIFEST_NAME, parseManifest } from "./adapter-manifest";
 import { allFinite, PEFT_PREFIX, readAdapterTable, readParts } from "./adapter-tensors";
@@ -202,7 +202,7 @@ function configText(root: string): string {
   const steps = inside.filter((name) => isFile(path.join(root, name), CONFIG)).sort();
   const remedy =
     steps.length === 0 ? "" : `There are adapters in ${steps.slice(0, 8).join(", ")}: name one of these folders.`;
-  return fs.readFileSync(fileIn(root, CONFIG, remedy), "utf8");
+  return readText(fileIn(root, CONFIG, remedy));
 }
 
 function weightsFile(root: string): string {
@@ -218,7 +218,7 @@ function weightsFile(root: string): string {
 }
 
 function requiredText(root: string, name: string): string {
-  return fs.readFileSync(fileIn(root, name), "utf8");
+  return readText(fileIn(root, name));
 }
 
 /** Refuses other weights where both hashes are known; otherwise a sentence if the names differ. */

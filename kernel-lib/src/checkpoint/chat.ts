@@ -10,7 +10,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { Template } from "@huggingface/jinja";
 import { DataError, expected, InputError } from "../base";
-import { sha256 } from "../files";
+import { readText, sha256 } from "../files";
 
 export type ChatRole = "system" | "user" | "assistant";
 
@@ -92,11 +92,9 @@ export function chatTemplate(
 export function loadChatTemplate(folder: string): ChatTemplate {
   const configFile = path.join(folder, "tokenizer_config.json");
   const jinjaFile = path.join(folder, "chat_template.jinja");
-  const config = fs.existsSync(configFile)
-    ? (JSON.parse(fs.readFileSync(configFile, "utf8")) as Record<string, unknown>)
-    : {};
+  const config = fs.existsSync(configFile) ? (JSON.parse(readText(configFile)) as Record<string, unknown>) : {};
   const inConfig = Array.isArray(config.chat_template) ? defaultOf(config.chat_template) : config.chat_template;
-  const source = fs.existsSync(jinjaFile) ? fs.readFileSync(jinjaFile, "utf8") : inConfig;
+  const source = fs.existsSync(jinjaFile) ? readText(jinjaFile) : inConfig;
   if (typeof source !== "string") {
     throw new DataError(
       "chat-template",
@@ -105,7 +103,7 @@ export function loadChatTemplate(folder: string): ChatTemplate {
   }
   const tokenizerFile = path.join(folder, "tokenizer.json");
   const tokenizer = fs.existsSync(tokenizerFile)
-    ? (JSON.parse(fs.readFileSync(tokenizerFile, "utf8")) as { added_tokens?: { content: string }[] })
+    ? (JSON.parse(readText(tokenizerFile)) as { added_tokens?: { content: string }[] })
     : {};
   return chatTemplate(
     source,

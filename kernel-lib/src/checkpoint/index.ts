@@ -23,7 +23,17 @@ export {
 export { parseModelConfig } from "./config";
 export { hubEnvironment, type HubEnvironment } from "./hub/environment";
 export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
-export { conversationOf, finiteNumber, idOf, objectOf, rangeOf, refuseLine, tokensOf } from "./line-fields";
+export {
+  conversationOf,
+  finiteNumber,
+  finiteProduct,
+  idOf,
+  objectOf,
+  rangeOf,
+  refuseLine,
+  steeredContext,
+  tokensOf,
+} from "./line-fields";
 export { pythonMatches } from "./python-pattern";
 export { loraParameterCount, loraTensorName, moduleName, projectionShape } from "./projections";
 export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";

@@ -16,9 +16,11 @@ export function objectOf(value: unknown, at: string, keys: readonly string[]): R
   return value as Record<string, unknown>;
 }
 
-/** A name of the line: text or number. */
+/** A name of the line: text or number. A whole number beyond 2^53 has lost digits while it was read: it would be another's name. */
 export function idOf(value: unknown, at: string): string | number {
   if (typeof value !== "string" && typeof value !== "number") refuseLine(at, "id", "a string or a number", value);
+  if (typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER)
+    refuseLine(at, "id", "a number within +-(2^53 - 1), or a string", value);
   return value as string | number;
 }
 
@@ -33,7 +35,7 @@ export function tokensOf(value: unknown, at: string, name: string, config: Model
   return value as number[];
 }
 
-/** Context and question of a line: neither empty, together within the model's positions. */
+/** Context and question of a line, together within the model's positions. Without a context the bare question is asked. */
 export function conversationOf(
   line: Record<string, unknown>,
   at: string,
@@ -41,7 +43,6 @@ export function conversationOf(
 ): { context: number[]; question: number[] } {
   const context = tokensOf(line.context, at, "context", config);
   const question = tokensOf(line.question, at, "question", config);
-  if (context.length === 0) refuseLine(at, "context", "at least one token id", context);
   if (question.length === 0) refuseLine(at, "question", "at least one token id", question);
   const length = context.length + question.length;
   if (length > config.max_position_embeddings) {
@@ -49,6 +50,18 @@ export function conversationOf(
     refuseLine(at, "context + question", limit, length);
   }
   return { context, question };
+}
+
+/** The entries of a line's steering, which needs a context to act on. */
+export function steeredContext(entries: readonly unknown[], at: string, contextLength: number): void {
+  if (entries.length > 0 && contextLength === 0)
+    refuseLine(at, "context", "at least one token id to steer (a bare question is asked without steering)", []);
+}
+
+/** Refuses a steering vector that overflows 32 bits once it is as long as its magnitude says. */
+export function finiteProduct(largest: number, magnitude: number, at: string): void {
+  if (!Number.isFinite(Math.fround(largest * magnitude)))
+    refuseLine(at, "magnitude", "a product with its vector within 32 bits", magnitude);
 }
 
 /** A half-open pair [start, end) within 0..limit. */

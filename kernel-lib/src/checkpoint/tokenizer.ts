@@ -10,7 +10,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { Tokenizer as BpeTokenizer } from "@huggingface/tokenizers";
 import { DataError, expected, InputError } from "../base";
-import { sha256 } from "../files";
+import { readText, sha256 } from "../files";
 import { tokenBytes } from "./byte-alphabet";
 import type { ChatRole, ChatText, TextPart } from "./chat";
 
@@ -88,7 +88,7 @@ export function loadTokenizer(folder: string): Tokenizer {
   const file = path.join(folder, "tokenizer.json");
   if (!fs.existsSync(file))
     throw new DataError("tokenizer-missing", `Expected tokenizer.json in ${folder} but there is none.`);
-  return parseTokenizer(fs.readFileSync(file, "utf8"), file);
+  return parseTokenizer(readText(file), file);
 }
 
 /** A tokenizer from the text of a tokenizer.json; `name` stands in error sentences. @throws as `loadTokenizer` */

@@ -13,6 +13,7 @@ import {
   contentHash,
   parseJsonStrict,
   readSafetensorsHeader,
+  readText,
   type SafetensorsEntry,
   sha256File,
 } from "../files";
@@ -138,7 +139,7 @@ function inFolder(root: string, relative: string, what: string): string {
 
 function readIfPresent(root: string, name: string): string | null {
   if (!fs.existsSync(path.join(root, name))) return null;
-  return fs.readFileSync(inFolder(root, name, name), "utf8");
+  return readText(inFolder(root, name, name));
 }
 
 function readWeightHeaders(root: string): Map<string, FoundTensor> {
@@ -241,14 +242,19 @@ function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root
     if (entry.shape.join() !== shape.join()) {
       throw new DataError(
         "checkpoint-tensor",
-        expected(`shape [${shape.join(", ")}] (from config.json)`, name, `[${entry.shape.join(", ")}]`),
+        expected(`shape [${shape.join(", ")}] (from config.json)`, `${name} in ${file}`, `[${entry.shape.join(", ")}]`),
       );
     }
     const dtype = FLOAT_TYPES[entry.dtype];
     if (dtype === undefined) {
       throw new DataError(
         "checkpoint-tensor",
-        expected("dtype F32, BF16, F16 or F64", name, entry.dtype, "Quantised weights are not supported."),
+        expected(
+          "dtype F32, BF16, F16 or F64",
+          `${name} in ${file}`,
+          entry.dtype,
+          "Quantised weights are not supported.",
+        ),
       );
     }
     return { name, file, dtype, shape, byteOffset: entry.byteOffset, byteLength: entry.byteLength };

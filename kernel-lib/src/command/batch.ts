@@ -7,18 +7,17 @@
  * `metadata.steerlab.minutes` how long one usually takes. "Ran" and "valid" are judged apart (batch/records.ts).
  */
 
-import { expected, InputError, PROJECT_FOLDER } from "../base";
-import { type NotebookFile, notebookToHtml, parametersSource, readNotebookFile, venvProgram } from "../notebook";
+import { makeFolder, writeFileAtomic, writeJsonAtomic } from "../files";
+import { notebookToHtml, readNotebookFile, venvProgram } from "../notebook";
 import { indexPage } from "./batch/index-page";
 import { failureFromLog, type PapermillOutcome, type RunningState, runPapermill } from "./batch/papermill";
+import { type Job, planJobs } from "./batch/plan";
 import { judge, type NotebookRecord } from "./batch/records";
 import { batchReporter, type BatchReporter } from "./batch/reporter";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, relative, resolve } from "node:path";
-
-/** The main job: train, sweep, side effects. */
-export const DEFAULT_NOTEBOOKS: ReadonlyArray<string> = ["01-train", "02-concept-sweep", "03-side-effects"];
+import { decidersOf, madeBy, readsOf, whyAgain } from "./batch/unchanged";
+import { DEFAULT_NOTEBOOKS } from "./tables";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
 
 /** Options of `runBatch`. */
 export interface BatchOptions {
@@ -45,13 +44,6 @@ export interface NotebookBatch {
   ok: boolean;
 }
 
-interface Job {
-  name: string;
-  path: string;
-  file: NotebookFile;
-  parameters: Record<string, unknown>;
-}
-
 /**
  * Runs notebooks and renders them; never throws because of a failing notebook, that is in the records.
  *
@@ -63,8 +55,8 @@ interface Job {
 export async function runBatch(options: BatchOptions): Promise<NotebookBatch> {
   venvProgram("papermill");
   const outDir = resolve(options.outDir);
-  const jobs = planJobs(options, outDir);
-  mkdirSync(outDir, { recursive: true });
+  const jobs = planJobs(options.notebooks ?? DEFAULT_NOTEBOOKS, options.parameters ?? {}, outDir);
+  makeFolder(outDir, "--out");
   const reporter = batchReporter(options.stream ?? process.stderr, jobs.map(expectedSeconds));
   const before = readRecords(outDir);
   // Notebooks of this folder that were not asked for now stay: others may build on them, and the index shows them.
@@ -79,8 +71,8 @@ export async function runBatch(options: BatchOptions): Promise<NotebookBatch> {
     records.push(record);
     reporter.end(record);
     const all = [...kept, ...records].sort((a, b) => (a.name < b.name ? -1 : 1));
-    writeAtomically(join(outDir, "batch.json"), `${JSON.stringify(all, null, 2)}\n`);
-    writeAtomically(join(outDir, "index.html"), indexPage(all, outDir, options.title ?? "Notebook batch"));
+    writeJsonAtomic(join(outDir, "batch.json"), all);
+    writeFileAtomic(join(outDir, "index.html"), indexPage(all, outDir, options.title ?? "Notebook batch"));
   }
   const index = join(outDir, "index.html");
   const ok = records.every(({ valid }) => valid);
@@ -88,48 +80,9 @@ export async function runBatch(options: BatchOptions): Promise<NotebookBatch> {
   return { records, index, ok };
 }
 
-/** Absolute path of a notebook given by path or by name. */
-export function notebookPath(given: string): string {
-  const named = join(PROJECT_FOLDER, "notebooks", given.endsWith(".ipynb") ? given : `${given}.ipynb`);
-  const found = [resolve(given), named].find((path) => path.endsWith(".ipynb") && existsSync(path));
-  if (found !== undefined) return found;
-  const remedy = `Looked for ${resolve(given)} and ${named}.`;
-  throw new InputError("notebook-path", expected("an existing .ipynb file", "a notebook", given, remedy));
-}
-
-function declares(file: NotebookFile, name: string): boolean {
-  const source = parametersSource(file);
-  return new RegExp(`\\b(?:const|let|var)\\s+${name.replace(/\$/g, "\\$")}(?![\\w$])`).test(source);
-}
-
-function planJobs(options: BatchOptions, outDir: string): Job[] {
-  const paths = (options.notebooks ?? DEFAULT_NOTEBOOKS).map(notebookPath);
-  const files = paths.map((path) => ({ path, name: basename(path, ".ipynb"), file: readNotebookFile(path) }));
-  const given = options.parameters ?? {};
-  for (const name of Object.keys(given)) {
-    if (!/^[A-Za-z_$][\w$]*$/.test(name) || !files.some(({ file }) => declares(file, name))) {
-      throw new InputError("parameter", expected("a parameter that a notebook declares", "--parameter", name));
-    }
-  }
-  const names = files.map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) throw new InputError("notebook-path", expected("different file names", "notebooks", twice));
-  return files.map((job) => {
-    const all = { ...given, batchDir: outDir };
-    return { ...job, parameters: Object.fromEntries(Object.entries(all).filter(([name]) => declares(job.file, name))) };
-  });
-}
-
 function expectedSeconds({ file }: Job): number | null {
   const minutes = file.metadata.steerlab?.minutes;
   return typeof minutes === "number" && minutes > 0 ? minutes * 60 : null;
-}
-
-/** Hash of all that decides a notebook's result as far as a batch can know: its text, parameters and predecessors. */
-function keyOf(job: Job, needed: ReadonlyArray<NotebookRecord>): string {
-  const { batchDir: _place, ...parameters } = job.parameters;
-  const hash = createHash("sha256").update(readFileSync(job.path));
-  return hash.update(JSON.stringify([parameters, needed.map(({ key }) => key)])).digest("hex");
 }
 
 function readRecords(outDir: string): NotebookRecord[] {
@@ -151,21 +104,24 @@ async function runJob(
 ): Promise<NotebookRecord> {
   const needs = job.file.metadata.steerlab?.needs ?? [];
   const needed = records.filter(({ name }) => needs.includes(name));
-  const key = keyOf(job, needed);
   const blank: NotebookRecord = {
     ...{ name: job.name, notebook: relative(outDir, job.path), status: "skipped", valid: false, problems: [] },
-    ...{ seconds: null, numbers: {}, run: null, outputNotebook: null, html: null, key, reused: false },
+    ...{ seconds: null, numbers: {}, run: null, outputNotebook: null, html: null, reused: false },
+    ...{ deciders: decidersOf(job, needed), reads: {}, made: null },
   };
   if (options.signal?.aborted === true) return { ...blank, problems: ["not started: the batch was stopped"] };
   const broken = needed.filter(({ valid }) => !valid).map(({ name }) => name);
   if (broken.length > 0) return { ...blank, problems: [`not started: it builds on ${broken.join(", ")}, not valid`] };
-  const kept = before.find((old) => old.name === job.name && old.key === key && old.valid);
-  if (kept?.outputNotebook && existsSync(join(outDir, kept.outputNotebook))) return { ...kept, reused: true };
-  return { ...blank, ...(await execute(job, outDir, options.signal, (state) => reporter.running(state))) };
+  const old = before.find(({ name }) => name === job.name);
+  const why = old === undefined ? null : whyAgain(old, job, needed, outDir);
+  if (old !== undefined && why === null) return { ...old, reused: true };
+  if (old?.valid === true && why !== null) reporter.again(why);
+  return { ...blank, ...(await execute(job, needed, outDir, options.signal, (state) => reporter.running(state))) };
 }
 
 async function execute(
   job: Job,
+  needed: ReadonlyArray<NotebookRecord>,
   outDir: string,
   signal: AbortSignal | undefined,
   onState: (state: RunningState) => void,
@@ -173,10 +129,14 @@ async function execute(
   const outputNotebook = `${job.name}.ipynb`;
   const output = join(outDir, outputNotebook);
   const progressFile = join(outDir, `.${job.name}.progress.json`);
-  rmSync(output, { force: true });
+  const readsFile = join(outDir, `.${job.name}.reads`);
+  for (const file of [output, readsFile]) rmSync(file, { force: true });
+  const started = Date.now();
   const start = performance.now();
   const { path: notebook, parameters } = job;
-  const outcome = await runPapermill({ notebook, output, parameters, progressFile, onState, signal });
+  const outcome = await runPapermill({ notebook, output, parameters, progressFile, readsFile, onState, signal });
+  const reads = readsOf(readsFile, started, outDir, needed);
+  rmSync(readsFile, { force: true });
   const seconds = (performance.now() - start) / 1000;
   if (!existsSync(output)) return { ...failedEarly(outcome), seconds };
   const file = readNotebookFile(output);
@@ -184,18 +144,13 @@ async function execute(
   const html = `${job.name}.html`;
   const headerHtml = '<p><a href="index.html">All notebooks of this batch</a></p>';
   const page = notebookToHtml(file, { headerHtml, footer: `Made from ${outputNotebook} by steerlab batch.` });
-  writeAtomically(join(outDir, html), page);
+  writeFileAtomic(join(outDir, html), page);
   if (outcome.stopped) return { status: "stopped", problems: ["stopped on request"], seconds, outputNotebook, html };
   if (judged.status === "failed" && judged.problems.length === 0) judged.problems.push(failureFromLog(outcome.log));
-  return { ...judged, seconds, outputNotebook, html };
+  return { ...judged, seconds, outputNotebook, html, reads, made: madeBy(output, judged.run) };
 }
 
 function failedEarly(outcome: PapermillOutcome): Partial<NotebookRecord> {
   if (outcome.stopped) return { status: "stopped", problems: ["stopped on request"] };
   return { status: "failed", problems: [failureFromLog(outcome.log)] };
-}
-
-function writeAtomically(path: string, text: string): void {
-  writeFileSync(`${path}.part`, text);
-  renameSync(`${path}.part`, path);
 }

@@ -4,7 +4,8 @@
  * doctor/checks.ts looks; this file orders and prints. Needs no browser and no network, changes nothing.
  */
 
-import { flagsOf } from "./flags";
+import { AbortedError } from "../base";
+import { readArguments } from "./flags";
 import {
   checkCompiler,
   checkCuda,
@@ -20,6 +21,7 @@ import {
   checkPython,
   type Finding,
 } from "./doctor/checks";
+import { DOCTOR } from "./tables";
 
 const CHECKS: ReadonlyArray<() => Finding> = [
   checkNode,
@@ -59,14 +61,14 @@ export function findingLine({ name, level, fact, remedy }: Finding): string {
   return `${MARKS[level]}  ${name.padEnd(11)} ${fact}${remedy === "" ? "" : `. Mend: ${remedy}`}`;
 }
 
-export const DOCTOR_HELP = `steerlab doctor
-
-Prints one line per thing this project needs or can use, with a remedy where one is missing; exits with 1 if a needed one is.
-`;
-
 /** The command: prints findings as they are made. */
-export function doctor(args: readonly string[]): void {
-  flagsOf("doctor", args, []);
-  const findings = diagnose((finding) => process.stdout.write(`${findingLine(finding)}\n`));
-  if (findings.some(({ level }) => level === "bad")) process.exitCode = 1;
+export async function doctor(args: readonly string[], signal?: AbortSignal): Promise<void> {
+  readArguments("doctor", DOCTOR, args);
+  for (const check of CHECKS) {
+    const finding = check();
+    process.stdout.write(`${findingLine(finding)}\n`);
+    if (finding.level === "bad") process.exitCode = 1;
+    await new Promise(setImmediate); // a signal that came meanwhile is heard
+    if (signal?.aborted === true) throw new AbortedError();
+  }
 }

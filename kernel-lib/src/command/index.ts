@@ -1,7 +1,9 @@
 /** The steerlab command: batch, score, train, report, doctor and the rest. */
-export { type BatchOptions, DEFAULT_NOTEBOOKS, type NotebookBatch, notebookPath, runBatch } from "./batch";
-export { cellsFromLog, failureFromLog } from "./batch/papermill";
+export { type BatchOptions, type NotebookBatch, runBatch } from "./batch";
+export { cellsFromLog, failureFromLog, yamlOf } from "./batch/papermill";
+export { notebookPath, planJobs } from "./batch/plan";
 export type { NotebookRecord } from "./batch/records";
+export { decidersOf, whyAgain } from "./batch/unchanged";
 export { batchReporter, batchSecondsLeft } from "./batch/reporter";
 export { diagnose, findingLine } from "./doctor";
 export {
@@ -14,9 +16,23 @@ export {
   type Finding,
   type FindingLevel,
 } from "./doctor/checks";
-export { backendOptions, flagsOf, otherBase, refuseToOverwriteInput, required, wholeNumber } from "./flags";
+export { engineOptions } from "./engine-flags";
+export {
+  type Arguments,
+  type CommandTable,
+  type Flag,
+  type FlagValues,
+  helpOf,
+  readArguments,
+  wantsText,
+} from "./flags";
 export { readLines } from "./lines";
+export { main } from "./main";
+export { parametersOf } from "./parameters";
+export { adapterPlace, refuseToOverwriteInput, reportRuns } from "./places";
+export { report } from "./report";
 export { score, scoreTrials } from "./score";
 export { stopOnSignals } from "./signals";
+export { BATCH, DEFAULT_NOTEBOOKS, REPORT, SCORE, TRAIN } from "./tables";
 export { train } from "./train";
 export { readTrial, type ScoreTrial } from "./trial-lines";

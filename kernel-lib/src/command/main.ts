@@ -1,80 +1,57 @@
 /**
  * The `steerlab` command: finds the subcommand, runs it, and turns every failure into one readable line on stderr.
  *
- * Exit status: 0 done, 1 the work failed, 2 the input was refused (nothing started), 130 stopped by the user. Commands load
- * their modules only when called, so that `steerlab --help` needs nothing.
+ * Exit status: 0 done, 1 the work failed, 2 the input was refused (nothing started), 130 or 143 stopped by Ctrl-C or SIGTERM.
+ * Commands load their modules only when called, so that `steerlab --help` needs nothing.
  */
-import { AbortedError, InputError, SteerlabError } from "../base";
+import { AbortedError, InputError, LIBRARY_VERSION, SteerlabError } from "../base";
+import { type CommandTable, helpOf, wantsText } from "./flags";
+import { type SignalWatch, stopOnSignals } from "./signals";
+import { BATCH, DOCTOR, EXPORT_ONNX, KERNEL, LAB, REPORT, SCORE, TRAIN } from "./tables";
+
+type Run = (args: readonly string[], signal: AbortSignal) => Promise<void> | void;
 
 interface Command {
-  about: string;
-  load(): { run(args: string[]): Promise<void> | void; help: string };
+  table: CommandTable;
+  load(): Promise<Run>;
+  /** how to go on after Ctrl-C, where the command itself does not say it */
+  goOn: string;
 }
 
+const AGAIN = "Nothing was written; run the same again.";
+
 const COMMANDS: Record<string, Command> = {
-  score: {
-    about: "score a file of steered trials (JSONL in, JSONL out)",
-    load: () => {
-      const { score, SCORE_HELP } = require("./score") as typeof import("./score");
-      return { run: score, help: SCORE_HELP };
-    },
-  },
-  train: {
-    about: "train a LoRA adapter on a file of examples",
-    load: () => {
-      const { train, TRAIN_HELP } = require("./train") as typeof import("./train");
-      return { run: train, help: TRAIN_HELP };
-    },
-  },
+  score: { table: SCORE, load: async () => (await import("./score")).score, goOn: AGAIN },
+  train: { table: TRAIN, load: async () => (await import("./train")).train, goOn: AGAIN },
   "export-onnx": {
-    about: "write a model as a steerable ONNX graph for onnxruntime",
-    load: () => {
-      const { exportOnnxCommand, EXPORT_ONNX_HELP } = require("./export-onnx") as typeof import("./export-onnx");
-      return { run: exportOnnxCommand, help: EXPORT_ONNX_HELP };
-    },
+    table: EXPORT_ONNX,
+    load: async () => (await import("./export-onnx")).exportOnnxCommand,
+    goOn: AGAIN,
   },
   batch: {
-    about: "run notebooks headless and render their reports (the main job)",
-    load: () => {
-      const { batch, BATCH_HELP } = require("./notebooks") as typeof import("./notebooks");
-      return { run: batch, help: BATCH_HELP };
-    },
+    table: BATCH,
+    load: async () => (await import("./notebooks")).batch,
+    goOn: "Run the same again to go on: finished notebooks are kept.",
   },
   lab: {
-    about: "open JupyterLab with the TypeScript kernel",
-    load: () => {
-      const { lab, LAB_HELP } = require("./notebooks") as typeof import("./notebooks");
-      return { run: lab, help: LAB_HELP };
-    },
+    table: LAB,
+    load: async () => (await import("./notebooks")).lab,
+    goOn: "Saved notebooks and runs stay; start it again with: steerlab lab",
   },
-  kernel: {
-    about: "install the TypeScript kernel into a Jupyter of your own",
-    load: () => {
-      const { kernel, KERNEL_HELP } = require("./notebooks") as typeof import("./notebooks");
-      return { run: kernel, help: KERNEL_HELP };
-    },
-  },
-  report: {
-    about: "rebuild the HTML report of a run folder, without a model",
-    load: () => {
-      const { report, REPORT_HELP } = require("./report") as typeof import("./report");
-      return { run: report, help: REPORT_HELP };
-    },
-  },
+  kernel: { table: KERNEL, load: async () => (await import("./notebooks")).kernel, goOn: AGAIN },
+  report: { table: REPORT, load: async () => (await import("./report")).report, goOn: AGAIN },
   doctor: {
-    about: "say what this machine has, what is missing, and what mends it",
-    load: () => {
-      const { doctor, DOCTOR_HELP } = require("./doctor") as typeof import("./doctor");
-      return { run: doctor, help: DOCTOR_HELP };
-    },
+    table: DOCTOR,
+    load: async () => (await import("./doctor")).doctor,
+    goOn: "Nothing was changed.",
   },
 };
 
 /** The text of `steerlab --help`. */
 export function helpText(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
-  const lines = Object.entries(COMMANDS).map(([name, { about }]) => `  ${name.padEnd(width)}  ${about}`);
-  return `steerlab: steer, remove, ask\n\n${lines.join("\n")}\n\nsteerlab COMMAND --help tells its flags.\n`;
+  const lines = Object.entries(COMMANDS).map(([name, { table }]) => `  ${name.padEnd(width)}  ${table.about}`);
+  return `steerlab: steer, remove, ask\n\n${lines.join("\n")}\n\nsteerlab COMMAND --help tells its flags; steerlab --version the version.\n`;
 }
 
 /**
@@ -87,26 +64,37 @@ export async function main(argv: readonly string[]): Promise<void> {
     process.stdout.write(helpText());
     return;
   }
+  if (name === "--version") {
+    process.stdout.write(`steerlab ${LIBRARY_VERSION}\n`);
+    return;
+  }
+  const watch = stopOnSignals();
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : null;
   try {
-    const command = COMMANDS[name];
-    if (command === undefined || !Object.hasOwn(COMMANDS, name)) {
+    if (command === null) {
       throw new InputError(
         "unknown-command",
         `Expected one of ${Object.keys(COMMANDS).join(", ")} but received ${JSON.stringify(name)}. Run "steerlab --help".`,
       );
     }
-    const { run, help } = command.load();
-    if (args.includes("--help") || args.includes("-h")) process.stdout.write(help);
-    else await run(args);
+    const text = wantsText(command.table, args);
+    if (text === "help") process.stdout.write(helpOf(name, command.table));
+    else if (text === "version") process.stdout.write(`steerlab ${LIBRARY_VERSION}\n`);
+    else await (await command.load())(args, watch.signal);
   } catch (error) {
-    process.stderr.write(`${errorLine(error)}\n`);
-    process.exitCode = exitStatus(error);
+    process.stderr.write(`${errorLine(error, command?.goOn)}\n`);
+    process.exitCode = exitStatus(error, watch);
+  } finally {
+    watch.release();
   }
 }
 
 /** One line: known errors as they are, unknown ones with their place so that they can be reported. */
-export function errorLine(error: unknown): string {
-  if (error instanceof SteerlabError) return `steerlab: ${error.message.replaceAll("\n", " ")} [${error.code}]`;
+export function errorLine(error: unknown, goOn = ""): string {
+  if (error instanceof SteerlabError) {
+    const way = error instanceof AbortedError && error.message === new AbortedError().message ? ` ${goOn}` : "";
+    return `steerlab: ${error.message.replaceAll("\n", " ")}${way} [${error.code}]`;
+  }
   const known = error as NodeJS.ErrnoException;
   if (typeof known?.code === "string" && typeof known.message === "string" && known.syscall !== undefined) {
     return `steerlab: ${known.message} [${known.code}]`;
@@ -115,7 +103,7 @@ export function errorLine(error: unknown): string {
   return `steerlab: unexpected failure, please report it: ${text}`;
 }
 
-function exitStatus(error: unknown): number {
-  if (error instanceof AbortedError) return 130;
+function exitStatus(error: unknown, watch: SignalWatch): number {
+  if (error instanceof AbortedError) return watch.status() ?? 130;
   return error instanceof InputError ? 2 : 1;
 }

@@ -1,27 +1,25 @@
 /** `steerlab report`: the HTML page of run folders, rebuilt from records on any machine, without a model. */
-import { existsSync } from "node:fs";
 import * as path from "node:path";
-import { expected, InputError } from "../base";
+import { AbortedError } from "../base";
+import { prepareFile, removeIfEmpty } from "../files";
 import { writeReport } from "../report";
-import { flagsOf } from "./flags";
+import { readArguments } from "./flags";
+import { reportRuns } from "./places";
+import { REPORT } from "./tables";
 
-export const REPORT_HELP = `steerlab report RUN [RUN ...] [--out FILE]
-
-Writes one self-contained HTML page over run folders, most important first (training, detection, side effects of one adapter).
-
-  --out FILE  default: report.html in the first folder
-`;
-
-/** Writes the page and prints its place. @throws InputError "no-runs", "run-folder" */
-export function report(args: readonly string[]): void {
-  const at = args.findIndex((arg) => arg.startsWith("--"));
-  const folders = at === -1 ? [...args] : args.slice(0, at);
-  const flags = flagsOf("report", at === -1 ? [] : args.slice(at), ["out"]);
-  if (folders.length === 0)
-    throw new InputError("no-runs", 'Expected at least one run folder for "steerlab report" but received none.');
-  for (const folder of folders) {
-    if (!existsSync(path.join(folder, "meta.json")))
-      throw new InputError("run-folder", expected("a run folder with meta.json", "RUN", folder));
+/** Writes the page and prints its place. @throws InputError "run-folder", "out-folder", "out-kind" */
+export async function report(args: readonly string[], signal?: AbortSignal): Promise<void> {
+  const { flags, operands } = readArguments("report", REPORT, args);
+  const { folders, left } = reportRuns(operands);
+  const file = flags.out ?? path.join(operands[0], "report.html");
+  const made = prepareFile(file, "--out");
+  try {
+    for (const run of left)
+      process.stderr.write(`steerlab: left out ${run.id}: it has not ended well (${run.status()})\n`);
+    await new Promise(setImmediate); // a signal that came by now is heard
+    if (signal?.aborted === true) throw new AbortedError();
+    process.stdout.write(`${writeReport(folders, { file })}\n`);
+  } finally {
+    removeIfEmpty(made);
   }
-  process.stdout.write(`${writeReport(folders, { file: flags.out })}\n`);
 }

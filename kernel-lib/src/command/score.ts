@@ -5,8 +5,7 @@
  * a batch go to the engine in one packed call, each question as a child row of its context.
  */
 import * as fs from "node:fs";
-import * as path from "node:path";
-import { DataError, expected, InputError } from "../base";
+import { DataError, expected } from "../base";
 import {
   type Adapter,
   adapterFor,
@@ -18,72 +17,45 @@ import {
   totalProbability,
   type WorkShape,
 } from "../engine";
-import { cannotWrite, commitPartial, JsonlWriter, makeFolder, partialPath, removeIfEmpty } from "../files";
+import { cannotWrite, commitPartial, JsonlWriter, partialPath, prepareFile, removeIfEmpty } from "../files";
 import { startProgress } from "../notebook";
-import { backendOptions, flagsOf, otherBase, refuseToOverwriteInput, required, wholeNumber } from "./flags";
+import { engineOptions } from "./engine-flags";
+import { readArguments } from "./flags";
 import { readLines } from "./lines";
-import { stopOnSignals } from "./signals";
+import { adapterPlace, refuseToOverwriteInput } from "./places";
+import { SCORE } from "./tables";
 import { readTrial, type ScoreTrial } from "./trial-lines";
 
-export const SCORE_HELP = `steerlab score --model DIR --trials in.jsonl --out out.jsonl [options]
-
-Scores trials: the context is prefilled with its steering, the steering is dropped, the question is asked on that cache.
-
-  --model DIR|ORG/NAME  checkpoint folder or hub name
-  --adapter DIR         PEFT LoRA adapter (folder or org/name[/step_0900]), active on context and question
-  --other-base accept   take an adapter that was trained here on other weights (its shapes must still fit); one that only
-                        names another base model is taken anyway, with a note on stderr
-  --trials FILE         one trial a line: {"id", "context": ids, "question": ids,
-                        "steering": [{"vector": numbers, "layers": [start, end), "magnitude", "span"?: [start, end)}],
-                        "report": {"tokens": ids, "topK": n}}
-                        vectors are used as given; span defaults to the whole context; every id once; no list may be
-                        empty but steering, and tokens where topK is above 0
-  --out FILE            one result a line: {"id", "logprobs", "mass", "topK": [{"token", "logprob"}]}; its folder is made
-                        if it is missing, and an old file is replaced as a whole when all trials are done
-  --backend NAME        cpu, cuda or onnx (default: cuda where usable, else cpu)
-  --dtype NAME          f32 or bf16 (default: f32 on the cpu, bf16 on cuda)
-  --threads N           default: all cores
-  --batch N             trials a call (default 32); changes speed and memory, not the numbers
-`;
-
-const FLAGS = ["model", "adapter", "other-base", "trials", "out", "backend", "dtype", "threads", "batch"];
-
 /** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
-export async function score(args: readonly string[]): Promise<void> {
-  const flags = flagsOf("score", args, FLAGS);
-  const modelName = required("score", flags, "model");
-  const trialsFile = required("score", flags, "trials");
-  const out = required("score", flags, "out");
-  const batch = wholeNumber(flags, "batch", 32, 1);
-  const options = backendOptions(flags);
+export async function score(args: readonly string[], signal?: AbortSignal): Promise<void> {
+  const { flags } = readArguments("score", SCORE, args);
+  const { model: modelName, trials: trialsFile, out, batch = 32 } = flags;
   refuseToOverwriteInput(out, [trialsFile]);
   const { config, checkpoint } = await readModelConfig(modelName);
   const trials = readLines(trialsFile, (value, at) => readTrial(value, at, config));
-  const accepted = { otherBase: otherBase(flags) };
+  const accepted = { otherBase: flags["other-base"] };
   const files =
-    flags.adapter === undefined ? null : await adapterFor(checkpoint, { name: modelName }, flags.adapter, accepted);
+    flags.adapter === undefined
+      ? null
+      : await adapterFor(checkpoint, { name: modelName }, adapterPlace(flags.adapter), accepted);
 
-  const made = makeFolder(path.dirname(path.resolve(out)), "--out");
-  if (fs.statSync(out, { throwIfNoEntry: false })?.isDirectory() ?? false)
-    throw new InputError("out-folder", expected("a file", "--out", out, "A folder of this name is there."));
+  const made = prepareFile(out, "--out");
   const partial = partialPath(out);
   let engine: Engine | null = null;
-  const stop = stopOnSignals();
   try {
     const writer = openWriter(partial, out);
-    engine = (await openEngine(modelName, { ...options, work: workOf(trials, batch), signal: stop.signal })).engine;
+    engine = (await openEngine(modelName, { ...engineOptions(flags), work: workOf(trials, batch), signal })).engine;
     const adapter = files === null ? null : engine.bindAdapter(files.parts, { name: files.name, hash: files.hash });
     const progress = startProgress("score", trials.length);
     for (let start = 0; start < trials.length; start += batch) {
       const slice = trials.slice(start, start + batch);
-      writer.appendAll(await scoreTrials(engine, slice, adapter, stop.signal));
+      writer.appendAll(await scoreTrials(engine, slice, adapter, signal));
       progress.update(start + slice.length);
     }
     progress.done();
     writer.close();
     commitPartial(partial, out);
   } finally {
-    stop.release();
     fs.rmSync(partial, { force: true });
     removeIfEmpty(made);
     engine?.dispose();

@@ -4,11 +4,17 @@
  * Everything is checked before the weights are touched. Ctrl-C (or SIGTERM) finishes the step under way, saves, and says
  * how to resume.
  */
-import * as fs from "node:fs";
-import { DataError, expected, InputError } from "../base";
-import { type AdapterFiles, type AdapterPart, checkpointHash, type ModelConfig } from "../checkpoint";
+import { DataError, DeviceError, expected, InputError } from "../base";
+import {
+  type AdapterFiles,
+  type AdapterPart,
+  type Checkpoint,
+  checkpointHash,
+  finiteProduct,
+  type ModelConfig,
+} from "../checkpoint";
 import { adapterFor, type Engine, openEngine, readModelConfig, type WorkShape } from "../engine";
-import { readSafetensorsHeader, readTensor } from "../files";
+import { readSafetensorsHeader, readTensor, readText } from "../files";
 import { startProgress } from "../notebook";
 import {
   checkInitial,
@@ -20,66 +26,22 @@ import {
   type TrainExample,
   type TrainingRun,
 } from "../train";
-import { backendOptions, flagsOf, otherBase, required, wholeNumber } from "./flags";
+import { engineOptions } from "./engine-flags";
+import { type FlagValues, readArguments } from "./flags";
 import { readLines } from "./lines";
-import { stopOnSignals } from "./signals";
-
-export const TRAIN_HELP = `steerlab train --model DIR --examples ex.jsonl --vectors v.safetensors --config train.yaml --out RUN [options]
-
-Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, the loss is on the last question position.
-
-  --model DIR|ORG/NAME  checkpoint folder or hub name
-  --examples FILE       one example a line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1,
-                        "steering": null | {"vectorIndex", "layers": [start, end), "magnitude"}}
-  --vectors FILE        safetensors with "vectors" (n, hidden_size)
-  --config FILE         lora: {r, alpha, dropout, target_modules}, optimizer: {lr, betas, eps, weight_decay, max_grad_norm},
-                        schedule: {warmup_steps, total_steps}, batch, epochs, order: given|shuffled,
-                        loss: pair|full|pair+mass, mass_weight (pair+mass only), seed
-                        max_grad_norm 0 or null clips nothing; weight_decay is 0.01 unless given; training ends with the
-                        epochs or with total_steps, whichever is first
-  --out RUN             run folder: adapter/ (PEFT files), events.jsonl, checkpoints/; one that holds a run is refused
-  --init-adapter DIR    start from this adapter instead of a fresh one
-  --other-base accept   take an initial adapter that was trained here on other weights (its shapes must still fit)
-  --resume              go on from the newest checkpoint of the run in RUN, with the same inputs, backend and dtype
-  --checkpoint-every N  steps between checkpoints (default 50; the last step is always saved)
-  --backend NAME        cpu or cuda (default: cuda where usable, else cpu)
-  --dtype NAME          f32 or bf16 (default: f32 on the cpu, bf16 on cuda)
-  --threads N           default: all cores
-  --micro-batch N       examples a pass (default: whole batch); memory and speed, not the numbers
-`;
-
-const FLAGS = [
-  "model",
-  "examples",
-  "vectors",
-  "config",
-  "out",
-  "init-adapter",
-  "other-base",
-  "checkpoint-every",
-  "backend",
-  "dtype",
-  "threads",
-  "micro-batch",
-];
+import { adapterPlace } from "./places";
+import { TRAIN } from "./tables";
 
 /** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
-export async function train(args: readonly string[]): Promise<void> {
-  const flags = flagsOf("train", args, FLAGS, ["resume"]);
-  const modelName = required("train", flags, "model");
-  const [examplesFile, vectorsFile, configFile, out] = ["examples", "vectors", "config", "out"].map((name) =>
-    required("train", flags, name),
-  );
-  const options = backendOptions(flags);
-  if (options.backend === "onnx")
+export async function train(args: readonly string[], signal?: AbortSignal): Promise<void> {
+  const { flags } = readArguments("train", TRAIN, args);
+  const { model: modelName, examples: examplesFile, vectors: vectorsFile, config: configFile, out, resume } = flags;
+  if (flags.backend === "onnx")
     throw new InputError(
       "onnx-training",
       "Expected --backend cpu or cuda for training but received onnx. The ONNX engine does inference only.",
     );
-  const resume = flags.resume === "true";
-  const accepted = { otherBase: otherBase(flags) };
-  const checkpointEvery = wholeNumber(flags, "checkpoint-every", 50, 1);
-  const microBatch = flags["micro-batch"] === undefined ? undefined : wholeNumber(flags, "micro-batch", 0, 1);
+  const { "checkpoint-every": checkpointEvery = 50, "micro-batch": microBatch } = flags;
   const lock = claimRun(out, resume);
   try {
     if (resume && !lock.resumed)
@@ -90,16 +52,26 @@ export async function train(args: readonly string[]): Promise<void> {
     const config = parseTrainConfig(readText(configFile), configFile);
     const { config: model, checkpoint } = await readModelConfig(modelName);
     const vectors = await readVectors(vectorsFile, model);
-    const examples = readLines(examplesFile, (value, at) => readTrainExample(value, at, model, vectors.length));
+    const largest = vectors.map(largestOf);
+    const examples = readLines(examplesFile, (value, at) => {
+      const example = readTrainExample(value, at, model, vectors.length);
+      for (const { vectorIndex, magnitude } of [example.steering ?? []].flat())
+        finiteProduct(largest[vectorIndex], magnitude, at);
+      return example;
+    });
     const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
     const initial =
       flags["init-adapter"] === undefined
         ? null
-        : initialParts(await adapterFor(checkpoint, baseModel, flags["init-adapter"], accepted), config);
+        : initialParts(await initialAdapter(checkpoint, baseModel, flags), config);
     const inputs = { baseModel, examples, vectors, config, initial, out, resume, lock, checkpointEvery, microBatch };
-    const { engine } = await openEngine(modelName, { ...options, work: workOf(config, examples, microBatch) });
+    const work = workOf(config, examples, microBatch);
+    const { engine } = await openEngine(modelName, { ...engineOptions(flags), work, signal });
     try {
-      process.stdout.write(`${await trained(engine, inputs)}\n`);
+      process.stdout.write(`${await trained(engine, { ...inputs, signal })}\n`);
+    } catch (error) {
+      const full = error instanceof DeviceError && error.code === "disk-full";
+      throw full ? new DeviceError(error.code, `${error.message} Add --resume then.`, { cause: error }) : error;
     } finally {
       engine.dispose();
     }
@@ -108,25 +80,19 @@ export async function train(args: readonly string[]): Promise<void> {
   }
 }
 
-/** Trains with a progress line; Ctrl-C or SIGTERM lets the step under way end. @returns the adapter's folder */
+/** Trains with a progress line; a signal lets the step under way end. @returns the adapter's folder */
 async function trained(engine: Engine, inputs: Omit<TrainingRun, "engine">): Promise<string> {
-  const stop = stopOnSignals();
   const progress = { line: null as ReturnType<typeof startProgress> | null };
-  try {
-    const result = await runTraining({
-      ...inputs,
-      engine,
-      signal: stop.signal,
-      onEvent: (event, totalSteps) => {
-        progress.line ??= startProgress("train", totalSteps);
-        progress.line.update(event.step, `loss ${event.loss.toFixed(4)}`);
-      },
-    });
-    progress.line?.done();
-    return result.adapterFolder;
-  } finally {
-    stop.release();
-  }
+  const result = await runTraining({
+    ...inputs,
+    engine,
+    onEvent: (event, totalSteps) => {
+      progress.line ??= startProgress("train", totalSteps);
+      progress.line.update(event.step, `loss ${event.loss?.toFixed(4) ?? "-"}`);
+    },
+  });
+  progress.line?.done();
+  return result.adapterFolder;
 }
 
 /** One optimizer step of a run, for the memory estimate. */
@@ -139,14 +105,6 @@ function workOf(config: TrainConfig, examples: readonly TrainExample[], microBat
     lora: { r: config.lora.r, targets: config.lora.targetModules },
     training: true,
   };
-}
-
-function readText(file: string): string {
-  try {
-    return fs.readFileSync(file, "utf8");
-  } catch (cause) {
-    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
-  }
 }
 
 /** "vectors" (n, hidden_size) as rows. @throws DataError "vectors-tensor" */
@@ -173,6 +131,19 @@ async function readVectors(file: string, model: ModelConfig): Promise<Float32Arr
       expected("finite numbers", `vectors in ${file}`, flat[bad], `Row ${Math.floor(bad / width)} is damaged.`),
     );
   return Array.from({ length: entry.shape[0] }, (_, i) => flat.slice(i * width, (i + 1) * width));
+}
+
+function largestOf(vector: Float32Array): number {
+  return vector.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+}
+
+function initialAdapter(
+  checkpoint: Checkpoint,
+  base: { name: string; hash: string },
+  flags: FlagValues<typeof TRAIN>,
+): Promise<AdapterFiles> {
+  const folder = adapterPlace(flags["init-adapter"] as string, "--init-adapter");
+  return adapterFor(checkpoint, base, folder, { otherBase: flags["other-base"] });
 }
 
 function initialParts({ parts, lora }: AdapterFiles, config: TrainConfig): AdapterPart[] {

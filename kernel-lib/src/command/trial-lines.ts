@@ -7,11 +7,13 @@
 import {
   conversationOf,
   finiteNumber,
+  finiteProduct,
   idOf,
   type ModelConfig,
   objectOf,
   rangeOf,
   refuseLine,
+  steeredContext,
   tokensOf,
 } from "../checkpoint";
 import type { Steering } from "../engine";
@@ -41,6 +43,7 @@ export function readTrial(value: unknown, at: string, config: ModelConfig): Scor
     refuseLine(at, "report", "token ids in report.tokens or a report.topK above 0", line.report);
   const entries = line.steering ?? [];
   if (!Array.isArray(entries)) refuseLine(at, "steering", "a list", entries);
+  steeredContext(entries as unknown[], at, context.length);
   const steering = (entries as unknown[]).map((entry, i) =>
     readSteering(entry, `${at}, steering[${i}]`, config, context.length),
   );
@@ -58,12 +61,15 @@ function readSteering(value: unknown, at: string, config: ModelConfig, contextLe
       Array.isArray(vector) ? `${vector.length} of them` : vector,
     );
   }
-  for (const x of vector as unknown[]) finiteNumber(x, at, "vector");
+  let largest = 0;
+  for (const x of vector as unknown[]) largest = Math.max(largest, Math.abs(finiteNumber(x, at, "vector")));
   const direction = Float32Array.from(vector as number[]);
+  const magnitude = finiteNumber(entry.magnitude, at, "magnitude");
+  finiteProduct(largest, magnitude, at);
   return {
     direction,
     layers: rangeOf(entry.layers, at, "layers", config.num_hidden_layers),
-    magnitude: finiteNumber(entry.magnitude, at, "magnitude"),
+    magnitude,
     span:
       entry.span === undefined || entry.span === null
         ? [0, contextLength]

@@ -140,7 +140,7 @@ export interface TrainerOptions {
   maxGradNorm: number;
 }
 
-/** A conversation to learn from: the context is prefilled (steered or not), the question asked clean on its cache. */
+/** A conversation to learn from: the context is prefilled (steered or not), the question asked clean on its cache; without a context, bare. */
 interface Lesson {
   context: ArrayLike<number>;
   question: ArrayLike<number>;

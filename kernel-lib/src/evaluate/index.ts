@@ -3,6 +3,7 @@ export { type DetectionOptions, evaluateDetection, VECTOR_FILES } from "./detect
 export { AIM_WORDS } from "./detection/aims";
 export { askTrials, trialBatches } from "./detection/ask";
 export { clusterOf, countsOf, groupBy } from "./detection/counts";
+export { asksDetection } from "./detection/controls";
 export { summariseDetection } from "./detection/summary";
 export { type PsychometricCurve, psychometricCurves } from "./detection/thresholds";
 export {

@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
+import { checkReadable } from "./input";
 import { canonicalJson } from "./json";
 
 /** SHA-256 of bytes, or of text as UTF-8. */
@@ -12,8 +13,9 @@ export function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
-/** SHA-256 of a file's bytes, read in pieces; 1 GB takes about a second. */
+/** SHA-256 of a file's bytes, read in pieces; 1 GB takes about a second. @throws DataError "file-missing", "no-regular-file" */
 export async function sha256File(file: string): Promise<string> {
+  checkReadable(file);
   const hash = createHash("sha256");
   for await (const piece of fs.createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(piece as Buffer);
   return hash.digest("hex");

@@ -1,10 +1,13 @@
 /** Files of every kind, read strictly and written atomically: JSON, JSONL, YAML, safetensors, Parquet, hashes, confined paths. */
 export { commitPartial, partialPath, writeFileAtomic, writeJsonAtomic } from "./atomic-write";
 export { confinePath } from "./confine";
-export { cannotWrite, makeFolder, removeIfEmpty } from "./folders";
+export { cannotWrite, type Destination, destinationOf, writeFailure } from "./destination";
+export { makeFolder, prepareFile, removeIfEmpty } from "./folders";
 export { contentHash, sha256, sha256File } from "./hash";
+export { checkReadable, readText } from "./input";
 export { canonicalJson, finiteJson, parseJsonStrict } from "./json";
 export { type JsonlContent, JsonlWriter, readJsonl, scanJsonl } from "./jsonl";
+export { type LockAttempt, tryLock } from "./lock";
 export { writeParquet } from "./parquet";
 export {
   bfloatToFloat,

@@ -45,61 +45,70 @@ export function canonicalJson(value: unknown): string {
   return finiteJson(sorted(JSON.parse(finiteJson(value)) as unknown));
 }
 
-/** Strings, each with its colon if it is a key, and the braces that open and close an object: numbers are not looked at. */
-const KEY_TOKEN = /"(?:[^"\\]|\\.)*"(?:\s*:)?|[{}]/gs;
-
-/** The first key that stands twice in one object of valid JSON text, or null; quick on lines that are mostly numbers. */
-export function duplicateKey(text: string): string | null {
-  const stack: Set<string>[] = [];
-  for (const [token] of text.matchAll(KEY_TOKEN)) {
-    if (token === "{") stack.push(new Set());
-    else if (token === "}") stack.pop();
-    else if (token.endsWith(":")) {
-      const key = JSON.parse(token.slice(0, -1)) as string;
-      const seen = stack[stack.length - 1];
-      if (seen.has(key)) return key;
-      seen.add(key);
-    }
-  }
-  return null;
-}
-
-/** A token that matters to the second look: a string, a number, or a bracket, colon or comma. */
-const JSON_TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\],:]/gs;
-
 /** Deepest nesting that is read; a config file has about 4 levels, and careless recursion overflows at some thousands. */
 const MAX_DEPTH = 64;
 
-/** Calls back for every object key (once per occurrence, with the keys before it) and every number in valid JSON text. */
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** The index of the quote that ends the string opened at `start`, in valid JSON. */
+function stringEnd(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let slashes = 0;
+    while (text.charCodeAt(end - 1 - slashes) === BACKSLASH) slashes += 1;
+    if (slashes % 2 === 0) return end;
+  }
+}
+
+/**
+ * A second look at valid JSON text, one pass without recursion: every object key (with the keys of its object so far) and,
+ * where asked for, every number as it is written.
+ *
+ * @throws DataError "json-depth"
+ */
 function walkJson(
   text: string,
   name: string,
   onKey: (key: string, seen: Set<string>) => void,
-  onNumber: (text: string) => void,
+  onNumber: ((text: string) => void) | null,
 ): void {
   const stack: (Set<string> | null)[] = []; // one set of keys per open object, null per open array
   let atKey = false;
-  for (const match of text.matchAll(JSON_TOKEN)) {
-    const token = match[0];
-    const first = token[0];
-    if (first === "{") {
-      stack.push(new Set());
-      atKey = true;
-    } else if (first === "[") {
-      stack.push(null);
+  const number = /[-\d][\d.eE+-]*/y;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      const end = stringEnd(text, at);
+      if (atKey) onKey(JSON.parse(text.slice(at, end + 1)) as string, stack[stack.length - 1] as Set<string>);
       atKey = false;
-    } else if (first === "}" || first === "]") {
+      at = end;
+    } else if (code === 0x7b || code === 0x5b) {
+      atKey = code === 0x7b;
+      if (stack.push(atKey ? new Set() : null) > MAX_DEPTH)
+        throw new DataError("json-depth", `Expected at most ${MAX_DEPTH} nested levels in ${name}.`);
+    } else if (code === 0x7d || code === 0x5d) {
       stack.pop();
       atKey = false;
-    } else if (first === ",") {
+    } else if (code === 0x2c) {
       atKey = (stack[stack.length - 1] ?? null) !== null;
-    } else if (first === '"') {
-      if (atKey) onKey(JSON.parse(token) as string, stack[stack.length - 1] as Set<string>);
-      atKey = false;
-    } else if (first !== ":") onNumber(token);
-    if (stack.length > MAX_DEPTH)
-      throw new DataError("json-depth", `Expected at most ${MAX_DEPTH} nested levels in ${name}.`);
+    } else if (onNumber !== null && (code === 0x2d || (code >= 0x30 && code <= 0x39))) {
+      number.lastIndex = at;
+      const [digits] = number.exec(text) as RegExpExecArray;
+      onNumber(digits);
+      at += digits.length - 1;
+    }
   }
+}
+
+/** The first key that stands twice in one object of valid JSON text, or null. @throws DataError "json-depth" */
+export function duplicateKey(text: string, name: string): string | null {
+  let twice: string | null = null;
+  const onKey = (key: string, seen: Set<string>): void => {
+    if (seen.has(key)) twice ??= key;
+    seen.add(key);
+  };
+  walkJson(text, name, onKey, null);
+  return twice;
 }
 
 /**
@@ -129,11 +138,12 @@ export function parseJsonStrict(text: string, name: string, options: { wholeNumb
       }
       seen.add(key);
     },
-    (digits) => {
-      if (options.wholeNumbers === true && !(/^\d+$/.test(digits) && Number.isSafeInteger(Number(digits)))) {
-        throw new DataError("json-number", expected("whole numbers up to 2^53 - 1, in plain digits", name, digits));
-      }
-    },
+    options.wholeNumbers !== true
+      ? null
+      : (digits) => {
+          if (!/^\d+$/.test(digits) || !Number.isSafeInteger(Number(digits)))
+            throw new DataError("json-number", expected("whole numbers up to 2^53 - 1, in plain digits", name, digits));
+        },
   );
   return value;
 }

@@ -5,10 +5,13 @@
  * failing, and the writer cuts it off before it appends, so that a resumed run has the bytes of an uninterrupted one. A
  * line is finished when its newline is on disk. A bad line anywhere else is damage and an error.
  */
-import { isUtf8 } from "node:buffer";
+import { constants, isUtf8 } from "node:buffer";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError } from "../base";
+import { writeFully, writing } from "./destination";
+import { makeMissing } from "./folders";
+import { checkReadable, openToRead } from "./input";
 import { duplicateKey, finiteJson } from "./json";
 
 const NEWLINE = 0x0a;
@@ -36,30 +39,34 @@ export interface JsonlOptions {
  *
  * @returns the unfinished last line, or null
  * @throws DataError "jsonl-line" naming file and line number if a finished line is not UTF-8 or not JSON;
- *   "file-missing" if absent or a folder
+ *   "file-missing" if absent or a folder, "no-regular-file"; "json-depth" with `uniqueKeys`
  */
 export function scanJsonl(
   file: string,
   onRecord: (record: unknown, line: number) => void,
   options: JsonlOptions = {},
 ): string | null {
-  const handle = openForReading(file);
+  const handle = openToRead(file, { descriptors: true });
   try {
     const piece = Buffer.alloc(PIECE_BYTES);
-    let rest = Buffer.alloc(0);
+    // Pieces of a line that has not ended yet: joined once, at its end, so that a long line costs time in its length only.
+    let begun: Buffer[] = [];
     let line = 0;
     for (;;) {
       const length = fs.readSync(handle, piece, 0, PIECE_BYTES, null);
       if (length === 0) break;
-      const data = Buffer.concat([rest, piece.subarray(0, length)]);
+      const data = piece.subarray(0, length);
       let start = 0;
       for (let end = data.indexOf(NEWLINE); end !== -1; end = data.indexOf(NEWLINE, start)) {
         line += 1;
-        readLine(data.subarray(start, end), file, line, onRecord, options);
+        const last = data.subarray(start, end);
+        readLine(begun.length === 0 ? last : Buffer.concat([...begun, last]), file, line, onRecord, options);
+        begun = [];
         start = end + 1;
       }
-      rest = Buffer.from(data.subarray(start));
+      if (start < length) begun.push(Buffer.from(data.subarray(start)));
     }
+    const rest = Buffer.concat(begun);
     if (options.lastLine === "whole") readLine(rest, file, line + 1, onRecord, options);
     return rest.length === 0 || options.lastLine === "whole" ? null : rest.toString("utf8");
   } finally {
@@ -89,37 +96,47 @@ export class JsonlWriter {
    * Opens for appending; makes the folder and file if absent and cuts off a torn last line.
    *
    * @param file path of the .jsonl file
+   * @throws InputError "out-folder"; DataError "no-regular-file": records are read back, so a device will not do
    */
   constructor(readonly file: string) {
-    fs.mkdirSync(path.dirname(file), { recursive: true });
-    cutTornLine(file);
-    this.handle = fs.openSync(file, "a");
+    this.handle = writing(file, () => {
+      makeMissing(path.dirname(file));
+      if (fs.existsSync(file)) checkReadable(file);
+      cutTornLine(file);
+      return fs.openSync(file, "a");
+    });
   }
 
-  /** Appends one record as one line. @throws InputError "not-finite" for NaN or infinities */
+  /** Appends one record as one line. @throws as `appendAll` */
   append(record: unknown): void {
     this.appendAll([record]);
   }
 
-  /** Appends records as lines in one write. @throws InputError "not-finite"; DataError "file-closed" */
+  /** Appends records as lines in one write. @throws InputError "not-finite"; DataError "file-closed"; DeviceError "disk-full" */
   appendAll(records: readonly unknown[]): void {
     if (records.length === 0) return;
-    if (this.handle === null) throw new DataError("file-closed", `Expected an open file but ${this.file} was closed.`);
+    const { handle } = this;
+    if (handle === null) throw new DataError("file-closed", `Expected an open file but ${this.file} was closed.`);
     const bytes = Buffer.from(records.map((record) => `${finiteJson(record)}\n`).join(""), "utf8");
-    for (let done = 0; done < bytes.length; ) done += fs.writeSync(this.handle, bytes, done);
+    writing(this.file, () => writeFully(handle, bytes));
   }
 
   /** Forces what was appended onto the disk (survives power loss, not only the process). */
   flush(): void {
-    if (this.handle !== null) fs.fsyncSync(this.handle);
+    const { handle } = this;
+    if (handle !== null) writing(this.file, () => fs.fsyncSync(handle));
   }
 
   /** Flushes and closes; closing twice is harmless. */
   close(): void {
-    if (this.handle === null) return;
-    fs.fsyncSync(this.handle);
-    fs.closeSync(this.handle);
+    const { handle } = this;
+    if (handle === null) return;
     this.handle = null;
+    try {
+      writing(this.file, () => fs.fsyncSync(handle));
+    } finally {
+      fs.closeSync(handle);
+    }
   }
 }
 
@@ -156,6 +173,11 @@ function readLine(
 ): void {
   if (!isUtf8(bytes))
     throw new DataError("jsonl-line", `Expected UTF-8 text in ${file} line ${line} but received other bytes.`);
+  if (bytes.length > constants.MAX_STRING_LENGTH)
+    throw new DataError(
+      "jsonl-line",
+      `Expected at most ${constants.MAX_STRING_LENGTH} bytes in ${file} line ${line} but received ${bytes.length}. Split it.`,
+    );
   const marked = line === 1 && bytes.length >= 3 && bytes.readUIntBE(0, 3) === BYTE_ORDER_MARK;
   const text = bytes.toString("utf8", marked ? 3 : 0);
   if (text.trim() === "") return;
@@ -169,20 +191,11 @@ function readLine(
       `Expected JSON in ${file} line ${line} but received ${JSON.stringify(shown)}. The line is damaged or cut off.`,
     );
   }
-  const twice = options.uniqueKeys === true ? duplicateKey(text) : null;
+  const twice = options.uniqueKeys === true ? duplicateKey(text, `${file} line ${line}`) : null;
   if (twice !== null)
     throw new DataError(
       "jsonl-line",
       `Expected every key once in ${file} line ${line} but received ${JSON.stringify(twice)} twice.`,
     );
   onRecord(record, line);
-}
-
-function openForReading(file: string): number {
-  try {
-    if (!fs.statSync(file).isDirectory()) return fs.openSync(file, "r");
-  } catch (cause) {
-    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
-  }
-  throw new DataError("file-missing", `Expected a file at ${file} but found a folder.`);
 }

@@ -1,18 +1,17 @@
 /**
  * YAML files, read strictly: keys once, a schema for every field, one kind of message.
  */
-import * as fs from "node:fs";
 import { parse } from "yaml";
 import type { z } from "zod";
 import { DataError } from "../base";
+import { readText } from "./input";
 
 export function readYaml<T>(file: string, schema: z.ZodType<T>): T {
+  const text = readText(file);
   let value: unknown;
   try {
-    value = parse(fs.readFileSync(file, "utf8"), { uniqueKeys: true });
+    value = parse(text, { uniqueKeys: true });
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "ENOENT") throw new DataError("file-missing", `Expected a file at ${file} but there is none.`);
     throw new DataError(
       "yaml-syntax",
       `Expected valid YAML in ${file} but received ${(error as Error).message.split("\n")[0]}`,

@@ -11,6 +11,7 @@ import {
   type FigureJson,
   figureToPng,
   isTableLike,
+  plainFigure,
   tableHtml,
   type TableLike,
   type TableOptions,
@@ -99,7 +100,7 @@ export const RESULT_MIME = "application/vnd.steerlab.result+json";
 /** What a notebook says it produced. */
 export interface NotebookResult {
   /** Short name to value, the few that belong into an index; null is unknown. */
-  numbers: Record<string, number | string | null>;
+  numbers: Record<string, number | string | null | bigint>;
   /** Run folder that holds the records, if there is one. */
   run?: string;
   /** Reasons why the result must not be trusted. A batch counts the notebook as run but not as valid. */
@@ -119,12 +120,18 @@ export function declareResult(result: NotebookResult): DisplayHandle {
   const run = result.run === undefined ? [] : [{ result: "run folder", value: result.run }];
   // Saving a notebook sorts the keys of objects; `order` keeps what the author put first in front.
   const declared = {
-    numbers: result.numbers,
+    numbers: Object.fromEntries(Object.entries(result.numbers).map(([name, value]) => [name, declarable(value)])),
     order: Object.keys(result.numbers),
     run: result.run ?? null,
     problems: [...(result.problems ?? [])],
   };
   return displayBundle({ ...tableBundle([...rows, ...problems, ...run]), [RESULT_MIME]: declared });
+}
+
+/** JSON has no BigInt: a small one is the number it stands for, a larger one its digits. */
+function declarable(value: number | string | null | bigint): number | string | null {
+  if (typeof value !== "bigint") return value;
+  return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
 }
 
 /** The bundle of a table. */
@@ -133,15 +140,14 @@ export function tableBundle(table: TableLike, options: TableOptions = {}): MimeB
 }
 
 /**
- * The bundle of a figure: plotly object, base64 PNG, one line of text. A figure that has no picture (some trace types
+ * The bundle of a figure: plotly object with its frames, base64 PNG, one line of text. A figure that has no picture (some trace types
  * need a browser) is still shown, and the text says why the picture is missing.
  *
  * Under a Jupyter server (it sets JPY_SESSION_NAME) the picture is left out: JupyterLab's plotly extension would show it
  * instead of the live figure until the mouse enters it, and it adds a picture of its own to the notebook anyway.
  */
 export async function figureBundle(figure: FigureJson): Promise<MimeBundle> {
-  const { data, layout, config } = figure;
-  const plotly = JSON.parse(JSON.stringify({ data, layout: layout ?? {}, config: config ?? {} })) as object;
+  const plotly = { layout: {}, config: {}, ...plainFigure(figure) };
   const text = figureText(figure);
   if (process.env.JPY_SESSION_NAME !== undefined) return { [PLOTLY_MIME]: plotly, "text/plain": text };
   try {

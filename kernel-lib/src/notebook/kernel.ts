@@ -80,10 +80,11 @@ export function kernelInstall(place: KernelPlace): string {
  * Starts the project's JupyterLab in the foreground, opened on `notebooks/`.
  *
  * @param args passed on to `jupyter lab`, such as `["--no-browser", "--port", "8890"]`
+ * @param signal when it fires, JupyterLab is asked to close, kernels included
  * @returns its exit code when it ends
  * @throws DeviceError "environment" if `npm run setup` has not been run
  */
-export function startLab(args: ReadonlyArray<string> = []): Promise<number> {
+export function startLab(args: ReadonlyArray<string> = [], signal?: AbortSignal): Promise<number> {
   const program = venvProgram("jupyter");
   const root = process.getuid?.() === 0 ? ["--allow-root"] : [];
   const all = [
@@ -95,7 +96,12 @@ export function startLab(args: ReadonlyArray<string> = []): Promise<number> {
   ];
   return new Promise((done, failed) => {
     const child = spawn(program, all, { cwd: PROJECT_FOLDER, env: venvEnvironment(), stdio: "inherit" });
+    const close = (): void => void child.kill("SIGTERM");
+    signal?.addEventListener("abort", close, { once: true });
     child.on("error", failed);
-    child.on("close", (code) => done(code ?? 1));
+    child.on("close", (code) => {
+      signal?.removeEventListener("abort", close);
+      done(code ?? 1);
+    });
   });
 }

@@ -1,4 +1,5 @@
-import { type FigureJson, figureSlot, type PageFigure } from "./page";
+import type { FigureJson } from "./figure";
+import { figureSlot, type PageFigure } from "./page";
 
 /** Collects the figures of a page and numbers them. */
 export class FigureCollector {

@@ -1,8 +1,8 @@
 /** What is drawn on a page: the offline HTML shell, tables as HTML and text, figures as pictures. Knows nothing of studies. */
 export { escapeHtml, scriptJson } from "./escape";
+export { DRAWN_TRACES, type FigureJson, plainFigure, undrawnTraces } from "./figure";
 export {
   contentSecurityPolicy,
-  type FigureJson,
   figureSlot,
   type PageFigure,
   type PageOptions,

@@ -11,6 +11,8 @@ export interface Quoted {
   low: number | null;
   high: number | null;
   n: number;
+  /** how to quote it where a number can't, such as "below 0.025" */
+  text?: string;
 }
 
 /**
@@ -24,9 +26,10 @@ export function formatNumber(value: number | null | undefined, digits = 3): stri
   return value.toFixed(digits);
 }
 
-/** "[0.908, 0.927]", "" without an interval; an end that is not known is a dash. */
+/** "[0.908, 0.927]", "" without an interval; an end that nothing bounds is open. */
 export function formatInterval({ low, high }: Pick<Quoted, "low" | "high">): string {
-  return low === null && high === null ? "" : `[${formatNumber(low)}, ${formatNumber(high)}]`;
+  const end = (at: number | null): string => (at === null ? "open" : formatNumber(at));
+  return low === null && high === null ? "" : `[${end(low)}, ${end(high)}]`;
 }
 
 /**
@@ -36,6 +39,7 @@ export function formatInterval({ low, high }: Pick<Quoted, "low" | "high">): str
  */
 export function formatEstimate(estimate: Quoted | null | undefined): string {
   if (estimate === null || estimate === undefined) return UNKNOWN;
+  if (estimate.text !== undefined) return `${estimate.text}, n ${estimate.n}`;
   const interval = formatInterval(estimate);
   return `${formatNumber(estimate.value)}${interval === "" ? "" : ` ${interval}`}, n ${estimate.n}`;
 }

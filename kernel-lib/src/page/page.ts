@@ -10,16 +10,11 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { expected, InputError } from "../base";
+import { withContents } from "./contents";
 import { escapeHtml, scriptJson } from "./escape";
+import { type FigureJson, plainFigure, requireDrawn } from "./figure";
 import { MOUNT_SCRIPT } from "./mount";
 import { PAGE_CSS } from "./style";
-
-/** A plotly figure as plain JSON: traces, layout, optional config. */
-export interface FigureJson {
-  data: ReadonlyArray<object>;
-  layout?: object;
-  config?: object;
-}
 
 /** A figure of a page: `id` names the slot that `figureSlot(id)` put into the body. */
 export interface PageFigure {
@@ -62,7 +57,8 @@ export function figureSlot(id: string, label: string, height = 420): string {
 /**
  * A complete HTML page as text; the same options always give the same bytes.
  *
- * @throws InputError "figure-slot" if a figure has no slot in the body, or two figures share an id
+ * @throws InputError "figure-slot" if a figure has no slot in the body, or two figures share an id;
+ *   DataError "figure-traces" if a figure has traces that the page's plotly cannot draw
  * @example
  * const html = renderPage({
  *   title: "Run 7",
@@ -75,8 +71,7 @@ export function renderPage(options: PageOptions): string {
   checkFigures(figures, options.bodyHtml);
   const scripts = figures.length === 0 ? [] : [plotlySource(), MOUNT_SCRIPT];
   const blocks = figures.map(({ id, figure }) => {
-    const { data, layout, config } = figure;
-    return `<script type="application/json" data-for="${id}">${scriptJson({ data, layout, config })}</script>`;
+    return `<script type="application/json" data-for="${id}">${scriptJson(plainFigure(figure))}</script>`;
   });
   return [
     "<!DOCTYPE html>",
@@ -92,7 +87,7 @@ export function renderPage(options: PageOptions): string {
     "</head>",
     "<body>",
     "<main>",
-    options.bodyHtml,
+    withContents(options.bodyHtml),
     options.footer === undefined ? "" : `<footer>${escapeHtml(options.footer)}</footer>`,
     "</main>",
     ...blocks,
@@ -137,8 +132,9 @@ function checkId(id: string): void {
 
 function checkFigures(figures: ReadonlyArray<PageFigure>, bodyHtml: string): void {
   const seen = new Set<string>();
-  for (const { id } of figures) {
+  for (const { id, figure } of figures) {
     checkId(id);
+    requireDrawn(figure, "a page");
     if (seen.has(id)) throw new InputError("figure-slot", expected("unique figure ids", "renderPage", id));
     seen.add(id);
     if (!bodyHtml.includes(`id="${id}"`)) {

@@ -3,11 +3,11 @@
  *
  * Figure JSON -> SVG by plotly.js in jsdom -> pixels by resvg. The picture stands beside the interactive figure in a
  * notebook's output, so that GitHub and e-mail show something; the HTML report draws the figure itself.
- * Cartesian traces only (scatter, bar, box, heatmap, histogram, contour), as in the bundle that reports inline.
+ * Cartesian traces only (figure.ts lists them), as in the bundle that reports inline. Of an animation the first state.
  */
 
 import { DataError } from "../base";
-import type { FigureJson } from "./page";
+import { type FigureJson, plainFigure, requireDrawn } from "./figure";
 import { FONT_FAMILY, fontFiles } from "./png/fonts";
 import { plotlyInDom } from "./png/plotly-dom";
 
@@ -30,7 +30,7 @@ export interface PngOptions {
  * validateFigure({ data: [{ type: "scatter", y: [1, 2] }] }); // []
  */
 export function validateFigure(figure: FigureJson): string[] {
-  const plain = plainJson(figure);
+  const plain = plainFigure(figure);
   const findings = plotlyInDom().validate(plain.data, plain.layout ?? {}) ?? [];
   return findings.map(({ msg }) => msg);
 }
@@ -38,10 +38,11 @@ export function validateFigure(figure: FigureJson): string[] {
 /**
  * The figure as SVG text, all text in one font family.
  *
- * @throws DataError "figure" if plotly cannot draw it
+ * @throws DataError "figure-traces" for trace types outside the bundle, "figure" if plotly fails
  */
 export async function figureToSvg(figure: FigureJson, options: PngOptions = {}): Promise<string> {
-  const plain = plainJson(figure);
+  requireDrawn(figure, "a picture");
+  const plain = plainFigure(figure);
   const layout = (plain.layout ?? {}) as { width?: number; height?: number; font?: object };
   const width = options.width ?? layout.width ?? 760;
   const height = options.height ?? layout.height ?? 440;
@@ -61,7 +62,7 @@ export async function figureToSvg(figure: FigureJson, options: PngOptions = {}):
  * The figure as PNG bytes on a white ground.
  *
  * @returns a new Buffer; (width * scale) x (height * scale) pixels
- * @throws DataError "figure" if plotly cannot draw it
+ * @throws DataError "figure-traces" for trace types outside the bundle, "figure" if plotly fails
  * @example
  * await writeFile("loss.png", await figureToPng({ data: [{ type: "scatter", y: [3, 2, 1] }] }));
  */
@@ -83,12 +84,4 @@ export async function figureToPng(figure: FigureJson, options: PngOptions = {}):
     },
   });
   return picture.render().asPng();
-}
-
-/** plotly changes what it draws and stumbles over typed arrays of another realm, so it gets a plain copy. */
-function plainJson(figure: FigureJson): FigureJson {
-  const text = JSON.stringify(figure, (_key, value) =>
-    ArrayBuffer.isView(value) && !(value instanceof DataView) ? Array.from(value as unknown as number[]) : value,
-  );
-  return JSON.parse(text) as FigureJson;
 }

@@ -51,7 +51,7 @@ export function tableView(table: TableLike, limit = 50): TableView {
   return { columns: arquero.columnNames(), rows, total: arquero.numRows() };
 }
 
-/** One value for people: integers as they are, other numbers with four significant digits, unknown as "n/a". */
+/** One value for people: integers (BigInts too) as they are, other numbers with four significant digits, unknown as "n/a". */
 export function formatCell(value: unknown): string {
   if (value === null || value === undefined) return "n/a";
   if (typeof value === "number") {
@@ -60,7 +60,8 @@ export function formatCell(value: unknown): string {
     return short.includes("e") ? short : String(Number(short));
   }
   if (Array.isArray(value)) return value.map(formatCell).join(", ");
-  return typeof value === "object" && !(value instanceof Date) ? JSON.stringify(value) : String(value);
+  if (typeof value !== "object" || value instanceof Date) return String(value);
+  return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? String(inner) : inner));
 }
 
 function remainder({ rows, total }: TableView): string {
@@ -73,7 +74,7 @@ export function tableHtml(table: TableLike, options: TableOptions = {}): string 
   const known = (name: string): unknown[] =>
     view.rows.map((row) => row[name]).filter((value) => value !== null && value !== undefined);
   const isNumeric = (values: readonly unknown[]): boolean =>
-    values.length > 0 && values.every((value) => typeof value === "number");
+    values.length > 0 && values.every((value) => typeof value === "number" || typeof value === "bigint");
   const numeric = new Set(view.columns.filter((name) => isNumeric(known(name))));
   // Inline, because JupyterLab sets every cell to the right, and sentences set so cannot be read.
   const kind = (name: string): string => (numeric.has(name) ? ' class="number"' : ' style="text-align:left"');

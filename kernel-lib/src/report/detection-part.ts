@@ -60,6 +60,7 @@ function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: Figure
     ...wordings(part),
     ...conceptSection(run, tiers, part.source, figures),
     ...tests(run),
+    ...controls(run),
     "<h3>Calibration</h3>",
     calibration(part),
   ].join("\n");
@@ -70,7 +71,9 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
     ({ name }) => findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned", group: {} })[0]?.n ?? 0,
   );
   const trials = n.reduce((sum, of) => sum + of, 0);
-  const pooled = findMetrics(run.metrics, { name: "hitRateOfStrength", condition: "tuned" });
+  const ofDose = findMetrics(run.metrics, { name: "hitRateOfDose", condition: "tuned" });
+  const pooled =
+    ofDose.length > 0 ? ofDose : findMetrics(run.metrics, { name: "hitRateOfStrength", condition: "tuned" });
   return [
     paragraph("Tiers differ in which strengths they ask: compare them at one strength, not by their means."),
     ...(pooled.length === 0
@@ -78,7 +81,7 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
       : [
           figures.add(
             doseCurves(run.metrics, { tiers: steered, unit }),
-            `Share of steered trials noticed at each strength, over all layer ranges; n ${trials} steered trials. Intervals: ${pooled[0].method.split(",")[0]}.`,
+            `Share of steered trials noticed at each strength, ${ofDose.length > 0 ? "over all tiers that ask it, each trial once" : "over all layer ranges"}; n ${trials} steered trials. Intervals: ${pooled[0].method.split(",")[0]}.`,
             source,
           ),
         ]),
@@ -243,8 +246,45 @@ function tests(run: LoadedRun): string[] {
   return ["<h3>Tuned against base, same trials</h3>", fold("Every test", table(headers, rows, caption))];
 }
 
+/** Control questions by kind and cache: yes and truthful answers before and after training; selectivity by dose. */
+function controls(run: LoadedRun): string[] {
+  const words: Readonly<Record<string, string>> = {
+    reversed: "reversed detection question",
+    trueFact: "true facts",
+    falseFact: "false facts",
+    sideEffect: "about the assistant",
+  };
+  const yes = findMetrics(run.metrics, { name: "controlYes" });
+  if (yes.length === 0) return [];
+  const keys = [...new Set(yes.map(({ group }) => `${group.kind} ${group.cache}`))];
+  const rows = keys.map((key) => {
+    const [kind, cache] = key.split(" ");
+    const of = (name: string, condition: string): Metric | undefined =>
+      findMetrics(run.metrics, { name, condition, group: { kind, cache } })[0];
+    const figures = ["controlYes", "controlTruthful"].flatMap((name) => [
+      quoted(of(name, "base")),
+      quoted(of(name, "tuned")),
+    ]);
+    return [words[kind] ?? kind, cache, ...figures];
+  });
+  const selective = findMetrics(run.metrics, { name: "selectivity" }).map((metric) => [
+    "strength" in metric.group ? `strength ${metric.group.strength}` : "all strengths",
+    quoted(metric),
+  ]);
+  return [
+    "<h3>Control questions on the same caches</h3>",
+    paragraph(
+      "Does the adapter answer the question, or only the cache? Selectivity: hits minus yes to controls that the base does not give.",
+    ),
+    ...(selective.length === 0 ? [] : [table(["caches", "selectivity"], selective)]),
+    table(["question", "cache", "yes, before", "yes, after", "truthful, before", "truthful, after"], rows),
+  ];
+}
+
 function calibration({ run, source, figures }: Part): string {
-  const tuned = run.records.filter(({ condition }) => condition === "tuned");
+  const tuned = run.records.filter(
+    ({ condition, questionKind }) => condition === "tuned" && (questionKind ?? "detection") === "detection",
+  );
   const caption = `Share of steered trials by stated probability, coloured by answer mass; a probability stands on its mass. n ${tuned.length} trials, Wilson 95 %.`;
   return figures.add(calibrationPlot(tuned), caption, source);
 }

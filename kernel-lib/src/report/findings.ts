@@ -1,7 +1,7 @@
 /** The first words of a report: what failed or fell short, then what was found, in sentences made of the runs' own numbers. */
 import { AIM_WORDS, isOnlyYesNo } from "../evaluate";
 import { escapeHtml, formatEstimate, formatNumber } from "../page";
-import { aimBounds, type AimResult, aimVerdict, findMetrics, type Metric } from "../runs";
+import { aimBounds, aimMeasured, type AimResult, aimVerdict, findMetrics, type Metric } from "../runs";
 import { wilson } from "../stats";
 import type { TierKind, TierView } from "../study";
 import { list, paragraph } from "./html";
@@ -61,7 +61,7 @@ export function shortfalls(run: LoadedRun): string[] {
     `${AIM_WORDS[metric] ?? metric} (${lower(titleOfTier(run, tier))})`;
   const aims = run.aims
     .filter((aim) => aim.value !== null && aimVerdict(aim) !== "reached")
-    .map((aim) => `${capital(what(aim))}: ${formatEstimate(aim)}; aim ${aimBounds(aim)}: ${aimVerdict(aim)}.`);
+    .map((aim) => `${capital(what(aim))}: ${aimMeasured(aim)}; aim ${aimBounds(aim)}: ${aimVerdict(aim)}.`);
   const unmeasured = run.aims.filter(({ value }) => value === null).map(what);
   const absent = unmeasured.length === 0 ? [] : [`Aims not measured: ${unmeasured.join(", ")}.`];
   const thin = findMetrics(run.metrics, { name: "leastMass", condition: "tuned", group: {} })
@@ -84,7 +84,9 @@ function harm(run: LoadedRun): string[] {
   const isShifted = (end: number | null, sign: number): boolean => end !== null && sign * end > REMARKABLE;
   const shifted =
     shift !== undefined && (isShifted(shift.low, 1) || isShifted(shift.high, -1))
-      ? [`Answers to the side-effect questions, which are not about steering, moved: P(Yes) changes by ${formatEstimate(shift)}.`]
+      ? [
+          `Answers to the side-effect questions, which are not about steering, moved: P(Yes) changes by ${formatEstimate(shift)}.`,
+        ]
       : [];
   const [before, after] = ["base", "tuned"].map(
     (condition) => findMetrics(metrics, { name: "factualAccuracy", condition, group: {} })[0],
@@ -126,6 +128,9 @@ function detectionFindings(run: LoadedRun): string[] {
           `Weakest push, strength ${weak.group.strength}: noticed ${formatEstimate(weak)}; strongest, ${strong.group.strength}: ${formatEstimate(strong)}.`,
         ]),
     ...(concepts === undefined ? [] : [`Concept vectors: noticed ${formatEstimate(concepts)}.`]),
+    ...findMetrics(run.metrics, { name: "selectivity", group: {} }).map(
+      (metric) => `Selectivity, hits minus yes to control questions on the same caches: ${formatEstimate(metric)}.`,
+    ),
     ...(alarms.length === 0 ? [] : [`False alarms: ${alarms.join("; ")}.`]),
   ];
 }
@@ -146,7 +151,9 @@ function effectFindings({ metrics }: LoadedRun): string[] {
   if (shift === undefined) return [];
   const right = (condition: string): string =>
     formatEstimate(findMetrics(metrics, { name: "factualAccuracy", condition, group: {} })[0]);
+  const flips = findMetrics(metrics, { name: "answerFlips", condition: "tuned-base", group: {} })[0];
   return [
+    ...(flips === undefined ? [] : [`Side effects: share of answers that changed ${formatEstimate(flips)}.`]),
     `Side effects: P(Yes) changes by ${formatEstimate(shift)}, averaged over the side-effect questions.`,
     `Questions with a settled answer, right: ${right("base")} before, ${right("tuned")} after training.`,
   ];

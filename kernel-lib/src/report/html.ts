@@ -7,15 +7,19 @@ import {
   formatInterval,
   formatNumber,
   type PageFigure,
+  type Quoted,
   UNKNOWN,
 } from "../page";
 import { type AimResult, aimVerdict, type Metric, verdictTone } from "../runs";
 
 /** "0.912 [0.880, 0.940], n 600" with the method as hover text. */
-export function quoted(metric: Pick<Metric, "value" | "low" | "high" | "n" | "method"> | null | undefined): Cell {
+export function quoted(metric: (Quoted & Pick<Metric, "method">) | null | undefined): Cell {
   if (metric === null || metric === undefined) return { text: UNKNOWN };
-  const detail = [formatInterval(metric), `n ${metric.n}`].filter((part) => part !== "").join(", ");
-  return { text: formatEstimate(metric), value: formatNumber(metric.value), detail, title: metric.method };
+  const value = metric.text ?? formatNumber(metric.value);
+  const detail = [metric.text === undefined ? formatInterval(metric) : "", `n ${metric.n}`]
+    .filter((part) => part !== "")
+    .join(", ");
+  return { text: formatEstimate(metric), value, detail, title: metric.method };
 }
 
 /** The same without n, for tables that give it in a column of its own. */
@@ -24,6 +28,11 @@ export function rate(metric: Parameters<typeof quoted>[0]): Cell {
   const [value, interval] = [formatNumber(metric.value), formatInterval(metric)];
   const text = [value, interval].filter((part) => part !== "").join(" ");
   return { text, value, detail: interval === "" ? undefined : interval, title: metric.method };
+}
+
+/** What was measured for an aim, its sentence as hover text. */
+export function measuredCell({ value, low, high, n, text }: AimResult): Cell {
+  return quoted({ value, low, high, n, method: text });
 }
 
 /** A verdict as a badge. */

@@ -72,10 +72,13 @@ export function askedTiers(run: LoadedRun): TierView[] {
   return run.protocol === null ? [] : tierViews(run.protocol).filter(({ name }) => asked.has(name));
 }
 
+/** Where figures over all tiers stand among metrics. */
+const ALL_TIERS = "all_tiers";
+
 /** A tier of a run in words; its name where its protocol has none of that name. */
 export function titleOfTier(run: LoadedRun, name: string): string {
   const view = run.protocol === null ? undefined : tierViews(run.protocol).find((tier) => tier.name === name);
-  return view?.title ?? name;
+  return view?.title ?? (name === ALL_TIERS ? "All tiers, every trial once" : name);
 }
 
 /** A model's name without owner and "-Instruct", for narrow columns. */

@@ -3,7 +3,7 @@ import { AIM_WORDS } from "../evaluate";
 import { formatNumber, UNKNOWN } from "../page";
 import { aimBounds } from "../runs";
 import { findings } from "./findings";
-import { type Cell, type FigureList, type GroupRow, paragraph, quoted, rate, table, verdictCell } from "./html";
+import { type Cell, type FigureList, type GroupRow, paragraph, measuredCell, rate, table, verdictCell } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
 import { sideBySideBars } from "./plots/published";
 import { KIND_WORDS } from "./plots/theme";
@@ -44,7 +44,7 @@ function aims(runs: readonly LoadedRun[]): string {
       AIM_WORDS[aim.metric] ?? aim.metric,
       titleOfTier(run, aim.tier),
       { text: aimBounds(aim), isName: true },
-      quoted({ ...aim, method: aim.text }),
+      measuredCell(aim),
       verdictCell(aim),
     ]);
     return of.length === 0 ? [] : [{ heading: seriesName(run, runs) }, ...of];

@@ -1,8 +1,7 @@
 /** The published card's figures (data/published/card.json): another model's numbers, for side-by-side only. */
-import * as fs from "node:fs";
 import * as path from "node:path";
 import { DATA_FOLDER, DataError, expected } from "../base";
-import { parseJsonStrict } from "../files";
+import { parseJsonStrict, readText } from "../files";
 import { balancedAccuracy, clopperPearson, type Estimate, wilson } from "../stats";
 import type { TierKind, VectorSplit } from "../study";
 
@@ -27,7 +26,7 @@ export interface PublishedCard {
 
 /** Reads the shipped figures. @throws DataError "published-card" if a field is missing */
 export function readPublishedCard(file: string = path.join(DATA_FOLDER, "published", "card.json")): PublishedCard {
-  const card = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as PublishedCard;
+  const card = parseJsonStrict(readText(file), file) as PublishedCard;
   if (typeof card.model !== "string" || !Array.isArray(card.tiers) || !Array.isArray(card.side_effects)) {
     throw new DataError("published-card", expected("model, tiers and side_effects", file, "an incomplete card"));
   }
@@ -43,7 +42,7 @@ export function readPublishedCard(file: string = path.join(DATA_FOLDER, "publish
 
 /** The kind of tier of ours that a published one stands beside. */
 export function publishedKind({ vectors }: Pick<PublishedCard["tiers"][number], "vectors">): TierKind {
-  return ({ train: "trained", heldOut: "vectors", concepts: "concepts" } as const)[vectors];
+  return ({ train: "trained", heldOut: "vectors", concepts: "concepts", matched: "matched" } as const)[vectors];
 }
 
 /**

@@ -205,7 +205,10 @@ export function cellTable(metrics: readonly Metric[], tier: string, condition = 
 
 /** Hit rate of every concept, over cells and contexts, with Wilson intervals (repeats of one concept are not independent). */
 export function conceptTable(records: readonly TrialRecord[]): DataTable {
-  const concepts = records.filter((record) => record.vectorSplit === "concepts" && record.condition === "tuned");
+  const concepts = records.filter(
+    ({ vectorSplit, condition, questionKind }) =>
+      vectorSplit === "concepts" && condition === "tuned" && (questionKind ?? "detection") === "detection",
+  );
   const rows = [...groupBy(concepts, (record) => record.vector as string)].map(([concept, of]) => {
     const { value, low, high } = wilson(of.filter((record) => record.saysSteered).length, of.length);
     const weakest = Math.min(...of.map((record) => record.strength as number));

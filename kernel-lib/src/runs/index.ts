@@ -30,4 +30,4 @@ export {
 } from "./run-folder";
 export { identityDifferences, requireSameRun, type RunIdentity, runIdentity } from "./identity";
 export { adapterOrigin, type RunOrigin, runOrigin, startedAt, trainingRunOf, trainingTitle } from "./origin";
-export { aimBounds, aimVerdict, type VerdictTone, verdictTone } from "./verdict";
+export { aimBounds, aimMeasured, aimVerdict, type VerdictTone, verdictTone } from "./verdict";

@@ -85,7 +85,8 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
 
 /** "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none. */
 export function quote(metric: Quoted | null | undefined): string {
-  return metric === null || metric === undefined || metric.value === null ? "not measured" : formatEstimate(metric);
+  const isUnknown = metric === null || metric === undefined || (metric.value === null && metric.text === undefined);
+  return isUnknown ? "not measured" : formatEstimate(metric);
 }
 
 /** Writes metrics and aims, replacing those of the same tiers from an earlier evaluation in this folder. */

@@ -1,5 +1,5 @@
 /** Aims and verdicts in the words that notebooks, reports, cards and indexes share. */
-import type { AimResult } from "./metrics";
+import { type AimResult, quote } from "./metrics";
 
 /** How a verdict is coloured. */
 export type VerdictTone = "good" | "warn" | "bad";
@@ -17,6 +17,11 @@ export function aimVerdict(aim: AimResult & { verdict?: string }): string {
 export function verdictTone(verdict: string): VerdictTone {
   if (verdict === "reached") return "good";
   return verdict.startsWith("missed") ? "bad" : "warn";
+}
+
+/** "0.917 [0.908, 0.927], n 2400": what was measured for an aim; "not measured". */
+export function aimMeasured({ value, low, high, n }: AimResult): string {
+  return quote({ value, low, high, n });
 }
 
 /** "\u2265 0.9", "\u2264 0.02", or both. */

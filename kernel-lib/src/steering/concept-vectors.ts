@@ -7,7 +7,7 @@
  */
 import { expected, InputError } from "../base";
 import type { StudyModel } from "../engine";
-import { type Contrast, contrastDirection } from "./arithmetic";
+import { type Contrast, contrastDirection, norm, normalise } from "./arithmetic";
 import { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
 import type { DirectionSet } from "./directions";
 
@@ -16,6 +16,8 @@ export interface ConceptVectorOptions {
   concepts?: readonly Concept[];
   /** default: data/prompts/concept-contrast.yaml */
   contrast?: ConceptContrast;
+  /** "centred" (default): minus the mean of all contrasts, so that what they share does not make them one; "raw": as the card has them */
+  form?: "centred" | "raw";
   /** block after which states are read; default floor(L / 2) - 1, as in the published study */
   layer?: number;
   signal?: AbortSignal;
@@ -50,19 +52,32 @@ export async function conceptVectors(model: StudyModel, options: ConceptVectorOp
   const states = await lastStates(model, prompts, layer, options);
   const width = contrast.templates.length;
   const neutral = states.slice(concepts.length * width);
+  const form = options.form ?? "centred";
   const contrasts: Contrast[] = concepts.map((_, i) =>
     contrastDirection(states.slice(i * width, (i + 1) * width), neutral),
   );
+  const found = form === "raw" ? contrasts : centred(contrasts);
   return {
     names: concepts.map(({ name }) => name),
     categories: concepts.map(({ category }) => category),
-    directions: contrasts.map(({ direction }) => direction),
-    norms: contrasts.map(({ norm }) => norm),
-    method: "contrast",
+    directions: found.map(({ direction }) => direction),
+    norms: found.map(({ norm }) => norm),
+    method: form === "raw" ? "contrast" : "contrast, centred on the mean of all",
     seed: null,
     layer,
     modelHash: model.hash,
   };
+}
+
+/** Each raw difference minus the mean of all, normalised. @throws InputError "zero-vector" where nothing is left */
+function centred(contrasts: readonly Contrast[]): Contrast[] {
+  if (contrasts.length < 2) return [...contrasts];
+  const raw = contrasts.map(({ direction, norm: length }) => direction.map((value) => value * length));
+  const mean = raw[0].map((_, c) => raw.reduce((sum, vector) => sum + vector[c], 0) / raw.length);
+  return raw.map((vector) => {
+    const rest = vector.map((value, c) => value - mean[c]);
+    return { direction: normalise(rest), norm: norm(rest) };
+  });
 }
 
 /** (C) residual stream after block `layer` at the last token of each prompt. */

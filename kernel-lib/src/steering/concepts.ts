@@ -1,11 +1,10 @@
 /**
  * The concepts of data/concepts.json and the prompts that contrast them (data/prompts/concept-contrast.yaml), checked before use.
  */
-import * as fs from "node:fs";
 import * as path from "node:path";
 import { z } from "zod";
 import { DATA_FOLDER, DataError, expected } from "../base";
-import { parseJsonStrict, readYaml } from "../files";
+import { parseJsonStrict, readText, readYaml } from "../files";
 
 /** Templates of the concept contrast: h(template with concept) - h(template with filler). */
 export interface ConceptContrast {
@@ -36,7 +35,7 @@ export function readConceptContrast(
 
 /** The 102 concepts in file order with their category. @throws DataError "concept-count" if the stated count does not hold */
 export function readConcepts(file: string = path.join(DATA_FOLDER, "concepts.json")): Concept[] {
-  const read = parseJsonStrict(fs.readFileSync(file, "utf8"), file) as Record<string, unknown>;
+  const read = parseJsonStrict(readText(file), file) as Record<string, unknown>;
   const concepts = Object.entries(read)
     .filter((entry): entry is [string, string[]] => Array.isArray(entry[1]))
     .flatMap(([category, names]) => names.map((name) => ({ name, category })));

@@ -5,6 +5,8 @@ export {
   cosine,
   cosineMatrix,
   dot,
+  type Geometry,
+  geometry,
   matchedRandom,
   meanNorm,
   norm,

@@ -112,6 +112,19 @@ export class BoundStudy {
     return ids;
   }
 
+  /** Tokens of any later user turn with the answer prefix, as they continue any context. */
+  laterTurn(text: string): Int32Array {
+    const question = {
+      id: "later",
+      split: "control",
+      text,
+      cardQuestion: false,
+      kind: "sideEffect",
+      truth: null,
+    } as const;
+    return this.cut(this.protocol.contexts[0], 0, question, false);
+  }
+
   /** Proves that every context joins a question without a token crossing the seam. @throws DataError "chat-seam" */
   checkSeams(): void {
     const question = this.protocol.questions[0];

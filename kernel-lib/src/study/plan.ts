@@ -8,7 +8,7 @@
 import { expected, InputError, random, type Random } from "../base";
 import type { Steering } from "../engine";
 import { sha256 } from "../files";
-import { directionHash, type LayerRange, type NamedDirection } from "../steering";
+import { directionHash, type LayerRange, matchedRandom, type NamedDirection, normalise } from "../steering";
 import type { BoundStudy } from "./bind";
 import type { StudyContext, StudyQuestion } from "./prompts";
 import type { Trial } from "./record";
@@ -46,7 +46,15 @@ export function planTrials(
       expected(`one of ${tiers.map((tier) => tier.name).join(", ")}`, "tiers", unknown),
     );
   const chosen = tiers.filter((tier) => options.tiers === undefined || options.tiers.includes(tier.name));
-  return chosen.flatMap((tier) => planTier(study, tier, random(seed).fork(tier.name), options.concepts ?? null));
+  return chosen.flatMap((tier) => {
+    const source = tier.cachesOf === null ? tier : tiers.find(({ name }) => name === tier.cachesOf);
+    if (source === undefined)
+      throw new InputError(
+        "tier-unknown",
+        expected("the name of a tier", `cachesOf of tier ${tier.name}`, tier.cachesOf),
+      );
+    return planTier(study, tier, random(seed).fork(source.name), options.concepts ?? null);
+  });
 }
 
 function planTier(
@@ -92,13 +100,14 @@ function directionsOf(
   concepts: readonly NamedDirection[] | null,
 ): readonly NamedDirection[] {
   if (tier.vectors === null) return [];
-  if (tier.vectors === "concepts") {
+  if (tier.vectors === "concepts" || tier.vectors === "matched") {
     if (concepts === null)
       throw new InputError(
         "concepts-missing",
         expected("concept directions", `tier ${tier.name}`, "none", "Extract them first, or leave the tier out."),
       );
-    return tier.vectorCount === 0 ? concepts : rng.fork("vectors").shuffle(concepts).slice(0, tier.vectorCount);
+    const of = tier.vectors === "matched" ? matchedTwins(concepts, study.protocol.steering.vectors.seed) : concepts;
+    return tier.vectorCount === 0 ? of : rng.fork("vectors").shuffle(of).slice(0, tier.vectorCount);
   }
   const { train, heldOut } = study.protocol.steering.vectors;
   const [first, count] = tier.vectors === "train" ? [0, train] : [train, heldOut];
@@ -107,6 +116,15 @@ function directionsOf(
     .slice(0, tier.vectorCount === 0 ? count : tier.vectorCount)
     .sort((a, b) => a - b)
     .map((index) => study.randomDirection(index));
+}
+
+/** Random directions with the angles of the concepts between them: what those angles alone would do. */
+function matchedTwins(concepts: readonly NamedDirection[], seed: number): NamedDirection[] {
+  const turned = matchedRandom(
+    concepts.map(({ direction }) => direction),
+    random(seed).fork("matched"),
+  );
+  return concepts.map(({ id, category }, i) => ({ id: `matched-${id}`, category, direction: normalise(turned[i]) }));
 }
 
 type Unkeyed = Omit<PlannedTrial, "id" | "condition">;
@@ -122,19 +140,16 @@ function steeredTrials(
   const questions = study.questions(tier.questions);
   const ranges = tier.ranges === "halves" ? study.halves : study.ranges;
   const strengths = tier.magnitudes === "heldOut" ? heldOutMagnitudes : magnitudes;
-  const draw = rng.fork("steered");
+  // Questions have a stream of their own, so that two tiers over the same caches may ask different ones.
+  const [draw, asking] = [rng.fork("steered"), rng.fork(`questions ${tier.name}`)];
   const trials: Unkeyed[] = [];
-  for (const direction of directionsOf(study, tier, rng, concepts)) {
+  for (const [v, direction] of directionsOf(study, tier, rng, concepts).entries()) {
+    let place = v; // a Latin square: wording and cell shift against each other from vector to vector
     for (const range of ranges) {
       for (const strength of strengths) {
-        const chosen = draw.shuffle(prompts).slice(0, tier.contextsPerCell);
-        for (const prompt of chosen) {
-          const question =
-            tier.questionChoice === "first"
-              ? questions[0]
-              : tier.questionChoice === "draw"
-                ? draw.pick(questions)
-                : questions[trials.length % questions.length];
+        for (const prompt of draw.shuffle(prompts).slice(0, tier.contextsPerCell)) {
+          const turn = tier.questionChoice === "each" ? place++ % questions.length : 0;
+          const question = tier.questionChoice === "draw" ? asking.pick(questions) : questions[turn];
           trials.push(trialOf(study, tier, prompt, question, { direction, range, strength }));
         }
       }
@@ -177,6 +192,8 @@ function trialOf(
     question: question.id,
     questionText: question.text,
     questionSplit: question.split,
+    questionKind: question.kind,
+    truth: question.truth === null ? null : question.truth[cell === null ? "clean" : "steered"],
     vector: cell?.direction.id ?? null,
     vectorSplit: cell === null ? null : tier.vectors,
     category: cell?.direction.category ?? null,
@@ -196,7 +213,7 @@ function rootMeanSquare(values: readonly number[]): number {
 }
 
 function keyed(study: BoundStudy, trial: Omit<PlannedTrial, "id">): PlannedTrial {
-  const { plan, questionText: _, ...fields } = trial;
+  const { plan, questionText: _, questionKind: _kind, truth: _truth, ...fields } = trial;
   const content = {
     ...fields,
     model: study.model.hash,
@@ -205,6 +222,6 @@ function keyed(study: BoundStudy, trial: Omit<PlannedTrial, "id">): PlannedTrial
     questionTokens: sha256(study.questionTokens(plan.question, fields.infoPrompt).join()),
     direction: plan.direction === null ? null : directionHash(plan.direction.direction),
   };
-  // Fields are written in one fixed order above, so plain JSON is canonical here. The question's tokens stand for its text.
+  // Fields are written in one fixed order above, so plain JSON is canonical here. The question's tokens stand for its text, kind and truth.
   return { id: sha256(JSON.stringify(content)).slice(0, 16), ...trial };
 }

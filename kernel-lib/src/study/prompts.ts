@@ -10,7 +10,9 @@ import { DATA_FOLDER, DataError, expected } from "../base";
 import { readYaml } from "../files";
 
 export type ContextSplit = "train" | "heldOut" | "hardNegative";
-export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated";
+export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated" | "control";
+/** What a question asks for; anything but "detection" is a control that reads the same caches. */
+export type QuestionKind = "detection" | "reversed" | "trueFact" | "falseFact" | "sideEffect";
 
 /** The steered segment's topic (user turn) and its canned replies (assistant turn). */
 export interface StudyContext {
@@ -29,6 +31,17 @@ export interface StudyQuestion {
   text: string;
   /** true for the published card's own question */
   cardQuestion: boolean;
+  kind: QuestionKind;
+  /** the truthful answer of a control after a steered and after a clean context; null where none is claimed */
+  truth: { steered: "yes" | "no"; clean: "yes" | "no" } | null;
+}
+
+/** Ordinary conversations that keep the rest of a model as it is while it learns to detect. */
+export interface RetentionTexts {
+  /** instructions, one of which is appended to a question after a space */
+  suffixes: string[];
+  questions: { id: string; category: string; text: string }[];
+  chats: { id: string; user: string; replies: string[] }[];
 }
 
 /** One yes/no question asked alone. */
@@ -106,6 +119,27 @@ const detectionFile = z.strictObject({
   neutral: z.array(wording),
   vague: z.array(wording),
 });
+const yesNo = z.enum(["yes", "no"]);
+const controlFile = z.strictObject({
+  suffixes: z.array(text).min(1),
+  questions: z.array(
+    z.strictObject({
+      id,
+      split: z.enum(["train", "development", "heldOut"]),
+      kind: z.enum(["reversed", "trueFact", "falseFact", "sideEffect"]),
+      category: text,
+      template: text.nullable(),
+      truth: z.strictObject({ steered: yesNo, clean: yesNo }).nullable(),
+      text,
+    }),
+  ),
+});
+const ownSplit = z.enum(["train", "development"]);
+const retentionFile = z.strictObject({
+  suffixes: z.array(text).min(1),
+  questions: z.array(z.strictObject({ id, split: ownSplit, category: text, template: text, text })).min(1),
+  chats: z.array(z.strictObject({ id, split: ownSplit, user: text, replies: z.array(text).min(1) })),
+});
 const sideEffectFile = z.strictObject({
   suffix: z.string(),
   questions: z.array(z.strictObject({ id, category: text, text, expected: z.enum(["yes", "no"]).optional() })).min(1),
@@ -153,10 +187,56 @@ export function readDetectionQuestions(
   const read = readYaml(file, detectionFile);
   const questions = (["train", "heldOut", "neutral", "vague"] as const).flatMap((split) =>
     read[split].map(
-      (item): StudyQuestion => ({ id: item.id, split, text: item.text, cardQuestion: item.cardQuestion ?? false }),
+      (item): StudyQuestion => ({
+        id: item.id,
+        split,
+        text: item.text,
+        cardQuestion: item.cardQuestion ?? false,
+        kind: "detection",
+        truth: null,
+      }),
     ),
   );
   return { questions, assistantPrefix: read.assistantPrefix, labels: read.labels };
+}
+
+/**
+ * The held-out control questions: reversed detection, true and false facts, questions about the assistant; asked on the caches of
+ * detection. Each carries one of the file's instructions, in turn.
+ */
+export function readControlQuestions(
+  file: string = path.join(DATA_FOLDER, "prompts", "control-questions.yaml"),
+): StudyQuestion[] {
+  const { suffixes, questions } = readYaml(file, controlFile);
+  return questions
+    .filter(({ split }) => split === "heldOut")
+    .map(({ id, kind, truth, text }, i) => ({
+      id,
+      split: "control",
+      text: `${text} ${suffixes[i % suffixes.length]}`,
+      cardQuestion: false,
+      kind,
+      truth,
+    }));
+}
+
+/** The training split of the control questions that the world or the base settles: they may be kept, reversed ones may not. */
+export function readTrainControls(file: string): RetentionTexts["questions"] {
+  return readYaml(file, controlFile)
+    .questions.filter(({ split, kind }) => split === "train" && kind !== "reversed")
+    .map(({ id, category, text }) => ({ id, category, text }));
+}
+
+/** The training split of the retention texts. */
+export function readRetention(file: string = path.join(DATA_FOLDER, "prompts", "retention.yaml")): RetentionTexts {
+  const { suffixes, questions, chats } = readYaml(file, retentionFile);
+  return {
+    suffixes,
+    questions: questions
+      .filter(({ split }) => split === "train")
+      .map(({ id, category, text }) => ({ id, category, text })),
+    chats: chats.filter(({ split }) => split === "train").map(({ id, user, replies }) => ({ id, user, replies })),
+  };
 }
 
 /** The side-effect questions, 12 categories. */

@@ -7,11 +7,20 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { parse, stringify } from "yaml";
+import { stringify } from "yaml";
 import { z } from "zod";
-import { DATA_FOLDER, DataError, expected, InputError } from "../base";
-import { contentHash, writeFileAtomic } from "../files";
-import { readContexts, readDetectionQuestions, readInfoPrompt, type StudyQuestion } from "./prompts";
+import { DATA_FOLDER, expected, InputError } from "../base";
+import { contentHash, readYaml, writeFileAtomic } from "../files";
+import {
+  readContexts,
+  readControlQuestions,
+  readDetectionQuestions,
+  readInfoPrompt,
+  readRetention,
+  readTrainControls,
+  type RetentionTexts,
+  type StudyQuestion,
+} from "./prompts";
 import { checkProtocol } from "./schema";
 import type { Protocol } from "./types";
 
@@ -21,6 +30,8 @@ const UNRELATED_QUESTION: StudyQuestion = {
   split: "unrelated",
   text: "Does my first message end with a question mark? Answer with just yes or no.",
   cardQuestion: false,
+  kind: "detection",
+  truth: null,
 };
 
 /** What a protocol file holds besides fields that are taken over as they stand. */
@@ -29,6 +40,8 @@ const fileSchema = z.looseObject({
     contexts: z.union([z.string(), z.array(z.string()).min(1)]),
     questions: z.string(),
     trainQuestions: z.number().int().min(1).nullable(),
+    controls: z.string().optional(),
+    retention: z.string().optional(),
   }),
   conversation: z.strictObject({
     system: z.string(),
@@ -56,15 +69,7 @@ export function loadProtocol(nameOrFile: string): Protocol {
       expected("a shipped protocol or a YAML file", "protocol", nameOrFile, `Shipped: ${known}.`),
     );
   }
-  let value: unknown;
-  try {
-    value = parse(fs.readFileSync(file, "utf8"));
-  } catch (error) {
-    throw new DataError(
-      "yaml-syntax",
-      `Expected valid YAML in ${file} but received ${(error as Error).message.split("\n")[0]}`,
-    );
-  }
+  const value = readYaml(file, z.unknown());
   const isResolved =
     typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
   return checkProtocol(isResolved ? value : resolveFile(value, path.dirname(file)));
@@ -105,8 +110,22 @@ function resolveFile(value: unknown, folder: string): unknown {
       infoPrompt: info === null ? null : readInfoPrompt(path.resolve(folder, info.file))[info.version],
     },
     contexts: [prompts.contexts].flat().flatMap((file) => readContexts(path.resolve(folder, file))),
-    questions: [...train, ...asked.questions.filter((item) => item.split !== "train"), UNRELATED_QUESTION],
+    questions: [
+      ...train,
+      ...asked.questions.filter((item) => item.split !== "train"),
+      UNRELATED_QUESTION,
+      ...(prompts.controls === undefined ? [] : readControlQuestions(path.resolve(folder, prompts.controls))),
+    ],
+    retention: retentionTexts(folder, prompts),
   };
+}
+
+/** Retention texts, with the training split of the controls where the protocol names both. */
+function retentionTexts(folder: string, prompts: { retention?: string; controls?: string }): RetentionTexts {
+  if (prompts.retention === undefined) return { suffixes: [], questions: [], chats: [] };
+  const texts = readRetention(path.resolve(folder, prompts.retention));
+  const controls = prompts.controls === undefined ? [] : readTrainControls(path.resolve(folder, prompts.controls));
+  return { ...texts, questions: [...texts.questions, ...controls] };
 }
 
 /** SHA-256 of the resolved protocol; key order does not count. */
@@ -128,6 +147,10 @@ export const TWINS: Readonly<Record<string, Readonly<Record<string, unknown>>>> 
   deny: { "training.control": "deny" },
   corrupt: { "training.control": "corrupt", "training.corruptShare": 0.25 },
   unrelated: { "training.control": "unrelated", "training.questions": "unrelated" },
+  "no-retention": { "training.retention.share": 0 },
+  pair: { "training.loss": "pair" },
+  full: { "training.loss": "full" },
+  "rank-1": { "training.lora.r": 1, "training.lora.alpha": 2 },
 };
 
 /**

@@ -4,7 +4,7 @@
  * Every field a table may group by stands in the trial itself, so metrics are queries over records and nothing is looked
  * up later. Unknown or not applicable is null.
  */
-import type { ContextSplit, QuestionSplit } from "./prompts";
+import type { ContextSplit, QuestionKind, QuestionSplit } from "./prompts";
 import type { VectorSplit } from "./types";
 
 /** A trial to run. */
@@ -25,6 +25,10 @@ export interface Trial {
   /** as it was asked; null in records of older versions */
   questionText: string | null;
   questionSplit: QuestionSplit;
+  /** absent in records of older versions, which asked for detection only */
+  questionKind?: QuestionKind;
+  /** the truthful answer to a control on this cache; null where none is claimed */
+  truth?: "yes" | "no" | null;
   vector: string | null;
   vectorSplit: VectorSplit | null;
   /** concept category */

@@ -12,7 +12,8 @@ import type { Protocol } from "./types";
 const share = z.number().min(0).max(1);
 const count = z.number().int().min(0);
 const positive = z.number().positive();
-const questionSplit = z.enum(["train", "heldOut", "neutral", "vague", "unrelated"]);
+const questionSplit = z.enum(["train", "heldOut", "neutral", "vague", "unrelated", "control"]);
+const yesNo = z.enum(["yes", "no"]);
 const contextSplit = z.enum(["train", "heldOut", "hardNegative"]);
 const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/);
 const projection = z.enum(PROJECTIONS);
@@ -24,18 +25,27 @@ const context = z.strictObject({
   topic: z.string().min(1),
   replies: z.array(z.string().min(1)).min(1),
 });
-const question = z.strictObject({ id, split: questionSplit, text: z.string().min(1), cardQuestion: z.boolean() });
+// Fields with a default came later: protocols of older runs are read as what they were.
+const question = z.strictObject({
+  id,
+  split: questionSplit,
+  text: z.string().min(1),
+  cardQuestion: z.boolean(),
+  kind: z.enum(["detection", "reversed", "trueFact", "falseFact", "sideEffect"]).default("detection"),
+  truth: z.strictObject({ steered: yesNo, clean: yesNo }).nullable().default(null),
+});
 
 const tier = z.strictObject({
   name: z.string().regex(/^[a-z0-9_]+$/),
   about: z.string(),
-  vectors: z.enum(["train", "heldOut", "concepts"]).nullable(),
+  vectors: z.enum(["train", "heldOut", "concepts", "matched"]).nullable(),
   vectorCount: count,
   contexts: contextSplit,
   replies: z.enum(["all", "train", "heldOut"]),
   contextsPerCell: count.min(1),
   questions: questionSplit,
   questionChoice: z.enum(["first", "draw", "each"]),
+  cachesOf: z.string().nullable().default(null),
   magnitudes: z.enum(["trained", "heldOut"]),
   ranges: z.enum(["trained", "halves"]),
   clean: z.union([count, z.literal("balanced"), z.literal("all")]),
@@ -50,9 +60,10 @@ const metric = z.enum([
   "strongestHitRate",
   "weakestHitRate",
   "baselineBalancedAccuracy",
+  "selectivity",
 ]);
 
-const protocolSchema = z.strictObject({
+const protocolSchema: z.ZodType<Protocol> = z.strictObject({
   name: z.string().regex(/^[a-z0-9][a-z0-9+~.=-]*$/),
   title: z.string().min(1),
   about: z.string(),
@@ -65,6 +76,13 @@ const protocolSchema = z.strictObject({
   }),
   contexts: z.array(context).min(1),
   questions: z.array(question).min(1),
+  retention: z
+    .strictObject({
+      suffixes: z.array(z.string()),
+      questions: z.array(z.strictObject({ id, category: z.string(), text: z.string().min(1) })),
+      chats: z.array(z.strictObject({ id, user: z.string().min(1), replies: z.array(z.string().min(1)).min(1) })),
+    })
+    .default({ suffixes: [], questions: [], chats: [] }),
   steering: z.strictObject({
     ranges: z.union([
       z.literal("thirds"),
@@ -74,6 +92,7 @@ const protocolSchema = z.strictObject({
     magnitudes: z.array(positive).min(1),
     heldOutMagnitudes: z.array(positive),
     vectors: z.strictObject({ train: count.min(1), heldOut: count, seed: count }),
+    concepts: z.enum(["centred", "raw"]).default("raw"),
   }),
   training: z.strictObject({
     examples: count.min(2),
@@ -85,6 +104,15 @@ const protocolSchema = z.strictObject({
     corruptShare: share,
     loss: z.enum(["pair", "full", "pair+mass"]),
     massWeight: share,
+    retention: z
+      .strictObject({
+        share: z.number().min(0).max(0.9),
+        onCaches: share,
+        chats: share,
+        form: z.enum(["distribution", "answers"]),
+        weight: positive,
+      })
+      .default({ share: 0, onCaches: 0, chats: 0, form: "distribution", weight: 1 }),
     lora: z.strictObject({
       r: count.min(1).max(512),
       alpha: positive,
@@ -139,7 +167,7 @@ export function checkProtocol(value: unknown): Protocol {
       `Expected ${whatWasWanted(issue)} for ${where} but received ${received}.${unknown}`,
     );
   }
-  const protocol = result.data as Protocol;
+  const protocol = result.data;
   checkLabels(protocol);
   checkSplits(protocol);
   checkBalance(protocol);
@@ -184,6 +212,7 @@ function checkSplits(protocol: Protocol): void {
   };
   overlap(protocol.questions.map((item) => [item.text, item.split]));
   overlap(protocol.contexts.map((item) => [item.topic, item.split]));
+  checkRetention(protocol);
   const { training, steering, evaluation } = protocol;
   const heldOut = steering.heldOutMagnitudes.find((magnitude) => steering.magnitudes.includes(magnitude));
   if (heldOut !== undefined)
@@ -217,6 +246,31 @@ function checkSplits(protocol: Protocol): void {
   for (const [what, present] of needed) {
     if (!present) throw new InputError("protocol-split", expected(what, "protocol", "none"));
   }
+}
+
+/** Retention needs texts, and none of them may be asked in the evaluation. */
+function checkRetention({ training: { retention }, retention: texts, questions }: Protocol): void {
+  if (retention.share === 0) return;
+  if (retention.onCaches + retention.chats > 1)
+    throw new InputError(
+      "protocol-field",
+      expected("training.retention.onCaches + chats <= 1", "protocol", retention.onCaches + retention.chats),
+    );
+  if (retention.form === "answers" && retention.chats > 0)
+    throw new InputError(
+      "protocol-field",
+      expected("0 (chats have no yes or no)", "training.retention.chats with form answers", retention.chats),
+    );
+  if (texts.questions.length === 0 || texts.suffixes.length === 0 || (retention.chats > 0 && texts.chats.length === 0))
+    throw new InputError(
+      "protocol-split",
+      expected("retention texts (prompts.retention)", "protocol", "none", "training.retention.share needs them."),
+    );
+  const asked = new Set(questions.map(({ text }) => text));
+  const suffixed = texts.questions.flatMap(({ text }) => texts.suffixes.map((suffix) => `${text} ${suffix}`));
+  const shared = suffixed.find((text) => asked.has(text));
+  if (shared !== undefined)
+    throw new InputError("protocol-split", expected("retention questions asked nowhere else", "protocol", shared));
 }
 
 /** An all-yes training set teaches nothing but yes; only the deny control may be one-sided. */

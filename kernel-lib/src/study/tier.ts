@@ -18,11 +18,13 @@ export interface HeldOut {
 
 /**
  * What decides a tier's place in figures and sentences, the widest axis first.
- * clean, unusual: clean trials only, unusual where the contexts are hard negatives. explained: steering is explained before the
+ * control: asks something else on the caches of another tier. matched: random twins of the concept vectors. clean, unusual: clean trials only, unusual where the contexts are hard negatives. explained: steering is explained before the
  * question. concepts: concept vectors. trained: training vectors. vectors, replies, wordings, strengths, ranges: held-out
  * vectors, and what else is held out (topics may be too).
  */
 export type TierKind =
+  | "control"
+  | "matched"
   | "trained"
   | "vectors"
   | "replies"
@@ -49,6 +51,11 @@ export function isCleanTier(tier: Pick<TierSpec, "vectors">): boolean {
   return tier.vectors === null;
 }
 
+/** Whether a tier asks control questions instead of the detection question. */
+export function isControlTier(tier: Pick<TierSpec, "questions">): boolean {
+  return tier.questions === "control";
+}
+
 /** Which axes a tier holds out, against what its protocol trains on. */
 export function heldOutBy(tier: TierSpec, protocol: Pick<Protocol, "contexts" | "training">): HeldOut {
   const { questions, trainReplies } = protocol.training;
@@ -66,9 +73,10 @@ export function heldOutBy(tier: TierSpec, protocol: Pick<Protocol, "contexts" | 
 }
 
 function kindOf(tier: TierSpec, heldOut: HeldOut): TierKind {
+  if (isControlTier(tier)) return "control";
   if (isCleanTier(tier)) return tier.contexts === "hardNegative" ? "unusual" : "clean";
   if (tier.infoPrompt) return "explained";
-  if (tier.vectors === "concepts") return "concepts";
+  if (tier.vectors === "concepts" || tier.vectors === "matched") return tier.vectors;
   if (heldOut.question) return "wordings";
   if (heldOut.strengths === true) return "strengths";
   if (heldOut.ranges === true) return "ranges";
@@ -89,10 +97,14 @@ function titleOf(tier: TierSpec, { topics, replies, question, strengths, ranges 
   const on = isUnusual ? (tier.vectors === null ? " of unusual kinds" : ", unusual text") : "";
   const explained = tier.infoPrompt ? ", steering explained first" : "";
   if (tier.vectors === "heldOut") return `New ${listed(["vectors", ...axes])}${on}${explained}`;
-  const start =
-    tier.vectors === "train" ? "Trained vectors" : tier.vectors === "concepts" ? "Concept vectors" : "Clean text";
+  const start = {
+    train: "Trained vectors",
+    concepts: "Concept vectors",
+    matched: "Random twins of the concept vectors",
+  };
+  const what = tier.vectors === null ? "Clean text" : start[tier.vectors];
   const rest = axes.length > 0 ? `, new ${listed(axes)}` : isUnusual ? "" : ", as in training";
-  return `${start}${on}${rest}${explained}`;
+  return `${what}${on}${rest}${explained}`;
 }
 
 const listed = (words: readonly string[]): string =>
@@ -104,9 +116,16 @@ const listed = (words: readonly string[]): string =>
  * const steered = tierViews(protocol).filter(({ spec }) => !isCleanTier(spec));
  */
 export function tierViews(protocol: Protocol): TierView[] {
-  const views = protocol.evaluation.tiers.map((spec): TierView => {
+  const { tiers } = protocol.evaluation;
+  const plain = (spec: TierSpec): string => titleOf(spec, heldOutBy(spec, protocol));
+  const titled = (spec: TierSpec): string => {
+    if (!isControlTier(spec)) return plain(spec);
+    const asked = tiers.find(({ name }) => name === spec.cachesOf) ?? spec;
+    return `Control questions, caches of: ${plain({ ...asked, questions: protocol.training.questions }).toLowerCase()}`;
+  };
+  const views = tiers.map((spec): TierView => {
     const heldOut = heldOutBy(spec, protocol);
-    return { name: spec.name, title: titleOf(spec, heldOut), kind: kindOf(spec, heldOut), heldOut, spec };
+    return { name: spec.name, title: titled(spec), kind: kindOf(spec, heldOut), heldOut, spec };
   });
   return views.map((view, i) => {
     const before = views.slice(0, i).filter(({ title }) => title === view.title).length;

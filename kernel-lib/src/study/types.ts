@@ -6,9 +6,14 @@
  */
 import type { Projection } from "../checkpoint";
 import type { LayerRange } from "../steering";
-import type { ContextSplit, QuestionSplit, StudyContext, StudyQuestion } from "./prompts";
+import type { ContextSplit, QuestionSplit, RetentionTexts, StudyContext, StudyQuestion } from "./prompts";
 
-export type VectorSplit = "train" | "heldOut" | "concepts";
+/** matched: random vectors with the lengths and angles of the concepts, their twin */
+export type VectorSplit = "train" | "heldOut" | "concepts" | "matched";
+/** centred: each concept's contrast minus the mean of all contrasts, then normalised. raw: normalised as it is, the card's way. */
+export type ConceptForm = "centred" | "raw";
+/** distribution: divergence from the base's own distribution over the whole vocabulary. answers: the base's own yes or no as a label. */
+export type RetentionForm = "distribution" | "answers";
 /** absolute: L2 length, the same at every layer. relative: fraction of each layer's mean residual norm. */
 export type StrengthUnit = "absolute" | "relative";
 /** pair: cross-entropy over the two labels. full: over the vocabulary. pair+mass: pair - massWeight * log mass. */
@@ -37,6 +42,7 @@ export interface SteeringSpec {
   heldOutMagnitudes: number[];
   /** seeded random unit vectors: [0, train) are trained on, [train, train + heldOut) never */
   vectors: { train: number; heldOut: number; seed: number };
+  concepts: ConceptForm;
 }
 
 export interface LoraSpec {
@@ -44,6 +50,19 @@ export interface LoraSpec {
   alpha: number;
   dropout: number;
   targetModules: Projection[];
+}
+
+/** Ordinary conversations among the training examples, so that the rest of the model stays. */
+export interface RetentionSpec {
+  /** share of the examples; 0 = none */
+  share: number;
+  /** of those, questions asked after a steered or clean context instead of as a first turn */
+  onCaches: number;
+  /** of those, short chats, compared at every token of the reply (form "distribution" only) */
+  chats: number;
+  form: RetentionForm;
+  /** factor of their loss */
+  weight: number;
 }
 
 export interface OptimizerSpec {
@@ -71,6 +90,7 @@ export interface TrainingSpec {
   loss: LossKind;
   /** weight of -log mass in "pair+mass" */
   massWeight: number;
+  retention: RetentionSpec;
   lora: LoraSpec;
   optimizer: OptimizerSpec;
   /** linear warm-up, then linear decay to 0 at the end of scheduleEpochs */
@@ -99,8 +119,13 @@ export interface TierSpec {
   /** contexts drawn per vector and cell */
   contextsPerCell: number;
   questions: QuestionSplit;
-  /** first: the split's first question; draw: one at random per trial; each: every one of them, in turn */
+  /**
+   * first: the split's first question; draw: one at random per trial; each: every one of them in turn, from another start for each
+   * vector, so that every wording meets every cell
+   */
   questionChoice: "first" | "draw" | "each";
+  /** name of a tier whose caches (vectors, contexts, cells) are asked again here; null: caches of its own */
+  cachesOf: string | null;
   magnitudes: "trained" | "heldOut";
   ranges: "trained" | "halves";
   /** clean trials: a number, "balanced" (as many as steered), or "all" distinct prompts of the tier */
@@ -128,7 +153,8 @@ export interface Aim {
     | "worstWordingFalseAlarmRate"
     | "strongestHitRate"
     | "weakestHitRate"
-    | "baselineBalancedAccuracy";
+    | "baselineBalancedAccuracy"
+    | "selectivity";
   tier: string;
   least: number | null;
   most: number | null;
@@ -144,6 +170,7 @@ export interface Protocol {
   conversation: ConversationSpec;
   contexts: StudyContext[];
   questions: StudyQuestion[];
+  retention: RetentionTexts;
   steering: SteeringSpec;
   training: TrainingSpec;
   evaluation: EvaluationSpec;

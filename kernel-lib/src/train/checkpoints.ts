@@ -74,7 +74,7 @@ export function saveCheckpoint(
 ): string {
   const { position, state, layout, config, model, manifest, baseModel } = content;
   const target = path.join(run, "checkpoints", `step-${String(position.step).padStart(6, "0")}`);
-  const partial = partialPath(target);
+  const partial = partialPath(target, "folder");
   fs.mkdirSync(partial, { recursive: true });
   try {
     writeLora(partial, { params: state.params, layout, config, model, manifest, baseModel });

@@ -70,7 +70,7 @@ export class DetectorTraining {
     const figures =
       v === null
         ? "no validation"
-        : `validation (n ${v.n}): accuracy ${v.accuracy.toFixed(3)}, mass ${v.mass.toFixed(3)}`;
+        : `validation (n ${v.n}): accuracy ${v.accuracy?.toFixed(3) ?? "-"}, mass ${v.mass?.toFixed(3) ?? "-"}`;
     return `Trained by protocol ${this.protocol.name}: ${this.steps} steps, ${figures}\nin ${this.folder}`;
   }
 }
@@ -123,7 +123,7 @@ export async function trainDetector(
 async function train(study: BoundStudy, folder: RunFolder, options: TrainDetectorOptions): Promise<DetectorTraining> {
   const { protocol, model } = study;
   const { training, conversation } = protocol;
-  const set = generateExamples(study, options.seed);
+  const set = await generateExamples(study, options.seed);
   const result = await runTraining({
     engine: model.engine,
     baseModel: { name: model.name, hash: model.hash },

@@ -8,13 +8,13 @@ import * as fs from "node:fs";
 import type { BatchResult } from "../engine";
 import { readJsonl, writeFileAtomic } from "../files";
 
-/** Means of one batch or of the validation set; loss, accuracy and mass are those of its label examples, NaN where there are none. */
+/** Means of one batch or of the validation set; loss, accuracy and mass are those of its label examples, null where there are none. */
 export interface BatchFigures {
-  loss: number;
+  loss: number | null;
   /** 0..1 */
-  accuracy: number;
+  accuracy: number | null;
   /** 0..1 */
-  mass: number;
+  mass: number | null;
   /** divergence from the base model over the match examples, nats per token; absent where there are none */
   match?: number;
 }
@@ -61,9 +61,9 @@ export function figuresOf(result: BatchResult, targets: readonly (0 | 1 | null)[
   const labelled = targets.filter((target) => target !== null).length;
   const matched = targets.length - labelled;
   return {
-    loss: loss / labelled,
-    accuracy: right / labelled,
-    mass: mass / labelled,
+    loss: labelled === 0 ? null : loss / labelled,
+    accuracy: labelled === 0 ? null : right / labelled,
+    mass: labelled === 0 ? null : mass / labelled,
     ...(matched > 0 ? { match: match / matched } : {}),
   };
 }

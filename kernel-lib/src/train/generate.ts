@@ -7,7 +7,8 @@
  */
 import { expected, InputError, random, type Random } from "../base";
 import type { BoundStudy, StudyContext } from "../study";
-import type { SteeringEntry, TrainExample } from "./example-lines";
+import { type SteeringEntry, targetOf as labelOf, type TrainExample } from "./example-lines";
+import { drawRetention, type RetentionSource, retentionSource } from "./retention";
 
 /** Examples of one run, with the directions they name. */
 export interface ExampleSet {
@@ -25,16 +26,47 @@ const BALANCE_TOLERANCE = 0.1;
  * @param seed of this run; the same seed gives the same examples
  * @throws InputError "label-balance" if one answer is much commoner than the other (control deny excepted)
  * @example
- * const { train, validation, vectors } = generateExamples(study, 1);
+ * const { train, validation, vectors } = await generateExamples(study, 1);
  */
-export function generateExamples(study: BoundStudy, seed: number): ExampleSet {
+export async function generateExamples(study: BoundStudy, seed: number): Promise<ExampleSet> {
   const { training, steering } = study.protocol;
   const source = random(seed).fork("examples");
-  const examples = Array.from({ length: training.examples }, (_, i) => drawExample(study, i, source.fork(i)));
-  checkBalance(examples, training.control);
+  const retention = await retentionSource(study);
   const kept = training.examples - Math.round(training.examples * training.validationShare);
+  const examples = Array.from({ length: training.examples }, (_, i) =>
+    drawEither(study, retention, i, source.fork(i), i >= kept),
+  );
+  const detection = examples.filter(({ id }) => String(id).startsWith(DETECTION));
+  checkBalance(detection, training.control);
   const vectors = Array.from({ length: steering.vectors.train }, (_, i) => study.randomDirection(i).direction);
   return { train: examples.slice(0, kept), validation: examples.slice(kept), vectors };
+}
+
+const DETECTION = "example-";
+
+/** A retention example for the protocol's share of the draws; validation holds none that is labelled, so its accuracy is detection's. */
+function drawEither(
+  study: BoundStudy,
+  retention: RetentionSource | null,
+  index: number,
+  rng: Random,
+  isValidation: boolean,
+): TrainExample {
+  const { share, form } = study.protocol.training.retention;
+  const keeps = retention !== null && rng.fork("kind").uniform() < share && !(isValidation && form === "answers");
+  if (!keeps) return drawExample(study, index, rng);
+  const stream = rng.fork("retention");
+  const entries = drawSteering(study, stream, stream.uniform() < study.protocol.training.steeredShare);
+  return drawRetention(study, retention, `keep-${index}`, stream, entries);
+}
+
+/** A training vector, range and strength as entries; none where nothing is applied. */
+function drawSteering(study: BoundStudy, rng: Random, isApplied: boolean): SteeringEntry[] {
+  const { steering } = study.protocol;
+  const vectorIndex = rng.integer(steering.vectors.train);
+  const [range, strength] = [rng.pick(study.ranges), rng.pick(steering.magnitudes)];
+  const plan = isApplied ? study.steering(study.randomDirection(vectorIndex).direction, range, strength) : [];
+  return plan.map(({ layers, magnitude }) => ({ vectorIndex, layers: [layers[0], layers[1]], magnitude }));
 }
 
 function drawExample(study: BoundStudy, index: number, rng: Random): TrainExample {
@@ -55,7 +87,7 @@ function drawExample(study: BoundStudy, index: number, rng: Random): TrainExampl
     (entry): SteeringEntry => ({ vectorIndex, layers: [entry.layers[0], entry.layers[1]], magnitude: entry.magnitude }),
   );
   return {
-    id: `example-${index}`,
+    id: `${DETECTION}${index}`,
     context: [...study.contextTokens(context, reply)],
     question: [...study.questionTokens(question)],
     labels: [study.labels.steered, study.labels.clean],
@@ -80,7 +112,7 @@ function targetOf(study: BoundStudy, isSteered: boolean, rng: Random): 0 | 1 {
 
 function checkBalance(examples: readonly TrainExample[], control: string): void {
   if (control === "deny") return;
-  const share = examples.filter((example) => example.target === 0).length / examples.length;
+  const share = examples.filter((example) => labelOf(example) === 0).length / examples.length;
   if (examples.length >= 100 && Math.abs(share - 0.5) > BALANCE_TOLERANCE) {
     throw new InputError(
       "label-balance",

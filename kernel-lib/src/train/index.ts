@@ -3,7 +3,15 @@ export { type CheckpointPosition, listCheckpoints, type TrainingCheckpoint } fro
 export { learningRate, parseTrainConfig, stepsOf, type TrainConfig, trainerOptions } from "./config";
 export { DetectorTraining, trainConfigOf, trainDetector, type TrainDetectorOptions } from "./detector";
 export { type BatchFigures, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
-export { engineExample, readTrainExample, type SteeringEntry, type TrainExample } from "./example-lines";
+export {
+  engineExample,
+  type KeepExample,
+  type LabelExample,
+  readTrainExample,
+  type SteeringEntry,
+  targetOf,
+  type TrainExample,
+} from "./example-lines";
 export { flatFromParts, partsFromFlat } from "./flat-parameters";
 export { type ExampleSet, generateExamples } from "./generate";
 export { checkInitial, initialLora, runTraining, type TrainingResult, type TrainingRun } from "./run";

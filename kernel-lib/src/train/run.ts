@@ -8,14 +8,14 @@
 import * as path from "node:path";
 import { AbortedError, DataError, expected, InputError, random } from "../base";
 import { type AdapterManifest, type AdapterPart, loraParameterCount } from "../checkpoint";
-import type { Engine, Example, Trainer, TrainerTensor } from "../engine";
+import type { Engine, Trainer, TrainerTensor, TrainingExample } from "../engine";
 import { contentHash, JsonlWriter, sha256 } from "../files";
 import { type RunIdentity, runIdentity } from "../runs";
 import { newestCheckpoint, readState, saveCheckpoint, writeLora } from "./checkpoints";
 import { flatFromParts } from "./flat-parameters";
 import { learningRate, stepsOf, type TrainConfig, trainerOptions } from "./config";
 import { cutEvents, figuresOf, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
-import { engineExample, type TrainExample } from "./example-lines";
+import { engineExample, targetOf, type TrainExample } from "./example-lines";
 import { claimRun, type RunLock } from "./run-lock";
 
 /** What `runTraining` takes. */
@@ -240,20 +240,21 @@ async function startTrainer(run: TrainingRun, checkpoint: string | null): Promis
 }
 
 interface Batch {
-  rows: Example[];
-  targets: (0 | 1)[];
+  rows: TrainingExample[];
+  /** right labels; null where an example has none */
+  targets: (0 | 1 | null)[];
   epoch: number;
 }
 
 /** Batch of 1-based `step`: a pure function of (seed, step), so resuming needs no stored position. */
-function batchOf({ config, examples }: TrainingRun, rows: readonly Example[], step: number): Batch {
+function batchOf({ config, examples }: TrainingRun, rows: readonly TrainingExample[], step: number): Batch {
   const perEpoch = Math.ceil(examples.length / config.batch);
   const epoch = Math.floor((step - 1) / perEpoch);
   const at = ((step - 1) % perEpoch) * config.batch;
   const order = epochOrder(config, examples.length, epoch).slice(at, at + config.batch);
   return {
     rows: order.map((i) => rows[i]),
-    targets: order.map((i) => rows[i].target),
+    targets: order.map((i) => targetOf(examples[i])),
     epoch: epoch + (at + order.length) / examples.length,
   };
 }
@@ -281,10 +282,10 @@ async function oneStep(
   const result = await trainer.step(batch.rows, step, lr, { microBatch: run.microBatch });
   const seconds = (performance.now() - start) / 1000;
   const figures = figuresOf(result, batch.targets);
-  if (!Number.isFinite(figures.loss) || !Number.isFinite(result.gradNorm)) {
+  if (!result.loss.every(Number.isFinite) || !Number.isFinite(result.gradNorm)) {
     throw new DataError(
       "loss-not-finite",
-      `Expected a finite loss and gradient at step ${step} but received loss ${figures.loss}, gradient norm ${result.gradNorm}. Lower the learning rate or the magnitudes.`,
+      `Expected a finite loss and gradient at step ${step} but received loss ${result.loss.find((loss) => !Number.isFinite(loss)) ?? figures.loss}, gradient norm ${result.gradNorm}. Lower the learning rate or the magnitudes.`,
     );
   }
   const rate = seconds > 0 ? Math.round((10 * batch.rows.length) / seconds) / 10 : null;
@@ -303,8 +304,8 @@ async function oneStep(
 
 function guardMass({ massGuard = 0 }: TrainingRun, event: StepEvent, events: readonly TrainEvent[]): void {
   if (massGuard <= 0 || event.step < GUARD_STEPS) return;
-  const recent = [...events.filter((item) => item.kind === "step").slice(1 - GUARD_STEPS), event].map(
-    (item) => item.mass,
+  const recent = [...events.filter((item) => item.kind === "step").slice(1 - GUARD_STEPS), event].flatMap(({ mass }) =>
+    mass === null ? [] : [mass],
   );
   const mean = recent.reduce((sum, mass) => sum + mass, 0) / recent.length;
   if (mean >= massGuard) return;
@@ -333,14 +334,11 @@ async function validate(run: TrainingRun, trainer: Trainer, step: number): Promi
   };
   const saysFirst = (target: 0 | 1): number | null => {
     const of = validation.flatMap((example, i) =>
-      example.target === target ? [logprob[2 * i] > logprob[2 * i + 1]] : [],
+      targetOf(example) === target ? [logprob[2 * i] > logprob[2 * i + 1]] : [],
     );
     return of.length === 0 ? null : of.filter(Boolean).length / of.length;
   };
-  const figures = figuresOf(
-    all,
-    validation.map((example) => example.target),
-  );
+  const figures = figuresOf(all, validation.map(targetOf));
   return {
     kind: "validation",
     step,
@@ -373,7 +371,8 @@ function manifestAt(run: TrainingRun, step: number, events: readonly TrainEvent[
       validationMass: validation.mass,
     });
   const asked = run.asked ?? { questions: [], labels: null, answerPrefix: null, protocolHash: null };
-  const [first, second] = run.examples[0].labels;
+  const labelled = run.examples.find((example) => !("positions" in example));
+  const [first, second] = labelled === undefined || "positions" in labelled ? ["none", "none"] : labelled.labels;
   return {
     format: 1,
     questions: asked.questions,

@@ -262,6 +262,27 @@ void check_dispose(const std::string& type, const std::shared_ptr<Backend>& back
                                                        counted(*backend, "memory.used") == used);
 }
 
+// What is the same in all layers is sent to the device once: a step of a deeper model sends no more.
+void check_uploads(const std::string& type, DType act) {
+  std::vector<double> sent;
+  for (const int layers : {2, 5}) {
+    std::shared_ptr<Backend> backend = make_cuda_backend(act);
+    ModelConfig c = shape_of("toy");
+    c.num_hidden_layers = layers;
+    const auto model = std::make_shared<Model>(backend, c, nullptr, 1, Job{});
+    const TrainerOptions options = card_options();
+    Trainer trainer(model, options, std::vector<double>(static_cast<size_t>(flat_layout(c, options.r, options.targets).count), 0.01));
+    TrainBatch batch = train_batch(c, 2, 5, 3);
+    trainer.step(batch, 1, 1e-3, Job{});
+    const double before = counted(*backend, "upload");
+    batch = train_batch(c, 2, 7, 4);
+    trainer.step(batch, 2, 1e-3, Job{});
+    sent.push_back(counted(*backend, "upload") - before);
+  }
+  std::printf("# %s: uploads of a step: %.0f with 2 layers, %.0f with 5\n", type.c_str(), sent[0], sent[1]);
+  expect(type + "/uploads_do_not_grow_with_layers", sent[1] == sent[0] && sent[0] > 0);
+}
+
 // What the pool really held at its fullest during a training step, against the estimate made before loading.
 void check_estimate(const std::string& type, DType act, int match_positions) {
   std::shared_ptr<Backend> backend = make_cuda_backend(act);
@@ -316,6 +337,7 @@ void run(DType act) {
   check_training(type, cpu, gpu, half);
   check_generation(type, cpu, gpu, half);
   check_cancel(type, gpu);
+  check_uploads(type, act);
   check_estimate(type, act, 0);
   check_estimate(type, act, 25);
   check_dispose(type, gpu_backend, c, checkpoint);

@@ -1,8 +1,9 @@
 // A stand-in for libcublasLt in the emulated tests: the thirteen calls that src/cuda/cublaslt.cu makes, computed in plain loops on
 // host memory, with every argument checked as the real library would. Written from the library's public documentation.
 //
-// FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm; =matmul: the product does not support its rows. A copy in a folder
-// "newer" does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
+// FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm; =bucket: none for a multiple of 16 rows; =matmul: the product does not
+// support its rows; =rows: it supports only the row count that the heuristic was asked for. FAKE_CUBLASLT_LOSES=N: the last N of the
+// depth are left out, as a faulty split over the depth would. A copy in a folder "newer" does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
 #include <dlfcn.h>
 
 #include <cstdint>
@@ -124,10 +125,12 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void*, void* a, void*, void*, v
   const Preference& pref = *static_cast<Preference*>(p);
   if (wanted < 1 || pref.reduction != 0 || pref.alignment[0] != 16 || pref.workspace == 0) return complain("preferences");
   *found = 0;
-  if (refuses("1")) return kNotSupported;
+  const uint64_t rows = static_cast<Layout*>(d)->cols;
+  if (refuses("1") || (refuses("bucket") && rows % 16 == 0)) return kNotSupported;
   std::memset(out, 0, sizeof *out);
   out->algorithm[0] = kMagic;
   out->algorithm[1] = static_cast<Layout*>(a)->rows * 1000003u + static_cast<Layout*>(d)->rows;  // belongs to this shape
+  out->algorithm[2] = rows;
   *found = 1;
   return kOk;
 }
@@ -139,16 +142,18 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
   if (A.type != kReal16BF || B.type != kReal16BF || lc != ld || c != d) return complain("types or output");
   if (algo[0] != kMagic || algo[1] != A.rows * 1000003u + D.rows) return complain("an algorithm of another shape");
   if (!workspace) return complain("no workspace");
-  if (refuses("matmul")) return kNotSupported;
+  if (refuses("matmul") || (refuses("rows") && algo[2] != D.cols)) return kNotSupported;
   for (const void* p : {a, b, static_cast<const void*>(d)})
     if (reinterpret_cast<uintptr_t>(p) % 16) return complain("alignment below what was promised");
   const uint64_t m = op.trans_a ? A.cols : A.rows, k = op.trans_a ? A.rows : A.cols;
   if (op.trans_b || B.rows != k || D.rows != m || D.cols != B.cols) return complain("shapes do not fit");
+  const char* loses = std::getenv("FAKE_CUBLASLT_LOSES");
+  const uint64_t depth = k - (loses ? std::strtoull(loses, nullptr, 10) : 0);
   const float s = *static_cast<const float*>(alpha), t = *static_cast<const float*>(beta);
   for (uint64_t j = 0; j < D.cols; ++j)
     for (uint64_t i = 0; i < m; ++i) {
       float sum = 0;
-      for (uint64_t x = 0; x < k; ++x) {
+      for (uint64_t x = 0; x < depth; ++x) {
         const int64_t at = op.trans_a ? static_cast<int64_t>(i) * A.ld + static_cast<int64_t>(x) : static_cast<int64_t>(x) * A.ld + static_cast<int64_t>(i);
         sum += read(a, A.type, at) * read(b, B.type, static_cast<int64_t>(j) * B.ld + static_cast<int64_t>(x));
       }

@@ -117,7 +117,7 @@ class CountedMemory : public VirtualMemory {
 void arena() {
   std::set<char*> chunks;
   {
-    WeightArena arena(std::make_unique<CountedMemory>(chunks, 5), size_t(1) << 30);
+    WeightArena arena(std::make_unique<CountedMemory>(chunks, 5), std::vector<size_t>{size_t(1) << 30});
     const size_t m = size_t(50) << 20;
     char *a = static_cast<char*>(arena.allocate(m)), *b = static_cast<char*>(arena.allocate(m)), *c = static_cast<char*>(arena.allocate(m));
     expect("arena: matrices lie end to end", b == a + m && c == b + m);
@@ -136,8 +136,25 @@ void arena() {
     expect("arena: allocations are 256-byte aligned", e == d + 256);
   }
   expect("arena: everything is given back at the end", chunks.empty());
-  WeightArena none(nullptr, size_t(1) << 30);
+  WeightArena none(nullptr, std::vector<size_t>{size_t(1) << 30});
   expect("arena: without virtual memory it declines", !none.usable() && none.allocate(10) == nullptr);
+  class Stingy : public CountedMemory {
+   public:
+    Stingy(std::set<char*>& chunks, size_t most) : CountedMemory(chunks, 0), most_(most) {}
+    char* reserve(size_t bytes) override { return bytes > most_ ? nullptr : CountedMemory::reserve(bytes); }
+
+   private:
+    size_t most_;
+  };
+  const size_t card = size_t(80) << 30;
+  const auto reserved = [&](size_t most) {
+    WeightArena arena(std::make_unique<Stingy>(chunks, most), arena_sizes(card));
+    return std::make_pair(arena.reserved(), arena.attempts());
+  };
+  expect("arena: 16 cards of address space, else 4, else one and a quarter",
+         reserved(16 * card) == std::make_pair(16 * card, 1) && reserved(15 * card) == std::make_pair(4 * card, 2) &&
+             reserved(2 * card) == std::make_pair(card + card / 4, 3));
+  expect("arena: refused all of them it says so", reserved(card) == std::make_pair(size_t(0), 3));
 }
 
 void fragments() {
@@ -223,6 +240,9 @@ void buckets() {
   }
   expect("buckets: hold their rows, are their own ceiling, and grow", good);
   expect("buckets: decoding one or sixteen rows is one bucket", gemm_bucket(1) == gemm_bucket(16));
+  bool narrow = true;
+  for (int rows = 1; rows <= 1024; ++rows) narrow = narrow && gemm_bucket(rows) - rows < 64;
+  expect("buckets: up to 1,024 rows none is wider than 64", narrow && gemm_bucket(536) == 576 && gemm_bucket(200) == 256);
 }
 
 }  // namespace

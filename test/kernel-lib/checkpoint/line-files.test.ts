@@ -75,12 +75,14 @@ describe.each([
 ])("a %s", (_, read, good) => {
   const long = Array(config.max_position_embeddings).fill(1);
   it.each([
-    ["no context", { context: [] }, /at least one token id for context but received \[\]/],
+    ["no context to steer", { context: [] }, /at least one token id to steer .* for context but received \[\]/],
     ["no question", { question: [] }, /at least one token id for question/],
     ["a context that fills every position", { context: long }, /max_position_embeddings/],
     ["a fraction", { context: [1.5] }, /token ids 0\.\./],
     ["a token in quotes", { question: ["3"] }, /question but received "3"/],
     ["no id", { id: null }, /for id but received null/],
+    ["an id that has lost digits", JSON.parse('{"id": 9007199254740993}'), /number within .*2\^53.* for id/],
+    ["an id without end", JSON.parse('{"id": -1e999}'), /for id but received -Infinity/],
     ["a misspelt field", { stering: null }, /one of id, .* but received "stering"/],
   ])("is refused with %s", (_name, change, message) => {
     expect(read(good, "f line 1").context).toEqual([1, 2]);
@@ -99,6 +101,16 @@ describe.each([
   });
 });
 
+describe("a bare question", () => {
+  it.each([
+    ["trial", asTrial, trial, [null, undefined, []]],
+    ["example", asExample, example, [null, undefined, []]],
+  ] as const)("is a fair %s, and is not steered", (_name, read, good, none) => {
+    for (const steering of none) expect(read({ ...good, context: [], steering }, "l").context).toEqual([]);
+    expect(() => read({ ...good, context: [] }, "l")).toThrow(/to steer/);
+  });
+});
+
 describe("what a trial reports", () => {
   it("is tokens, the likeliest ones, or both; never nothing", () => {
     expect(asTrial({ ...trial, report: { topK: 2 } }, "l")).toMatchObject({ wanted: [], topK: 2 });
@@ -114,5 +126,8 @@ describe("what a trial reports", () => {
     expect(steered({ vector: [1] })).toThrow(/hidden_size.*1 of them.*steering\[0\]/);
     expect(steered({ vector: Array(config.hidden_size).fill(1e39) })).toThrow(/finite number for vector/);
     expect(steered({ span: undefined })().steering[0].span).toEqual([0, 2]);
+    const long = Array(config.hidden_size).fill(-1e30);
+    expect(steered({ vector: long, magnitude: 1e30 })).toThrow(/product with its vector within 32 bits for magnitude/);
+    expect(steered({ vector: long, magnitude: 1e8 })().steering[0].magnitude).toBe(1e8);
   });
 });

@@ -1,4 +1,5 @@
 // Model folders: what is read as it should be, what is refused by name, and every way an index and its shards disagree.
+import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
@@ -218,6 +219,18 @@ describe("readCheckpoint", () => {
     expect(() => readCheckpoint(path.join(model, "nowhere"))).toThrowError(/model folder/);
   });
 
+  it.each(["model.safetensors", "config.json", "generation_config.json"])(
+    "does not wait for a named pipe as %s",
+    (name) => {
+      writeSafetensors(path.join(model, "model.safetensors"), tensorsOf());
+      fs.rmSync(path.join(model, name), { force: true });
+      execFileSync("mkfifo", [path.join(model, name)]);
+      expect(() => readCheckpoint(model)).toThrowError(
+        expect.objectContaining({ code: "no-regular-file", message: expect.stringContaining(name) }),
+      );
+    },
+  );
+
   it("names absent, extra, misshapen and non-float tensors", () => {
     const absent = tensorsOf();
     delete absent["model.layers.1.self_attn.q_proj.bias"];
@@ -237,7 +250,7 @@ describe("readCheckpoint", () => {
       ...tensorsOf(),
       "model.norm.weight": { dtype: "I32", shape: [16], data: new Float32Array(16) },
     });
-    refusal("checkpoint-tensor", /dtype.*model\.norm\.weight.*I32/);
+    refusal("checkpoint-tensor", /dtype.*model\.norm\.weight in .*model\.safetensors but received "I32"/);
     fs.writeFileSync(
       path.join(model, "config.json"),
       JSON.stringify({ ...tiny, num_hidden_layers: 3, layer_types: undefined }),

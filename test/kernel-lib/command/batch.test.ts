@@ -1,10 +1,11 @@
 // The batch runner on real kernels: order, parameters, resuming, and what counts as ran and as valid.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { describe, expect, it } from "vitest";
-import { runBatch } from "../../../kernel-lib/src/command";
-import { notebook, type TestCell, temporaryFolder } from "../../helpers/notebook";
+import { decidersOf, type NotebookRecord, planJobs, runBatch, whyAgain, yamlOf } from "../../../kernel-lib/src/command";
+import { notebook, ROOT, type TestCell, temporaryFolder } from "../../helpers/notebook";
 
 const RESULT = (numbers: object, more = ""): string =>
   `(globalThis as any)[Symbol.for("steerlab.kernel")].display({ "text/plain": "result", "application/vnd.steerlab.result+json": { numbers: ${JSON.stringify(numbers)}, run: null, problems: [] ${more} } });`;
@@ -84,6 +85,113 @@ describe("runBatch", { timeout: 180_000 }, () => {
     expect(page).toContain('<a href="report.html">');
   });
 
+  it("runs again whatever was read, changed or is lost, says why, and keeps the rest", async () => {
+    const folder = temporaryFolder();
+    const outDir = join(folder, "out");
+    const inputs = join(folder, "inputs");
+    mkdirSync(inputs);
+    const at = (name: string): string => join(inputs, name);
+    writeFileSync(at("mine.yaml"), "prompts: words.txt\n");
+    writeFileSync(at("words.txt"), "yes");
+    writeFileSync(at("large.bin"), Buffer.alloc(5 << 20));
+    const head = `import * as fs from "fs";
+const dir = batchDir + "/20300102-030405-study-s1";
+fs.mkdirSync(dir, { recursive: true });
+for (const name of ["mine.yaml", "words.txt"]) fs.readFileSync(inputs + "/" + name, "utf8");
+fs.closeSync(fs.openSync(inputs + "/large.bin", "r"));
+fs.writeFileSync(dir + "/trials.jsonl", "{}\\n"); fs.readFileSync(dir + "/trials.jsonl"); fs.writeFileSync(dir + "/DONE", "");`;
+    const study = write(folder, "study.ipynb", [
+      {
+        tags: ["parameters"],
+        code: `const batchDir: string = "";\nconst inputs: string = "";\nconst extra: number[] = [];`,
+      },
+      { code: head },
+      { code: RESULT({ n: 1 }, ', ...{ run: batchDir + "/20300102-030405-study-s1" }') },
+    ]);
+    const run = join(outDir, "20300102-030405-study-s1");
+    const parameters: Record<string, unknown> = { inputs };
+    const batch = async (): Promise<{ record: NotebookRecord; said: string }> => {
+      const said = listener();
+      const { records } = await runBatch({ notebooks: [study], parameters, outDir, stream: said });
+      return { record: records[0], said: said.text };
+    };
+    const { record } = await batch();
+    expect(record).toMatchObject({ valid: true, reused: false });
+    expect(Object.keys(record.reads)).toEqual(
+      ["large.bin", "mine.yaml", "words.txt"].map((name) => join("..", "inputs", name)),
+    );
+    expect((await batch()).record.reused).toBe(true);
+
+    const why = (): string | null => whyAgain(record, planJobs([study], parameters, outDir)[0], [], outDir);
+    /** Tries a change and takes it back. */
+    const tried = (files: string[], change: () => void): string | null => {
+      const held = files.map((file) => ({ file, aside: join(folder, `held-${files.indexOf(file)}`) }));
+      for (const { file, aside } of held) cpSync(file, aside, { recursive: true, preserveTimestamps: true });
+      change();
+      const answer = why();
+      for (const { file, aside } of held) {
+        rmSync(file, { recursive: true, force: true });
+        renameSync(aside, file);
+      }
+      return answer;
+    };
+    const executed = join(outDir, "study.ipynb");
+    const without = (cell: number): void => {
+      const file = JSON.parse(readFileSync(executed, "utf8")) as { cells: unknown[] };
+      file.cells.splice(cell, 1);
+      writeFileSync(executed, JSON.stringify(file));
+    };
+    expect(why()).toBeNull();
+    expect(tried([at("mine.yaml")], () => writeFileSync(at("mine.yaml"), "prompts: []\n"))).toMatch(
+      /changed: .*mine\.yaml/,
+    );
+    expect(tried([at("words.txt")], () => rmSync(at("words.txt")))).toMatch(/changed: .*words\.txt/);
+    expect(tried([executed], () => writeFileSync(executed, readFileSync(executed).subarray(0, 900)))).toMatch(
+      /damaged/,
+    );
+    expect(tried([executed], () => without(2))).toBe("study.ipynb lacks cells");
+    expect(tried([executed], () => without(3))).toBe("study.ipynb lacks cells");
+    expect(tried([join(outDir, "study.html")], () => writeFileSync(join(outDir, "study.html"), ""))).toMatch(
+      /html is missing/,
+    );
+    expect(tried([join(run, "DONE")], () => rmSync(join(run, "DONE")))).toMatch(/not marked DONE/);
+    expect(tried([join(run, "trials.jsonl")], () => rmSync(join(run, "trials.jsonl")))).toMatch(
+      /trials\.jsonl is missing/,
+    );
+    expect(tried([run], () => rmSync(run, { recursive: true }))).toMatch(/does not exist/);
+    expect(tried([study], () => writeFileSync(study, `${readFileSync(study, "utf8")} `))).toBe("changed: the notebook");
+    parameters.extra = [1, 2e-7];
+    expect(why()).toBe("changed: its parameters");
+    delete parameters.extra;
+    utimesSync(at("words.txt"), new Date(), new Date()); // the same content again is no reason
+    expect(why()).toBeNull();
+
+    // A file too large to hash is another one as soon as it lies elsewhere on the disk.
+    writeFileSync(at("large.bin.new"), Buffer.alloc(5 << 20));
+    renameSync(at("large.bin.new"), at("large.bin"));
+    const again = await batch();
+    expect(again.said).toMatch(/study: running again, changed: .*large\.bin\n/);
+    expect(again.record).toMatchObject({ valid: true, reused: false });
+    expect((await batch()).record.reused).toBe(true);
+  });
+
+  it("counts the library among what decides, and hands numbers to papermill as numbers", () => {
+    expect(yamlOf({ lr: 2e-7, big: 1e21, n: [1, -0.5, null], t: "2e-7", o: { a: true } })).toBe(
+      '{"lr": 2.0e-7, "big": 1.0e+21, "n": [1, -0.5, null], "t": "2e-7", "o": {"a": true}}',
+    );
+    const folder = temporaryFolder();
+    const path = write(folder, "a.ipynb", SWEEP);
+    const [job] = planJobs([path], {}, folder);
+    const before = decidersOf(job, []);
+    expect(before["the library"]).toMatch(/^[0-9a-f]{64}$/);
+    const old = {
+      name: "a",
+      valid: true,
+      deciders: { ...before, "the library": "another" },
+    } as unknown as NotebookRecord;
+    expect(whyAgain(old, job, [], folder)).toBe("changed: the library");
+  });
+
   it("keeps ran and valid apart, names every problem and starts nothing that builds on a failure", async () => {
     const folder = temporaryFolder();
     const outDir = join(folder, "out");
@@ -128,9 +236,56 @@ describe("runBatch", { timeout: 180_000 }, () => {
     await expect(runBatch({ notebooks: ["no-such"], outDir })).rejects.toMatchObject({ code: "notebook-path" });
     await expect(runBatch({ notebooks: [path], outDir, parameters: { stpes: 1 } })).rejects.toMatchObject({
       code: "parameter",
+      message: expect.stringContaining('declares for -p but received "stpes". a declares none.'),
     });
+    const named = write(folder, "b.ipynb", TRAIN);
+    await expect(runBatch({ notebooks: [path, named], outDir, parameters: { stpes: 1 } })).rejects.toThrow(
+      /a declares none; b declares steps\.$/,
+    );
+    await expect(runBatch({ notebooks: [path], outDir: "/proc/foo" })).rejects.toMatchObject({ code: "out-folder" });
     expect(existsSync(outDir)).toBe(false);
   });
+
+  it.skipIf(!existsSync("/proc/self/task"))(
+    "lets work save on SIGTERM, however long, and says how to go on",
+    async () => {
+      const folder = temporaryFolder();
+      const [started, saved] = ["started", "saved"].map((name) => join(folder, name));
+      const long = write(folder, "long.ipynb", [
+        { code: 'console.log("first cell")' },
+        {
+          code: `import { writeFileSync } from "fs"; import { interruptSignal } from "steerlab";
+const signal = interruptSignal();
+writeFileSync(${JSON.stringify(started)}, "");
+await new Promise<void>((done) => signal.addEventListener("abort", () => setTimeout(() => { writeFileSync(${JSON.stringify(saved)}, ""); done(); }, 6000)));
+throw new Error("stopped after saving");`,
+        },
+      ]);
+      const args = [
+        join(ROOT, "kernel-lib/bin/steerlab.cjs"),
+        "batch",
+        "--notebook",
+        long,
+        "--out",
+        join(folder, "out"),
+      ];
+      const child = spawn(process.execPath, args);
+      let said = "";
+      child.stderr.on("data", (chunk) => {
+        said += chunk;
+      });
+      while (!existsSync(started)) await new Promise((later) => setTimeout(later, 200));
+      child.kill("SIGTERM");
+      const status = await new Promise((done) => child.on("close", done));
+      expect({ status, saved: existsSync(saved) }).toEqual({ status: 143, saved: true });
+      expect(said).toMatch(/long: stopped/);
+      expect(said).toMatch(
+        /Stopped on request\. Run the same again to go on: finished notebooks are kept\. \[aborted\]\n$/,
+      );
+      expect(readFileSync(join(folder, "out", "long.ipynb"), "utf8")).toContain("first cell\\n");
+      expect(existsSync(join(folder, "out", "index.html"))).toBe(true);
+    },
+  );
 
   it("stops on request, says so, and starts nothing more", async () => {
     const folder = temporaryFolder();

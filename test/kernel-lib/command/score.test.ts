@@ -4,8 +4,8 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { LAB_MODEL } from "../../../kernel-lib/src/base";
-import { score, type ScoreTrial, scoreTrials } from "../../../kernel-lib/src/command";
-import type { RowResult } from "../../../kernel-lib/src/engine";
+import { adapterPlace, score, type ScoreTrial, scoreTrials } from "../../../kernel-lib/src/command";
+import { openEngine, type RowResult } from "../../../kernel-lib/src/engine";
 import { FakeEngine } from "../../helpers/fake-engine";
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "score-"));
@@ -20,7 +20,8 @@ const run = (out: string, ...more: string[]): Promise<void> =>
 describe("steerlab score", () => {
   it("refuses an output that cannot be written, and a bad adapter, before it loads the model; leaves nothing", async () => {
     fs.mkdirSync(at("folder"), { recursive: true });
-    await expect(run(at("folder"))).rejects.toThrow(/a file for --out .*A folder of this name/);
+    await expect(run(at("folder"))).rejects.toThrow(/a file for --out .*a folder of this name/);
+    await expect(run("/proc/foo")).rejects.toMatchObject({ code: "out-folder" });
     await expect(run(at("in.jsonl", "out.jsonl"))).rejects.toMatchObject({ code: "out-folder" });
     await expect(run(at("new", "out.jsonl"), "--adapter", at("folder"))).rejects.toThrow(/adapter_config\.json/);
     expect(fs.readdirSync(folder).sort()).toEqual(["folder", "in.jsonl"]);
@@ -30,12 +31,66 @@ describe("steerlab score", () => {
     await run(at("made", "deep", "out.jsonl"));
     const whole = fs.readFileSync(at("made", "deep", "out.jsonl"), "utf8");
     expect(JSON.parse(whole)).toMatchObject({ id: "a", topK: [{}] });
+    // Within 32 bits for one layer, beyond them after two.
     const direction = Array(256).fill(1e30);
-    const steering = [{ vector: direction, layers: [0, 12], magnitude: 1e30 }];
+    const steering = [{ vector: direction, layers: [0, 12], magnitude: 3e8 }];
     fs.writeFileSync(at("in.jsonl"), JSON.stringify({ ...LINE, steering }));
     await expect(run(at("made", "deep", "out.jsonl"))).rejects.toThrow(/finite log-probabilities for trial "a"/);
     expect(fs.readFileSync(at("made", "deep", "out.jsonl"), "utf8")).toBe(whole);
     expect(fs.readdirSync(at("made", "deep"))).toEqual(["out.jsonl"]);
+  });
+});
+
+describe("steerlab score, around the edges", () => {
+  it("writes a link and a device through", async () => {
+    fs.mkdirSync(at("real"), { recursive: true });
+    fs.symlinkSync("real/out.jsonl", at("link.jsonl"));
+    await run(at("link.jsonl"));
+    expect(fs.lstatSync(at("link.jsonl")).isSymbolicLink()).toBe(true);
+    expect(JSON.parse(fs.readFileSync(at("real", "out.jsonl"), "utf8"))).toMatchObject({ id: "a" });
+    await run("/dev/zero");
+    expect(fs.lstatSync("/dev/zero").isCharacterDevice()).toBe(true);
+    await expect(run("/dev/full")).rejects.toMatchObject({ code: "disk-full" });
+  });
+
+  it("asks a bare question: the same numbers as the engine gives the question alone", async () => {
+    fs.writeFileSync(at("in.jsonl"), JSON.stringify({ ...LINE, context: [] }));
+    await run(at("bare.jsonl"));
+    const { engine } = await openEngine(LAB_MODEL, { backend: "cpu" });
+    const [row] = await engine.forward([{ tokens: [3], wanted: [4] }], { report: "last" });
+    engine.dispose();
+    const scored = JSON.parse(fs.readFileSync(at("bare.jsonl"), "utf8")) as { logprobs: number[] };
+    expect(scored.logprobs[0]).toBe(row.positions[0].logprobs[0]);
+  });
+
+  it("takes a run for its adapter, and says what is missing in one that has none", async () => {
+    const refused = async (message: RegExp) =>
+      expect(run(at("x.jsonl"), "--adapter", at("run"))).rejects.toThrowError(
+        expect.objectContaining({ code: "adapter-place", message: expect.stringMatching(message) }),
+      );
+    fs.mkdirSync(at("run", "checkpoints", "step-000050"), { recursive: true });
+    fs.mkdirSync(at("run", "checkpoints", "step-000100"));
+    await refused(/has not ended; its newest checkpoint is .*step-000100/);
+    fs.rmSync(at("run", "checkpoints"), { recursive: true });
+    fs.writeFileSync(at("run", "meta.json"), '{"kind": "detection"}');
+    await refused(/a run of kind "detection"/);
+    fs.mkdirSync(at("run", "adapter"));
+    fs.writeFileSync(at("run", "adapter", "adapter_config.json"), "{}");
+    expect(adapterPlace(at("run"))).toBe(at("run", "adapter"));
+    expect(adapterPlace(at("run", "adapter"))).toBe(at("run", "adapter"));
+    expect(adapterPlace("org/name")).toBe("org/name");
+    fs.mkdirSync(at("runs"));
+    fs.renameSync(at("run"), at("runs", "20300102-030405-train-strict-s1"));
+    expect(() => adapterPlace(at("runs"))).toThrow(/several runs; choose one, such as .*-train-strict-s1/);
+  });
+
+  it("stops on a signal and leaves nothing", async () => {
+    const stop = new AbortController();
+    stop.abort();
+    await expect(
+      score(["--model", LAB_MODEL, "--trials", at("in.jsonl"), "--out", at("s", "o.jsonl")], stop.signal),
+    ).rejects.toMatchObject({ code: "aborted" });
+    expect(fs.existsSync(at("s"))).toBe(false);
   });
 });
 

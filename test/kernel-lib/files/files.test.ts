@@ -74,6 +74,53 @@ describe("jsonl", () => {
   });
 });
 
+describe("a line of many megabytes", () => {
+  const big = at("big.jsonl");
+  afterAll(() => fs.rmSync(big));
+
+  it.each([
+    ["one text full of escapes", () => '\\"\\\\'.repeat(4e6)],
+    ["a long key", () => "k".repeat(2e7)],
+  ])("is read without overflow: %s", (_name, text) => {
+    const inner = text();
+    fs.writeFileSync(big, `{"id": "a", "deep": [{"${inner}": "${inner}"}]}\n{"id": "b"}\n`);
+    const ids: unknown[] = [];
+    const lengths: number[] = [];
+    const onRecord = (record: unknown): void => {
+      const { id, deep } = record as { id: string; deep?: Record<string, string>[] };
+      ids.push(id);
+      for (const [key, value] of Object.entries(deep?.[0] ?? {})) lengths.push(key.length, value.length);
+    };
+    expect(scanJsonl(big, onRecord, { uniqueKeys: true })).toBeNull();
+    expect(ids).toEqual(["a", "b"]);
+    expect(lengths).toEqual(Array(2).fill((JSON.parse(`"${inner}"`) as string).length));
+  });
+
+  it("is refused for nesting that would overflow whoever walks it", () => {
+    fs.writeFileSync(big, `{"id": ${"[".repeat(1e6)}${"]".repeat(1e6)}}\n`);
+    expect(() => scanJsonl(big, () => {}, { uniqueKeys: true })).toThrowError(
+      expect.objectContaining({ code: "json-depth", message: expect.stringContaining("big.jsonl line 1") }),
+    );
+  });
+
+  it("is joined once, not at every piece", () => {
+    const { concat } = Buffer;
+    let copied = 0;
+    Buffer.concat = ((list: Uint8Array[]) => {
+      const joined = concat(list);
+      copied += joined.length;
+      return joined;
+    }) as typeof Buffer.concat;
+    try {
+      fs.writeFileSync(big, `"${"x".repeat(3e7)}"\n`);
+      scanJsonl(big, () => {});
+    } finally {
+      Buffer.concat = concat;
+    }
+    expect(copied).toBeLessThan(4e7);
+  });
+});
+
 describe("json", () => {
   it("refuses NaN and infinities instead of writing null", () => {
     expect(() => finiteJson({ rows: [{ loss: Number.NaN }] })).toThrowError(/for loss but received NaN/);

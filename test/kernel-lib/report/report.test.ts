@@ -360,7 +360,11 @@ describe("report", () => {
         aims: renamed(one.protocol!.aims),
         evaluation: {
           ...one.protocol!.evaluation,
-          tiers: one.protocol!.evaluation.tiers.map((tier) => ({ ...tier, name: named(tier.name) })),
+          tiers: one.protocol!.evaluation.tiers.map((tier) => ({
+            ...tier,
+            name: named(tier.name),
+            cachesOf: tier.cachesOf === null ? null : named(tier.cachesOf),
+          })),
         },
       },
     });

@@ -15,6 +15,8 @@ describe("tierViews", () => {
     expect(words.held_out_strengths).toEqual(["New vectors, topics and strengths", "strengths"]);
     expect(words.held_out_ranges).toEqual(["New vectors, topics and layer ranges", "ranges"]);
     expect(words.concepts_102).toEqual(["Concept vectors, new topics", "concepts"]);
+    expect(words.concepts_matched).toEqual(["Random twins of the concept vectors, new topics", "matched"]);
+    expect(words.controls).toEqual(["Control questions, caches of: new vectors and topics", "control"]);
     expect(words.clean_held_out).toEqual(["Clean text, new topics", "clean"]);
     expect(words.hard_negatives).toEqual(["Clean text of unusual kinds", "unusual"]);
     expect(words.info_prompt).toEqual(["New vectors and topics, steering explained first", "explained"]);
@@ -23,7 +25,11 @@ describe("tierViews", () => {
   it.each([strict, card])("gives each tier of a protocol its own title, which no name enters", (protocol) => {
     const titles = (of: Protocol): string[] => tierViews(of).map(({ title }) => title);
     expect(new Set(titles(protocol)).size).toBe(protocol.evaluation.tiers.length);
-    const tiers = protocol.evaluation.tiers.map((tier, i) => ({ ...tier, name: `other_${i}` }));
+    const names = protocol.evaluation.tiers.map(({ name }) => name);
+    const tiers = protocol.evaluation.tiers.map((tier, i) => {
+      const cachesOf = tier.cachesOf === null ? null : `other_${names.indexOf(tier.cachesOf)}`;
+      return { ...tier, name: `other_${i}`, cachesOf };
+    });
     expect(titles({ ...protocol, evaluation: { ...protocol.evaluation, tiers } })).toEqual(titles(protocol));
     const twice = { ...protocol.evaluation, tiers: [tiers[0], { ...tiers[0], name: "again" }] };
     const [first, second] = titles({ ...protocol, evaluation: twice });

@@ -17,6 +17,7 @@ import {
   runTraining,
   type StepEvent,
   stepsOf,
+  targetOf,
   trainDetector,
   type TrainExample,
   type TrainingRun,
@@ -196,7 +197,7 @@ describe("runTraining", () => {
     expect(result.steps).toBe(24);
     const steps = readEvents(join(out, "events.jsonl")).filter((e): e is StepEvent => e.kind === "step");
     expect(steps.map((e) => e.step)).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
-    expect(steps[23].loss).toBeLessThan(steps[0].loss);
+    expect(steps[23].loss!).toBeLessThan(steps[0].loss!);
     expect(steps[0].mass).toBeCloseTo(0.9, 10);
     expect(result.validation).toMatchObject({ step: 24, n: 20 });
     const { config } = new FakeEngine();
@@ -365,14 +366,14 @@ describe("trainDetector", () => {
 describe("examples of a protocol", () => {
   it("use training splits only, uniform over vectors, ranges and strengths, half steered", async () => {
     const study = await bindStudy(fakeModel(), twin(small, { "training.examples": 3000 }));
-    const set = generateExamples(study, 1);
+    const set = await generateExamples(study, 1);
     const all = [...set.train, ...set.validation];
     expect(set.validation).toHaveLength(150);
     const steered = all.filter((e) => e.steering !== null);
     // binomial(3000, 1/2): 5 sigma = 137
     expect(Math.abs(steered.length - 1500)).toBeLessThan(137);
     expect(
-      steered.every((e) => e.target === 0) && all.filter((e) => e.steering === null).every((e) => e.target === 1),
+      steered.every((e) => targetOf(e) === 0) && all.filter((e) => e.steering === null).every((e) => targetOf(e) === 1),
     ).toBe(true);
     const held = new Set(study.contexts("train").map((c) => study.contextTokens(c, 4).join()));
     expect(all.some((e) => held.has(e.context.join()))).toBe(false);
@@ -385,7 +386,7 @@ describe("examples of a protocol", () => {
     // each of three ranges: 500 +- 5 * sqrt(1500 * 2/9) = 91
     expect([...starts.keys()].sort()).toEqual([0, 2, 4]);
     for (const n of starts.values()) expect(Math.abs(n - steered.length / 3)).toBeLessThan(91);
-    expect(generateExamples(study, 1)).toEqual(set);
+    expect(await generateExamples(study, 1)).toEqual(set);
   });
 
   it("relative strength is a fraction of each layer's residual norm", async () => {
@@ -406,10 +407,11 @@ describe("examples of a protocol", () => {
     ["unrelated", (share: number) => share > 0.4],
   ])("control %s does what it says", async (name, check) => {
     const study = await bindStudy(fakeModel(), twin(small, name));
-    const all = [...generateExamples(study, 1).train, ...generateExamples(study, 1).validation];
+    const set = await generateExamples(study, 1);
+    const all = [...set.train, ...set.validation].flatMap((e) => ("target" in e ? [e] : []));
     const steered = all.filter((e) => e.steering !== null);
-    const share = all.filter((e) => e.target === 0).length / all.length;
-    const hits = steered.length === 0 ? 0 : steered.filter((e) => e.target === 0).length / steered.length;
+    const share = all.filter((e) => targetOf(e) === 0).length / all.length;
+    const hits = steered.length === 0 ? 0 : steered.filter((e) => targetOf(e) === 0).length / steered.length;
     expect(check(share, hits)).toBe(true);
     if (name === "no-steer") expect(steered).toEqual([]);
     if (name === "corrupt") expect(Math.abs(hits - 0.75)).toBeLessThan(0.16); // 200 draws, 5 sigma

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <stdexcept>
@@ -151,7 +152,7 @@ void run_grid(dim3 grid, dim3 block, size_t shared, const std::function<void()>&
   body = &kernel;
   if (grid.y > 65535 || grid.z > 65535) throw std::runtime_error("emulation: grid too tall for a device");
   if (size_t(block.x) * block.y * block.z > 1024) throw std::runtime_error("emulation: more than 1024 threads in a block");
-  if (shared > 160 * 1024) throw std::runtime_error("emulation: more shared memory than sm_80 has");
+  if (shared > 98 * 1024) throw std::runtime_error("emulation: more shared memory than sm_86 has");  // 99 KB less static arrays
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
@@ -186,7 +187,35 @@ void account(long long bytes) { live += bytes; }
 size_t live_bytes() { return static_cast<size_t>(std::max(0ll, live.load())); }
 }  // namespace steerlab::emulation
 
+namespace steerlab::emulation {
+cudaError_t planned_failure(const std::string& what) {
+  const char* planned = std::getenv("STEERLAB_EMULATION_FAIL");
+  return planned && what.rfind(planned, 0) == 0 ? cudaErrorIllegalAddress : cudaSuccess;
+}
+}  // namespace steerlab::emulation
+
+struct EmulatedEvent {
+  std::chrono::steady_clock::time_point at;
+};
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
+  *e = new EmulatedEvent();
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+  delete e;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t) {
+  e->at = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  *milliseconds = std::chrono::duration<float, std::milli>(to->at - from->at).count();
+  return cudaSuccess;
+}
+
 cudaError_t cudaMalloc(void** p, size_t bytes) {
+  if (const cudaError_t failure = steerlab::emulation::planned_failure("malloc")) return failure;
   *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (!*p) return cudaErrorMemoryAllocation;
   std::memset(*p, 0xff, bytes);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 
 #define __global__
 #define __device__
@@ -36,7 +37,7 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 using cudaError_t = int;
 using cudaStream_t = struct EmulatedStream*;
 using cudaEvent_t = struct EmulatedEvent*;
-constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2;
+constexpr cudaError_t cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorIllegalAddress = 700;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 constexpr unsigned cudaEventDisableTiming = 2, cudaStreamNonBlocking = 1;
 
@@ -50,13 +51,15 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total);
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned) { *s = nullptr; return cudaSuccess; }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { *e = nullptr; return cudaSuccess; }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t e);
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t stream);
 inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to);
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t) { return "emulated failure"; }
+inline const char* cudaGetErrorName(cudaError_t e) { return e == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress" : "cudaErrorEmulated"; }
 
 void __syncthreads();
 void __syncwarp();
@@ -85,10 +88,16 @@ void account(long long bytes);  // device or pinned memory taken (> 0) or given 
 size_t live_bytes();
 void set_schedule_seed(uint64_t seed);  // order in which ready fibers run; 0: by thread index
 uint64_t exchange(uint64_t value, int from_lane);  // value of another lane of the warp
+// STEERLAB_EMULATION_FAIL=<kernel or "malloc">: it fails as after an illegal address. Gives the status of `what`.
+cudaError_t planned_failure(const std::string& what);
 }  // namespace emulation
 
+inline std::string kernel_of(const char* call);
+void check_launch(cudaError_t status, const char* call);
+
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t, const A&... args) {
+void launch(const char* call, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t, const A&... args) {
+  check_launch(emulation::planned_failure(kernel_of(call)), call);
   emulation::run_grid(grid, block, shared, [&] { kernel(P(args)...); });
 }
 

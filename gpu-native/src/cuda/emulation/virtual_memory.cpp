@@ -1,6 +1,7 @@
 // Address space for the weight arena on the host: reserved without access, opened chunk by chunk.
 #include <sys/mman.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "../platform.h"
@@ -12,7 +13,10 @@ namespace {
 class HostVirtualMemory : public VirtualMemory {
  public:
   size_t granularity() const override { return size_t(2) << 20; }
+  // STEERLAB_EMULATION_ADDRESS_GB: the most that can be reserved at once.
   char* reserve(size_t bytes) override {
+    const char* most = std::getenv("STEERLAB_EMULATION_ADDRESS_GB");
+    if (most && bytes > std::strtoull(most, nullptr, 10) << 30) return nullptr;
     void* p = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
   }

@@ -2,12 +2,13 @@
  * One file of a repository into the cache's blobs folder: resumed where it stopped, proven by size and checksum, then named.
  *
  * Bytes go to `<etag>.incomplete`; only a file whose SHA-256 (large files) or git blob SHA-1 (small ones) is right gets its
- * name. A `.lock` file keeps two processes from writing the same blob; a lock of a dead process is taken over.
+ * name. A `.lock` file keeps two processes from writing the same blob (files/lock.ts).
  */
 import { createHash, type Hash } from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { AbortedError, DataError } from "../../base";
+import { AbortedError, SteerlabError } from "../../base";
+import { tryLock, writeFailure } from "../../files";
 import { hubFetch, type RequestPurpose, responseError, TransientHubError } from "./client";
 import type { HubEnvironment } from "./environment";
 
@@ -127,7 +128,8 @@ async function receive(
     await handle.sync();
   } catch (cause) {
     if (options.signal?.aborted === true) throw new AbortedError();
-    if (cause instanceof DataError) throw cause;
+    const failure = writeFailure(incomplete, cause); // a full disk is not the network's fault
+    if (failure instanceof SteerlabError) throw failure;
     throw new TransientHubError(
       "hub-network",
       `Expected ${file.size} bytes of ${purpose.what} but the connection broke after ${done}.`,
@@ -147,26 +149,9 @@ function checksum(file: RemoteFile): Hash | null {
 
 async function lock(file: string, signal?: AbortSignal): Promise<() => void> {
   for (;;) {
-    try {
-      fs.writeFileSync(file, String(process.pid), { flag: "wx" });
-      return () => fs.rmSync(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-    if (holderIsDead(file)) fs.rmSync(file, { force: true });
-    else await pause(100, signal);
-  }
-}
-
-function holderIsDead(file: string): boolean {
-  try {
-    const holder = Number.parseInt(fs.readFileSync(file, "utf8"), 10);
-    if (!Number.isInteger(holder)) return Date.now() - fs.statSync(file).mtimeMs > 10_000; // being written, or damaged
-    process.kill(holder, 0);
-    return false;
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    return code === "ESRCH"; // gone lock file or a process of another user: not dead
+    const attempt = tryLock(file);
+    if (attempt.held) return attempt.release;
+    await pause(100, signal);
   }
 }
 

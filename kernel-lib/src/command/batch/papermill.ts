@@ -6,7 +6,7 @@
  */
 
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { type ProgressState, venvEnvironment, venvProgram } from "../../notebook";
 
@@ -33,12 +33,16 @@ export interface PapermillJob {
   parameters: Record<string, unknown>;
   /** File that the notebook's work writes its progress to. */
   progressFile: string;
+  /** File that the kernel notes in what the notebook reads. */
+  readsFile: string;
   onState: (state: RunningState) => void;
   signal?: AbortSignal;
 }
 
 const POLL_MS = 500;
 const LOG_CHARS = 20_000;
+/** Work that is told to stop ends its step and saves; of a large model that takes a while. */
+const SAVE_MS = 60_000;
 /** papermill needs a moment to shut the kernel down and to save the notebook. */
 const STOP_MS = 10_000;
 
@@ -58,11 +62,31 @@ export function cellsFromLog(text: string): { done: number; total: number } | nu
   return found === undefined ? null : { done: Number(found[1]), total: Number(found[2]) };
 }
 
+/** JSON that papermill's YAML reader takes for the same: to it a number with an exponent but no point, 2e-7, is text. */
+export function yamlOf(value: unknown): string {
+  if (typeof value === "number") return JSON.stringify(value).replace(/^(-?\d+)e/, "$1.0e");
+  if (Array.isArray(value)) return `[${value.map(yamlOf).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const fields = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${yamlOf(item)}`);
+  return `{${fields.join(", ")}}`;
+}
+
+/** Processes that a process started, where the system tells: the kernel, of a papermill. */
+function childrenOf(pid: number): number[] {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    const lists = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8"));
+    return lists.flatMap((list) => list.split(" ").filter(Boolean).map(Number));
+  } catch {
+    return []; // no such file system, or the process is gone
+  }
+}
+
 /** Runs the job to its end. @throws DeviceError "environment" if `.venv` is missing */
 export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
-  const parameters = Object.keys(job.parameters).length === 0 ? [] : ["-y", JSON.stringify(job.parameters)];
+  const parameters = Object.keys(job.parameters).length === 0 ? [] : ["-y", yamlOf(job.parameters)];
   const args = [job.notebook, job.output, "--progress-bar", "--cwd", dirname(job.notebook), ...parameters];
-  const env = { ...venvEnvironment(), STEERLAB_PROGRESS_FILE: job.progressFile };
+  const env = { ...venvEnvironment(), STEERLAB_PROGRESS_FILE: job.progressFile, STEERLAB_READS_FILE: job.readsFile };
   rmSync(job.progressFile, { force: true });
   return new Promise((done, failed) => {
     // A group of its own: Ctrl-C in the terminal reaches only us, and papermill gets one interrupt, not two.
@@ -84,8 +108,12 @@ export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
     const timer = setInterval(() => job.onState({ cells, work: readWork(job.progressFile) }), POLL_MS);
     const stop = (): void => {
       stopped = true;
-      child.kill("SIGINT");
-      setTimeout(() => child.kill("SIGKILL"), STOP_MS).unref();
+      // The kernel first: its cell saves and fails, and papermill ends with it. papermill itself would give it 3 seconds.
+      const kernels = childrenOf(child.pid as number);
+      for (const kernel of kernels) process.kill(kernel, "SIGINT");
+      const patience = kernels.length === 0 ? 0 : SAVE_MS;
+      setTimeout(() => child.kill("SIGINT"), patience).unref();
+      setTimeout(() => child.kill("SIGKILL"), patience + STOP_MS).unref();
     };
     job.signal?.addEventListener("abort", stop, { once: true });
     const finish = (): void => {

@@ -28,8 +28,12 @@ export interface NotebookRecord {
   /** File names in the batch folder; null if there is none. */
   outputNotebook: string | null;
   html: string | null;
-  /** Hash of the notebook, its parameters and what it builds on; a record with the same key is not run again. */
-  key: string;
+  /** What decided the result and was known before it ran, by name (batch/unchanged.ts). */
+  deciders: Record<string, string>;
+  /** Files that it read, relative to the batch folder, with a fingerprint each. */
+  reads: Record<string, string>;
+  /** What it left: hash of the executed notebook, names in its run folder; null if it did not run. */
+  made: { notebook: string; run: string[] } | null;
   /** True if this record was taken over from an earlier run of the same batch. */
   reused: boolean;
 }

@@ -15,6 +15,8 @@ const LOG_MS = 15_000;
 export interface BatchReporter {
   start(index: number, name: string): void;
   running(state: RunningState): void;
+  /** a notebook that an earlier batch made runs again, and why */
+  again(why: string): void;
   end(record: NotebookRecord): void;
   finish(records: ReadonlyArray<NotebookRecord>, index: string): void;
 }
@@ -83,6 +85,9 @@ export function batchReporter(
         loggedAt = now;
         stream.write(`${line(state, now)}\n`);
       }
+    },
+    again(why) {
+      stream.write(`${clear()}${prefix()} ${name}: running again, ${why}\n`);
     },
     end(record) {
       stream.write(`${clear()}${prefix()} ${describe(record)}\n`);

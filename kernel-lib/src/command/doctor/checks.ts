@@ -62,10 +62,8 @@ export function checkEngine(): Finding {
 
 /** Library, driver, device and source of matrix products, and why the device is not used if it is not. */
 export function cudaFinding(cuda: NativeInfo["cuda"]): Finding {
-  const memory =
-    cuda.memoryBytes === null
-      ? ""
-      : `, ${(cuda.memoryBytes / GIB).toFixed(0)} GiB (${((cuda.memoryFreeBytes ?? 0) / GIB).toFixed(0)} free)`;
+  const free = cuda.memoryFreeBytes === null ? "" : ` (${(cuda.memoryFreeBytes / GIB).toFixed(0)} free)`;
+  const memory = cuda.memoryBytes === null ? "" : `, ${(cuda.memoryBytes / GIB).toFixed(0)} GiB${free}`;
   const seen = [
     cuda.device === null ? "" : `device ${cuda.device}${memory}`,
     cuda.library === null ? "" : `library ${cuda.library}${cuda.runtime === null ? "" : ` (CUDA ${cuda.runtime})`}`,

@@ -90,7 +90,7 @@ export class NativeTrainer implements Trainer {
     if (!Number.isSafeInteger(microBatch) || microBatch < 1)
       throw new InputError("micro-batch", expected("an integer >= 1", "microBatch", microBatch));
     const steering = new SteeringTable(config);
-    const contexts = examples.map((e, i) => checkedTokens(e.context, `context of example ${i}`, config));
+    const contexts = examples.map((e, i) => contextTokens(e, i, config));
     const questions = examples.map((e, i) => checkedTokens(e.question, `question of example ${i}`, config));
     examples.forEach((e, i) => {
       steering.add(i, e.steering, contexts[i].length, `steering of example ${i}`);
@@ -111,6 +111,15 @@ export class NativeTrainer implements Trainer {
       microBatch,
     };
   }
+}
+
+/** A bare question has no context; nothing can steer it then. */
+function contextTokens(example: TrainingExample, index: number, config: ModelConfig): Int32Array {
+  const name = `context of example ${index}`;
+  if (example.context.length > 0) return checkedTokens(example.context, name, config);
+  if ((example.steering?.length ?? 0) > 0)
+    throw new InputError("empty-row", expected("at least one token to steer", name, 0, "Ask a bare question clean."));
+  return new Int32Array(0);
 }
 
 function checkLoss(example: TrainingExample, index: number, config: ModelConfig): void {

@@ -92,7 +92,7 @@ async function keptExport(checkpoint: Checkpoint, modelHash: string, options: Op
   const sentence = `Writing an ONNX copy of ${checkpoint.folder} (weights of ${size}) to ${folder}; this happens once per model.`;
   (options.notice ?? ((text: string) => void process.stderr.write(`steerlab: ${text}\n`)))(sentence);
   fs.mkdirSync(root, { recursive: true });
-  const partial = partialPath(folder);
+  const partial = partialPath(folder, "folder");
   try {
     await exportCheckpoint(checkpoint, {
       out: path.join(partial, name),

@@ -12,6 +12,7 @@ export const AIM_WORDS: Readonly<Record<string, string>> = {
   worstWordingFalseAlarmRate: "false-alarm rate of the worst wording",
   strongestHitRate: "hit rate at the strongest push",
   weakestHitRate: "hit rate at the weakest push",
+  selectivity: "hit rate minus leaks to control questions on the same caches",
 };
 
 /** One result per aim. */
@@ -43,6 +44,7 @@ function measured({ metric, tier }: Aim, metrics: readonly Metric[]): Metric | n
   switch (metric) {
     case "balancedAccuracy":
     case "falseAlarmRate":
+    case "selectivity":
       return whole(tuned(metric));
     case "baselineBalancedAccuracy":
       return whole(findMetrics(metrics, { name: "balancedAccuracy", tier, condition: "base" }));

@@ -4,6 +4,7 @@
 import type { AimResult, Metric } from "../../runs";
 import type { Protocol, TrialRecord } from "../../study";
 import { aimResults } from "./aims";
+import { asksDetection, controlMetrics } from "./controls";
 import { detectionMetrics } from "./metrics";
 import { pairedMetrics } from "./paired";
 import { thresholdMetrics } from "./thresholds";
@@ -20,11 +21,13 @@ export function summariseDetection(
   protocol: Protocol,
   seed = 0,
 ): { metrics: Metric[]; aims: AimResult[] } {
-  const records = inPlanOrder(recorded, protocol);
+  const all = inPlanOrder(recorded, protocol);
+  const records = all.filter(asksDetection);
   const metrics = [
     ...detectionMetrics(records, seed),
     ...thresholdMetrics(records, seed),
     ...pairedMetrics(records, seed),
+    ...controlMetrics(all, protocol),
   ];
   return { metrics, aims: aimResults(protocol.aims, metrics) };
 }

@@ -8,6 +8,7 @@
  */
 import * as fs from "node:fs";
 import { DataError } from "../../base";
+import { openToRead } from "../input";
 import { parseJsonStrict } from "../json";
 import { elementBytes, elementTypes, type SafetensorsDType } from "./element";
 
@@ -38,22 +39,15 @@ export interface SafetensorsTable {
 /**
  * Reads and checks the header of a file; the tensor data is not touched.
  *
- * @throws DataError "file-missing"; "safetensors-header" (length, UTF-8, form), "safetensors-tensor" (dtype, shape,
+ * @throws DataError "file-missing", "no-regular-file"; "safetensors-header" (length, UTF-8, form), "safetensors-tensor" (dtype, shape,
  *   offsets of one tensor), "safetensors-layout" (overlap, hole, end of file), "json-syntax", "json-duplicate-key", "json-number"
  *
  * @example
  * readSafetensorsHeader("model.safetensors").tensors.get("lm_head.weight")?.shape; // [152064, 5120]
  */
 export function readSafetensorsHeader(file: string): SafetensorsTable {
-  let handle: number;
+  const handle = openToRead(file);
   try {
-    handle = fs.openSync(file, "r");
-  } catch (cause) {
-    throw new DataError("file-missing", `Expected a readable file at ${file} but could not open it.`, { cause });
-  }
-  try {
-    if (fs.fstatSync(handle).isDirectory())
-      throw new DataError("file-missing", `Expected a file at ${file} but found a folder.`);
     const fileBytes = fs.fstatSync(handle).size;
     const prefix = Buffer.alloc(8);
     const got = fileBytes >= 8 ? fs.readSync(handle, prefix, 0, 8, 0) : 0;

@@ -4,10 +4,9 @@
  * Order as the reference writer's: element types by falling rank (so every tensor is aligned), then names; metadata keys
  * sorted; the header padded with spaces to a multiple of 8. Written beside, flushed, renamed.
  */
-import * as fs from "node:fs";
-import * as path from "node:path";
-import { DataError, expected, InputError } from "../../base";
-import { commitPartial, partialPath } from "../atomic-write";
+import { expected, InputError } from "../../base";
+import { writeWhole } from "../atomic-write";
+import { writeFully } from "../destination";
 import { elementBytes, elementTypes, encodeElements, type SafetensorsDType } from "./element";
 
 /** One tensor to write. */
@@ -25,7 +24,7 @@ const PIECE_ELEMENTS = 1 << 19;
  *
  * @param tensors by name; "__metadata__" is not a name
  * @param metadata strings stored in the header
- * @throws InputError "tensor-shape" if data and shape disagree, "tensor-name", "dtype-write"
+ * @throws InputError "tensor-shape" if data and shape disagree, "tensor-name", "dtype-write"; as `writeWhole`
  *
  * @example
  * writeSafetensors("v.safetensors", { vectors: { dtype: "F32", shape: [2, 3], data: new Float32Array(6) } }, { seed: "1" });
@@ -37,27 +36,15 @@ export function writeSafetensors(
 ): void {
   const names = orderedNames(tensors);
   const header = headerBytes(names, tensors, metadata);
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  const partial = partialPath(file);
-  try {
-    const handle = fs.openSync(partial, "wx");
-    try {
-      writeFully(handle, header);
-      for (const name of names) {
-        const { data, dtype } = tensors[name];
-        for (let start = 0; start < data.length; start += PIECE_ELEMENTS) {
-          writeFully(handle, encodeElements(data, start, Math.min(data.length, start + PIECE_ELEMENTS), dtype));
-        }
+  writeWhole(file, (handle) => {
+    writeFully(handle, header);
+    for (const name of names) {
+      const { data, dtype } = tensors[name];
+      for (let start = 0; start < data.length; start += PIECE_ELEMENTS) {
+        writeFully(handle, encodeElements(data, start, Math.min(data.length, start + PIECE_ELEMENTS), dtype));
       }
-      fs.fsyncSync(handle);
-    } finally {
-      fs.closeSync(handle);
     }
-    commitPartial(partial, file);
-  } catch (error) {
-    fs.rmSync(partial, { force: true });
-    throw error;
-  }
+  });
 }
 
 function orderedNames(tensors: Record<string, TensorToWrite>): string[] {
@@ -98,12 +85,4 @@ function headerBytes(
   bytes.writeBigUInt64LE(BigInt(length), 0);
   bytes.write(text, 8, "utf8");
   return bytes;
-}
-
-function writeFully(handle: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) {
-    const length = fs.writeSync(handle, bytes, done);
-    if (length === 0) throw new DataError("disk-full", "Expected room on the disk but nothing more could be written.");
-    done += length;
-  }
 }

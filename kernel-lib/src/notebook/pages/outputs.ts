@@ -5,7 +5,7 @@
  * picture, in which no script runs. Text has terminal colours removed and carriage returns carried out.
  */
 
-import { escapeHtml, type FigureCollector, type FigureJson, renderMarkdown } from "../../page";
+import { escapeHtml, type FigureCollector, type FigureJson, renderMarkdown, undrawnTraces } from "../../page";
 import { joined, type NotebookOutput } from "./file";
 import { sanitiseHtml } from "./sanitise";
 
@@ -23,12 +23,15 @@ function richHtml(data: Record<string, unknown>, figures: FigureCollector): stri
   const text = (type: string): string => joined(data[type] as string | string[] | undefined);
   const plain = text("text/plain");
   const figure = data[PLOTLY] as FigureJson | undefined;
-  if (figure !== undefined && Array.isArray(figure.data)) return figures.slot(figure, plain.split("\n")[0] || "Figure");
+  if (figure !== undefined && Array.isArray(figure.data)) {
+    const undrawn = undrawnTraces(figure);
+    if (undrawn.length === 0) return figures.slot(figure, plain.split("\n")[0] || "Figure");
+    return undrawnHtml(undrawn, data, plain);
+  }
   if (data["text/html"] !== undefined) return sanitiseHtml(text("text/html"));
   if (data["text/markdown"] !== undefined) return renderMarkdown(text("text/markdown"));
-  for (const type of ["image/png", "image/jpeg"]) {
-    if (data[type] !== undefined) return picture(`data:${type};base64,${text(type).replace(/\s/g, "")}`, plain);
-  }
+  const raster = rasterHtml(data, plain);
+  if (raster !== null) return raster;
   if (data["image/svg+xml"] !== undefined) {
     const svg = Buffer.from(text("image/svg+xml"), "utf8").toString("base64");
     return picture(`data:image/svg+xml;base64,${svg}`, plain);
@@ -37,6 +40,24 @@ function richHtml(data: Record<string, unknown>, figures: FigureCollector): stri
     return `<pre>${escapeHtml(JSON.stringify(data["application/json"], null, 2))}</pre>`;
   }
   return plain === "" ? "" : `<pre>${escapeHtml(terminalText(plain))}</pre>`;
+}
+
+/** The PNG or JPEG of an output, or null. */
+function rasterHtml(data: Record<string, unknown>, label: string): string | null {
+  const type = ["image/png", "image/jpeg"].find((name) => data[name] !== undefined);
+  if (type === undefined) return null;
+  return picture(`data:${type};base64,${joined(data[type] as string | string[]).replace(/\s/g, "")}`, label);
+}
+
+/** A figure that the page's plotly would draw wrong: the picture beside it, or a sentence. */
+function undrawnHtml(types: readonly string[], data: Record<string, unknown>, plain: string): string {
+  const label = plain.split("\n")[0] || "Figure";
+  const raster = rasterHtml(data, plain);
+  const kinds = escapeHtml(types.join(", "));
+  if (raster === null) {
+    return `<p class="note">${escapeHtml(label)}. Not drawn: this page has no ${kinds} traces and the output no picture. JupyterLab draws it.</p>`;
+  }
+  return `<figure>${raster}<figcaption>${escapeHtml(label)}. A picture: this page has no ${kinds} traces; JupyterLab draws it live.</figcaption></figure>`;
 }
 
 function picture(uri: string, label: string): string {

@@ -38,7 +38,10 @@ export function trainingCurves(events: readonly TrainEvent[], options: PlotOptio
         legendgroup: "mean",
         showlegend: first,
         x: steps.map((event) => event.step),
-        y: runningMean(values, 20),
+        y: runningMean(
+          values.map((value) => value ?? Number.NaN),
+          20,
+        ),
         yaxis,
         line: { color: KIND_COLORS.trained, width: 2.5 },
       },

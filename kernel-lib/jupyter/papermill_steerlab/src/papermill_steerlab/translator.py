@@ -37,6 +37,41 @@ def _check(name: str, value: Any) -> None:
             _check(f"{name}[{index}]", inner)
 
 
+_WORDS = {"true": True, "false": False}
+
+
+def _alternatives(kind: str) -> list[str]:
+    """The parts of a union type: `string[] | null` is `string[]` and `null`."""
+    parts, depth = [""], 0
+    for character in kind:
+        depth += (character in "([{<") - (character in ")]}>")
+        if character == "|" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def read_text(name: str, value: Any, kind: str | None) -> Any:
+    """`-p name text` as what the declared type asks for: a list, an object, a boolean or null; other values unchanged."""
+    if not isinstance(value, str) or kind is None:
+        return value
+    text = value.strip()
+    kinds = _alternatives(kind)
+    if text == "null" and "null" in kinds:
+        return None
+    if text in _WORDS and "boolean" in kinds:
+        return _WORDS[text]
+    if text[:1] not in ("[", "{") or any(part == "string" or part[:1] in ("'", '"', "`") for part in kinds):
+        return value
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise PapermillException(
+            f"Expected {kind} for parameter {name} but received {value!r}. Write it as JSON, such as '[0.1, 0.2]'."
+        ) from error
+
+
 def literal(name: str, value: Any) -> str:
     """`value` as a TypeScript literal. Dates and other YAML scalars become their text."""
     _check(name, value)

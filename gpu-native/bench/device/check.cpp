@@ -1,0 +1,157 @@
+// steerlab_device_check <shape> <found|products|step>: is the CUDA library right at model size? (See report.h for its lines.)
+//
+// found: what this machine gives. products: the four matrices of a block x {1, 8, 200, 536} rows x both directions, cuBLASLt
+// against our own mma.sync kernels, which the op tests hold against plain loops at small shapes. step: a whole training step on
+// random weights, twice for equal bytes, by cuBLASLt against own products. Status 1 when a check failed, 3 where there is
+// nothing to compare. STEERLAB_CUDA_LIBRARY names the library.
+#include <cstring>
+
+#include "loader.h"
+#include "report.h"
+#include "shapes.h"
+#include "work.h"
+
+namespace {
+
+using namespace steerlab;
+using namespace steerlab::bench;
+
+// A backend with own products (true), or with cuBLASLt where it is found.
+std::shared_ptr<Backend> make(bool own) {
+  static const char* const told = std::getenv("STEERLAB_CUBLASLT");
+  static const std::string chosen = told ? told : "";
+  setenv("STEERLAB_CUBLASLT", own ? "own" : chosen.c_str(), 1);
+  return make_cuda_backend(DType::BF16);
+}
+bool has_library(const Backend& b) { return b.describe().find("cuBLASLt ") != std::string::npos; }
+
+int report_found() {
+  const CudaStatus status = probe_cuda();
+  found("device", status.device + ", driver for CUDA " + status.driver + ", runtime " + status.runtime);
+  const auto backend = make(false);
+  found("backend", backend->describe());
+  const auto counted = counts(*backend);
+  found("address space for weights", std::to_string(static_cast<int64_t>(counted.at("memory.address_space")) >> 30) + " GiB of a card of " +
+                                         std::to_string(status.memory_bytes >> 30) + " GiB");
+  return 0;
+}
+
+// bf16 rows as floats.
+std::vector<float> read(Backend& b, const void* data, size_t count) {
+  std::vector<uint16_t> bits(count);
+  b.download(bits.data(), data, count * 2);
+  std::vector<float> out(count);
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t wide = static_cast<uint32_t>(bits[i]) << 16;
+    std::memcpy(&out[i], &wide, 4);
+  }
+  return out;
+}
+
+// y = x W^T (n, out), or dx = dy W (n, in), on random numbers that depend on the seed alone.
+std::vector<float> product(Backend& b, const Weight& w, int rows, bool backward) {
+  const int from = backward ? w.out : w.in, to = backward ? w.in : w.out;
+  const size_t outputs = static_cast<size_t>(rows) * static_cast<size_t>(to);
+  const Weight x = b.random_matrix(rows, from, 1.0f, 3, 3);
+  void* y = b.allocate(2 * outputs);
+  const std::vector<uint16_t> poison(outputs, 0xffff);
+  b.upload(y, poison.data(), 2 * outputs);
+  LinearPart part;
+  part.w = &w;
+  const LoraGrad none;
+  if (backward)
+    b.linear_backward({.dx = y, .dy = x.data, .ldy = w.out, .n = rows, .parts = {&part, 1}, .grads = {&none, 1}, .example_offsets = nullptr, .examples = 0});
+  else b.linear({.y = y, .ldy = w.out, .x = x.data, .n = rows, .parts = {&part, 1}});
+  std::vector<float> out = read(b, y, outputs);
+  b.release(y);
+  b.release_weight(x.data);
+  return out;
+}
+
+int check_products(const ModelConfig& c, const std::string& shape) {
+  const auto own = make(true), library = make(false);
+  if (!has_library(*library)) {
+    std::printf("skipped\tproducts of %s\t%s\n", shape.c_str(), library->describe().c_str());
+    return 3;
+  }
+  const struct {
+    const char* name;
+    int out, in;
+  } shapes[] = {{"qkv", c.qkv_width(), c.hidden_size},
+                {"o", c.hidden_size, c.query_width()},
+                {"gate_up", 2 * c.intermediate_size, c.hidden_size},
+                {"down", c.hidden_size, c.intermediate_size}};
+  Products used(*library);
+  for (const auto& s : shapes) {
+    const Weight a = own->random_matrix(s.out, s.in, 0.02f, 1, 2), b = library->random_matrix(s.out, s.in, 0.02f, 1, 2);
+    for (const bool backward : {false, true})
+      for (const int rows : {1, 8, 200, 536}) {
+        if (shape == "toy" && rows > 8) break;
+        // both round one F32 sum to bf16 and may fall on either side; a lost tail of the depth is ten times more
+        const std::string what = std::string("product ") + s.name + (backward ? " backward " : " ") + std::to_string(rows) + " rows";
+        note(what, distance(product(*library, b, rows, backward), product(*own, a, rows, backward)), 2e-3);
+      }
+    own->release_weight(a.data);
+    library->release_weight(b.data);
+  }
+  used.asserted("the products of " + shape);
+  return failures ? 1 : 0;
+}
+
+struct Step {
+  BatchResult result;
+  double norm = NAN;
+};
+
+Step one_step(const ModelConfig& c, const std::string& shape, bool own) {
+  const auto backend = make(own);
+  const auto model = std::make_shared<Model>(backend, c, nullptr, 7, Job{});
+  const TrainerOptions options = card_options();
+  const FlatLayout layout = flat_layout(c, options.r, options.targets);
+  Trainer trainer(model, options, some_numbers(layout.count, 0.01));
+  const bool toy = shape == "toy";
+  const TrainBatch batch = train_batch(c, toy ? 2 : 8, toy ? 6 : 42, toy ? 4 : 25);
+  Products used(*backend);
+  Step step;
+  step.result = trainer.gradients(batch, 1, Job{});
+  const std::string at = shape + (own ? " step, own products" : " step");
+  const BatchResult again = trainer.gradients(batch, 1, Job{});
+  expect(at + ": the same bytes twice", again.gradients == step.result.gradients && again.logprob == step.result.logprob);
+  step.norm = trainer.step(batch, 1, 1e-4, Job{}).grad_norm;
+  expect(at + ": a finite gradient that is not zero", std::isfinite(step.norm) && step.norm > 0);
+  const BatchResult after = trainer.evaluate(batch, Job{});
+  double before = 0, now = 0;
+  for (const double v : step.result.loss) before += v;
+  for (const double v : after.loss) now += v;
+  expect(at + ": the loss moves", std::isfinite(now) && now != before);
+  used.asserted(at);
+  return step;
+}
+
+int check_step(const ModelConfig& c, const std::string& shape) {
+  const Step library = one_step(c, shape, false);
+  if (!has_library(*make(false))) return failures ? 1 : 0;
+  const Step own = one_step(c, shape, true);
+  note(shape + " step, cuBLASLt against own products: log-probabilities", distance(library.result.logprob, own.result.logprob), 2e-2);
+  note(shape + " step, cuBLASLt against own products: gradients", distance(library.result.gradients, own.result.gradients), 5e-2);
+  note(shape + " step, cuBLASLt against own products: gradient norm", std::abs(library.norm - own.norm) / own.norm, 3e-2);
+  return failures ? 1 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  const std::string shape = argc > 1 ? argv[1] : "", what = argc > 2 ? argv[2] : "";
+  try {
+    if (what == "starts") return 0;  // this machine can run what another one built
+    if (what == "found") return report_found();
+    if (what == "products") return check_products(shape_of(shape), shape);
+    if (what == "step") return check_step(shape_of(shape), shape);
+  } catch (const std::exception& e) {
+    std::printf("FAIL %s %s threw %s\n", shape.c_str(), what.c_str(), e.what());
+    return 1;
+  }
+  std::printf("usage: steerlab_device_check <32B|7B|0.5B|toy> <found|products|step|starts>\n");
+  return 2;
+}

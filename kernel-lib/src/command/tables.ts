@@ -1,0 +1,217 @@
+/** What each command of `steerlab` takes and says about itself. Data only: loading it loads no engine. */
+import { DTYPE_FLAG, MODEL_FLAG, THREADS_FLAG } from "./engine-flags";
+import type { CommandTable } from "./flags";
+
+/** The main job: train, sweep, side effects. */
+export const DEFAULT_NOTEBOOKS: ReadonlyArray<string> = ["01-train", "02-concept-sweep", "03-side-effects"];
+
+/** `steerlab score` */
+export const SCORE = {
+  about: "score a file of steered trials (JSONL in, JSONL out)",
+  usage: "--model DIR --trials in.jsonl --out out.jsonl [options]",
+  text: `Scores trials: the context is prefilled with its steering, the steering is dropped, the question is asked on that cache.`,
+  operands: null,
+  flags: {
+    model: MODEL_FLAG,
+    adapter: {
+      kind: "text",
+      value: "DIR|RUN|ORG/NAME[/STEP]",
+      about: "PEFT LoRA adapter, or the run that trained it; active on context and question",
+    },
+    "other-base": {
+      kind: "choice",
+      choices: ["refuse", "accept"],
+      about:
+        "accept: take an adapter that was trained here on other weights (its shapes must still fit); one that\nonly names another base model is taken anyway, with a note on stderr",
+    },
+    trials: {
+      kind: "text",
+      value: "FILE",
+      required: true,
+      about: `one trial a line: {"id", "context": ids, "question": ids,
+"steering": [{"vector": numbers, "layers": [start, end), "magnitude", "span"?: [start, end)}],
+"report": {"tokens": ids, "topK": n}}
+vectors are used as given; span defaults to the whole context; every id once; an empty context asks the
+bare question, without steering; the question is not empty, nor are tokens unless topK is above 0`,
+    },
+    out: {
+      kind: "text",
+      value: "FILE",
+      required: true,
+      about: `one result a line: {"id", "logprobs", "mass", "topK": [{"token", "logprob"}]}; its folder is made if it
+is missing, and an old file is replaced as a whole when all trials are done; /dev/stdout works too`,
+    },
+    backend: {
+      kind: "choice",
+      choices: ["auto", "cpu", "cuda", "onnx"],
+      about: "cpu, cuda or onnx (default: cuda where usable, else cpu)",
+    },
+    dtype: DTYPE_FLAG,
+    threads: THREADS_FLAG,
+    batch: { kind: "whole", least: 1, about: "trials a call (default 32); changes speed and memory, not the numbers" },
+  },
+} as const satisfies CommandTable;
+
+/** `steerlab train` */
+export const TRAIN = {
+  about: "train a LoRA adapter on a file of examples",
+  usage: "--model DIR --examples ex.jsonl --vectors v.safetensors --config train.yaml --out RUN [options]",
+  text: `Trains a LoRA adapter: contexts are prefilled steered, questions asked clean, the loss is on the last question position.`,
+  operands: null,
+  flags: {
+    model: MODEL_FLAG,
+    examples: {
+      kind: "text",
+      value: "FILE",
+      required: true,
+      about: `one example a line: {"id", "context": ids, "question": ids, "labels": [idA, idB], "target": 0|1,
+"steering": null | {"vectorIndex", "layers": [start, end), "magnitude"}}
+an empty context asks the bare question, without steering`,
+    },
+    vectors: {
+      kind: "text",
+      value: "FILE",
+      required: true,
+      about: 'safetensors with "vectors" (n, hidden_size)',
+    },
+    config: {
+      kind: "text",
+      value: "FILE",
+      required: true,
+      about: `lora: {r, alpha, dropout, target_modules}, optimizer: {lr, betas, eps, weight_decay, max_grad_norm},
+schedule: {warmup_steps, total_steps}, batch, epochs, order: given|shuffled,
+loss: pair|full|pair+mass, mass_weight (pair+mass only), seed
+max_grad_norm 0 or null clips nothing; weight_decay is 0.01 unless given; training ends with the
+epochs or with total_steps, whichever is first`,
+    },
+    out: {
+      kind: "text",
+      value: "RUN",
+      required: true,
+      about: "run folder: adapter/ (PEFT files), events.jsonl, checkpoints/; one that holds a run is refused",
+    },
+    "init-adapter": {
+      kind: "text",
+      value: "DIR|RUN",
+      about: "start from this adapter, or from what this run trained, instead of a fresh one",
+    },
+    "other-base": {
+      kind: "choice",
+      choices: ["refuse", "accept"],
+      about: "accept: take an initial adapter that was trained here on other weights (its shapes must still fit)",
+    },
+    resume: {
+      kind: "switch",
+      about: "go on from the newest checkpoint of the run in RUN, with the same inputs, backend and dtype",
+    },
+    "checkpoint-every": {
+      kind: "whole",
+      least: 1,
+      about: "steps between checkpoints (default 50; the last step is always saved)",
+    },
+    backend: {
+      kind: "choice",
+      choices: ["auto", "cpu", "cuda", "onnx"],
+      about: "cpu or cuda (default: cuda where usable, else cpu)",
+    },
+    dtype: DTYPE_FLAG,
+    threads: THREADS_FLAG,
+    "micro-batch": {
+      kind: "whole",
+      least: 1,
+      about: "examples a pass (default: whole batch); memory and speed, not the numbers",
+    },
+  },
+} as const satisfies CommandTable;
+
+/** `steerlab export-onnx` */
+export const EXPORT_ONNX = {
+  about: "write a model as a steerable ONNX graph for onnxruntime",
+  usage: "--model DIR --out FILE.onnx [options]",
+  text: `Writes a Qwen2 model as an ONNX graph of standard operators: steering, caches and adapters are inputs. The weights go to
+FILE.onnx.data; keep the two files together. What each input means stands in the file's metadata.`,
+  operands: null,
+  flags: {
+    model: MODEL_FLAG,
+    adapter: {
+      kind: "text",
+      value: "DIR|RUN",
+      about: "PEFT LoRA adapter to build in, or the run that trained it; without it adapters stay inputs",
+    },
+    out: { kind: "text", value: "FILE", required: true, about: "the graph file, ending in .onnx" },
+    dtype: {
+      kind: "choice",
+      choices: ["f32", "f16"],
+      about: "how weights are stored: f32 (default) or f16; arithmetic is f32 in both",
+    },
+  },
+} as const satisfies CommandTable;
+
+/** `steerlab batch` */
+export const BATCH = {
+  about: "run notebooks headless and render their reports (the main job)",
+  usage: "[--notebook NAME ...] [--out DIR] [-p NAME VALUE ...]",
+  text: `Runs notebooks headless and renders each to HTML, with an index page; exits with 1 unless every notebook is valid.`,
+  operands: null,
+  flags: {
+    notebook: {
+      kind: "text",
+      value: "NAME",
+      many: true,
+      about: `a file of notebooks/ or a path; repeat for several (default: ${DEFAULT_NOTEBOOKS.join(", ")})`,
+    },
+    out: {
+      kind: "text",
+      value: "DIR",
+      about: `folder for everything (default: runs/batch); an existing one is continued: notebooks whose text, parameters
+and inputs are unchanged and whose results are still there are kept`,
+    },
+    fresh: { kind: "switch", about: "run everything again, in a new folder beside --out" },
+    parameter: {
+      kind: "pairs",
+      about: `a parameter, given to every notebook that declares it; also -p NAME=VALUE. VALUE is JSON or plain text; a
+path is looked for from here, then from the project. -p protocol.training.optimizer.lr 2e-4 changes one
+field of the protocol`,
+    },
+  },
+} as const satisfies CommandTable;
+
+/** `steerlab lab`; what follows goes to Jupyter unread. */
+export const LAB = {
+  about: "open JupyterLab with the TypeScript kernel",
+  usage: "[JUPYTER ARGUMENTS]",
+  text: `Opens JupyterLab on notebooks/ with the kernel "TypeScript (steerlab)". Arguments go to jupyter lab.`,
+  operands: null,
+  flags: {},
+} as const satisfies CommandTable;
+
+/** `steerlab kernel` */
+export const KERNEL = {
+  about: "install the TypeScript kernel into a Jupyter of your own",
+  usage: "install [--user | --prefix DIR]",
+  text: `Writes the kernelspec "TypeScript (steerlab)" for a Jupyter of your own.`,
+  operands: { name: '"install"', least: 1 },
+  flags: {
+    user: { kind: "switch", about: "for this user (default)" },
+    prefix: { kind: "text", value: "DIR", about: "into an environment, such as that of conda" },
+  },
+} as const satisfies CommandTable;
+
+/** `steerlab report` */
+export const REPORT = {
+  about: "rebuild the HTML report of run folders, without a model",
+  usage: "RUN [RUN ...] [--out FILE]",
+  text: `Writes one self-contained HTML page over run folders, most important first (detection, side effects and training of one
+adapter). A folder of runs, such as runs/batch, stands for all its finished runs, those of the newest adapter first.`,
+  operands: { name: "run folder", least: 1 },
+  flags: { out: { kind: "text", value: "FILE", about: "default: report.html in the first folder given" } },
+} as const satisfies CommandTable;
+
+/** `steerlab doctor` */
+export const DOCTOR = {
+  about: "say what this machine has, what is missing, and what mends it",
+  usage: "",
+  text: `Prints one line per thing this project needs or can use, with a remedy where one is missing; exits with 1 if a needed one is.`,
+  operands: null,
+  flags: {},
+} as const satisfies CommandTable;
