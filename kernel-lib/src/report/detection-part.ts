@@ -94,14 +94,22 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
   ];
 }
 
+/** A small table a tier: rows are layer ranges, columns strengths. */
 function cellTableOf(run: LoadedRun, steered: readonly TierView[]): string {
-  const rows = steered.flatMap(({ name, title }) => [
-    { heading: title },
-    ...findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" })
-      .filter(({ group }) => "strength" in group && "range" in group)
-      .map((metric) => [String(metric.group.range), String(metric.group.strength), quoted(metric)]),
-  ]);
-  return table(["layer range", "strength", "hit rate"], rows);
+  const tables = steered.map(({ name, title }) => {
+    const cells = findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" }).filter(
+      ({ group }) => "strength" in group && "range" in group,
+    );
+    const strengths = [...new Set(cells.map(({ group }) => Number(group.strength)))].sort((a, b) => a - b);
+    const rows = [...new Set(cells.map(({ group }) => String(group.range)))].map((range) => [
+      range,
+      ...strengths.map((strength) =>
+        quoted(cells.find(({ group }) => group.range === range && group.strength === strength)),
+      ),
+    ]);
+    return table(["layer range", ...strengths.map(String)], rows, title);
+  });
+  return tables.join("\n");
 }
 
 function thresholds({ run, source, steered, unit, figures }: Part): string[] {
