@@ -27,6 +27,8 @@ export interface TrainerHandle {
 }
 
 export type NativeDType = "f64" | "f32" | "bf16" | "f16";
+/** Block-quantised tensors of GGUF files; decoded to the compute type while loading. */
+export type NativeBlockType = "q4_0" | "q4_1" | "q5_0" | "q5_1" | "q8_0" | "q2_k" | "q3_k" | "q4_k" | "q5_k" | "q6_k";
 export type NativeProjection = "q_proj" | "k_proj" | "v_proj" | "o_proj" | "gate_proj" | "up_proj" | "down_proj";
 
 /** Progress and cancellation of one heavy call. `cancel[0] != 0` (Int32Array over a SharedArrayBuffer) stops it: code "aborted". */
@@ -106,13 +108,16 @@ export interface NativeModelConfig {
   rope_theta: number;
   rms_norm_eps: number;
   tie_word_embeddings: boolean;
+  /** (head_dim / 2) of scaled rotary positions, with the factor on cosines and sines; absent: rope_theta^(-2i / head_dim) and 1 */
+  rope_frequencies?: Float32Array;
+  rope_scale?: number;
 }
 
-/** A tensor inside a safetensors file whose header TypeScript has checked. */
+/** A tensor inside a safetensors or GGUF file whose header TypeScript has checked. */
 export interface NativeTensor {
   name: string;
   file: string;
-  dtype: NativeDType;
+  dtype: NativeDType | NativeBlockType;
   shape: number[];
   byteOffset: number; // from the start of the file
   byteLength: number;
@@ -254,6 +259,8 @@ export interface NativeBinding {
     config: NativeModelConfig,
     work: NativeWorkShape,
   ): NativeMemoryEstimate;
+  /** values of whole blocks, as a model's tensors are decoded */
+  dequantise(dtype: NativeBlockType, blocks: Uint8Array): Float32Array;
   createEngine(options: NativeEngineOptions): EngineHandle;
   engineDescription(engine: EngineHandle): string;
   counters(engine: EngineHandle): Record<string, number>;

@@ -84,6 +84,22 @@ Napi::Value estimate(const Napi::CallbackInfo& call) {
   });
 }
 
+Napi::Value dequantise(const Napi::CallbackInfo& call) {
+  const Napi::Env env = call.Env();
+  return guarded(env, [&]() -> Napi::Value {
+    const std::string name = call[0].ToString().Utf8Value();
+    const BlockFormat* format = find_block_format(name);
+    if (!format) throw Error("bad-dtype", "Expected a block format for dtype but received \"" + name + "\".");
+    const auto bytes = call[1].As<Napi::Uint8Array>();
+    const size_t blocks = bytes.ByteLength() / static_cast<size_t>(format->bytes);
+    if (blocks * static_cast<size_t>(format->bytes) != bytes.ByteLength())
+      throw Error("bad-request", "Expected whole blocks of " + std::to_string(format->bytes) + " bytes for dequantise.");
+    Napi::Float32Array out = Napi::Float32Array::New(env, blocks * static_cast<size_t>(format->values));
+    decode_blocks(*format, bytes.Data(), static_cast<int64_t>(out.ElementLength()), DType::F32, out.Data());
+    return out;
+  });
+}
+
 // A model handle may hold the engine's handle after JS has let go of it, so the external's payload is a shared pointer.
 struct EngineRef {
   std::shared_ptr<EngineHandle> handle;
@@ -294,6 +310,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("apiVersion", Napi::Number::New(env, kApiVersion));
   add("info", info);
   add("estimateMemory", estimate);
+  add("dequantise", dequantise);
   add("createEngine", create_engine);
   add("engineDescription", engine_description);
   add("counters", counters);

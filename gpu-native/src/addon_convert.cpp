@@ -124,6 +124,10 @@ ModelConfig read_config(const Napi::Object& o) {
   c.rope_theta = number(o, "rope_theta");
   c.rms_norm_eps = number(o, "rms_norm_eps");
   c.tie_word_embeddings = boolean(o, "tie_word_embeddings");
+  if (o.Get("rope_frequencies").IsTypedArray()) {
+    c.rope_frequencies = floats(o, "rope_frequencies");
+    c.rope_scale = static_cast<float>(number(o, "rope_scale"));
+  }
   check_config(c);
   return c;
 }
@@ -157,7 +161,9 @@ std::vector<TensorLocation> read_tensors(const Napi::Array& list) {
     TensorLocation t;
     t.name = text(o, "name");
     t.file = text(o, "file");
-    t.dtype = dtype_of(text(o, "dtype"));
+    const std::string dtype = text(o, "dtype");
+    t.blocks = find_block_format(dtype);
+    if (!t.blocks) t.dtype = dtype_of(dtype);
     const Napi::Array shape = object(o, "shape").As<Napi::Array>();
     for (uint32_t d = 0; d < shape.Length(); ++d) t.shape.push_back(shape.Get(d).ToNumber().Int64Value());
     t.byte_offset = static_cast<int64_t>(number(o, "byteOffset"));

@@ -33,6 +33,9 @@ void check_config(const ModelConfig& c) {
   need(c.vocab_size > 1, "an integer > 1", "vocab_size", c.vocab_size);
   need(c.max_position_embeddings > 0, "a positive integer", "max_position_embeddings", c.max_position_embeddings);
   need(c.rope_theta > 0, "a positive number", "rope_theta", c.rope_theta);
+  need(c.rope_frequencies.empty() || c.rope_frequencies.size() * 2 == static_cast<size_t>(c.head_dim), "head_dim / 2 numbers or none",
+       "rope_frequencies", static_cast<double>(c.rope_frequencies.size()));
+  need(c.rope_scale > 0, "a positive number", "rope_scale", c.rope_scale);
   need(c.rms_norm_eps > 0, "a positive number", "rms_norm_eps", c.rms_norm_eps);
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "backend.h"
 
@@ -13,6 +14,8 @@ struct ModelConfig {
   int intermediate_size = 0, vocab_size = 0, max_position_embeddings = 0;
   double rope_theta = 1e4, rms_norm_eps = 1e-6;
   bool tie_word_embeddings = false;
+  std::vector<float> rope_frequencies;  // (D / 2) of scaled positions; empty: rope_theta^(-2i / D)
+  float rope_scale = 1;                 // of cosines and sines
 
   int query_width() const { return num_attention_heads * head_dim; }
   int kv_width() const { return num_key_value_heads * head_dim; }

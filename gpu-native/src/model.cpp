@@ -17,12 +17,13 @@ void rotary_tables(const ModelConfig& c, std::vector<float>& cosines, std::vecto
   sines.resize(count);
   for (int i = 0; i < half; ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(c.head_dim);
-    const float inverse = 1.0f / static_cast<float>(std::pow(c.rope_theta, static_cast<double>(exponent)));
+    const float inverse = c.rope_frequencies.empty() ? 1.0f / static_cast<float>(std::pow(c.rope_theta, static_cast<double>(exponent)))
+                                                     : c.rope_frequencies[static_cast<size_t>(i)];
     for (int position = 0; position < c.max_position_embeddings; ++position) {
       const float angle = static_cast<float>(position) * inverse;
       const size_t at = static_cast<size_t>(position) * half + i;
-      cosines[at] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      sines[at] = static_cast<float>(std::sin(static_cast<double>(angle)));
+      cosines[at] = static_cast<float>(std::cos(static_cast<double>(angle))) * c.rope_scale;
+      sines[at] = static_cast<float>(std::sin(static_cast<double>(angle))) * c.rope_scale;
     }
   }
 }

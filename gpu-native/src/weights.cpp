@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <thread>
@@ -38,6 +39,25 @@ MappedFile::MappedFile(const std::string& path) {
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<char*>(data_), static_cast<size_t>(size_));
 }
+
+namespace {
+constexpr size_t kHugePage = size_t{2} << 20;
+}
+
+// Whole huge pages, as the backend's own weights: products read them a row at a time.
+DecodedTensor::DecodedTensor(size_t bytes) {
+  const size_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  data = std::aligned_alloc(bytes < kHugePage ? 256 : kHugePage, bytes < kHugePage ? (bytes + 255) / 256 * 256 : size);
+  if (!data) {
+    throw Error("out-of-memory", "Expected " + std::to_string(bytes) + " bytes of memory for a tensor but the system gave none. "
+                                 "Use a smaller model, or dtype bf16.");
+  }
+#ifdef MADV_HUGEPAGE
+  if (bytes >= kHugePage) ::madvise(data, size, MADV_HUGEPAGE);
+#endif
+}
+
+DecodedTensor::~DecodedTensor() { std::free(data); }
 
 namespace {
 
@@ -96,10 +116,16 @@ int64_t first_not_finite(const HostTensor& t) {
   return -1;
 }
 
-// Finds tensors by name and maps each file once.
+// Bytes that `count` values take in the file, or -1 where a row is not a whole number of blocks.
+int64_t stored_bytes(const TensorLocation& t, int64_t count) {
+  if (!t.blocks) return count * static_cast<int64_t>(bytes_of(t.dtype));
+  return t.shape.back() % t.blocks->values == 0 ? count / t.blocks->values * t.blocks->bytes : -1;
+}
+
+// Finds tensors by name, maps each file once and decodes quantised ones to `compute` (F32 or BF16).
 class Checkpoint {
  public:
-  Checkpoint(const std::vector<TensorLocation>& tensors, std::vector<std::unique_ptr<MappedFile>>& files) : files_(files) {
+  Checkpoint(const std::vector<TensorLocation>& tensors, ModelWeights& owner, DType compute) : owner_(owner), compute_(compute) {
     for (const TensorLocation& t : tensors) by_name_[t.name] = &t;
   }
 
@@ -119,15 +145,15 @@ class Checkpoint {
     int64_t count = 1;
     for (const int64_t d : shape) count *= d;
     const MappedFile& file = map(t.file);
-    const int64_t bytes = count * static_cast<int64_t>(bytes_of(t.dtype));
-    if (t.byte_length != bytes || t.byte_offset < 0 || t.byte_offset > file.size() - bytes) {
+    const int64_t bytes = stored_bytes(t, count);
+    if (bytes < 0 || t.byte_length != bytes || t.byte_offset < 0 || t.byte_offset > file.size() - bytes) {
       throw Error("tensor-range", "Expected " + std::to_string(bytes) + " bytes inside the file for tensor " + name + " but received [" +
                                       std::to_string(t.byte_offset) + ", " + std::to_string(t.byte_offset + t.byte_length) + ") of " +
                                       std::to_string(file.size()) + ". The file is damaged or cut short.");
     }
     HostTensor host{};
-    host.data = file.data() + t.byte_offset;
-    host.type = t.dtype;
+    host.data = t.blocks ? decoded(t, file, count) : file.data() + t.byte_offset;
+    host.type = t.blocks ? compute_ : t.dtype;
     host.rows = shape.size() == 2 ? shape[0] : 1;
     host.cols = shape.back();
     const int64_t bad = first_not_finite(host);
@@ -143,15 +169,23 @@ class Checkpoint {
   const MappedFile& map(const std::string& path) {
     MappedFile*& slot = by_path_[path];
     if (!slot) {
-      files_.push_back(std::make_unique<MappedFile>(path));
-      slot = files_.back().get();
+      owner_.files.push_back(std::make_unique<MappedFile>(path));
+      slot = owner_.files.back().get();
     }
     return *slot;
   }
 
+  const void* decoded(const TensorLocation& t, const MappedFile& file, int64_t count) {
+    owner_.decoded.push_back(std::make_unique<DecodedTensor>(static_cast<size_t>(count) * bytes_of(compute_)));
+    void* data = owner_.decoded.back()->data;
+    decode_blocks(*t.blocks, file.data() + t.byte_offset, count, compute_, data);
+    return data;
+  }
+
   std::unordered_map<std::string, const TensorLocation*> by_name_;
   std::map<std::string, MappedFile*> by_path_;
-  std::vector<std::unique_ptr<MappedFile>>& files_;
+  ModelWeights& owner_;
+  DType compute_;
 };
 
 // Progress counts matrices; vectors are nothing beside them.
@@ -194,7 +228,11 @@ void release_weights(Backend& backend, ModelWeights& weights) noexcept {
 
 void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, const std::vector<TensorLocation>& tensors,
                   const Job& job) {
-  Checkpoint checkpoint(tensors, w.files);
+  Checkpoint checkpoint(tensors, w, backend.act() == DType::BF16 ? DType::BF16 : DType::F32);
+  // a device has copies of its own: what was decoded for it would only double the model
+  const auto drop_decoded = [&] {
+    if (!backend.weights_in_place()) w.decoded.clear();
+  };
   const double total = static_cast<double>(matrix_parameters(c));
   double done = 0;
   const auto matrix = [&](const std::string& name, int64_t rows, int64_t cols) {
@@ -202,6 +240,7 @@ void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, const
     const Weight made = backend.load_matrix(checkpoint.find(name, {rows, cols}));
     w.loaded.push_back(made.data);
     w.parameters += rows * cols;
+    drop_decoded();
     job.report(done += static_cast<double>(rows * cols), total);
     return made;
   };
@@ -209,6 +248,7 @@ void bind_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, const
     w.parameters += count;
     const float* made = backend.load_vector(checkpoint.find(name, {count}));
     w.loaded.push_back(made);
+    drop_decoded();
     return made;
   };
 

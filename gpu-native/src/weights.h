@@ -1,7 +1,7 @@
-// Binds the tensors of a checkpoint (memory-mapped safetensors files) to the places of a Qwen2 model.
+// Binds the tensors of a checkpoint (memory-mapped safetensors or GGUF files) to the places of a Qwen2 model.
 //
 // Reads tensor locations that TypeScript took from checked headers; checks again every byte range against the file's size and every
-// shape against the config, because a wrong one would crash. Gives Weights on the device. Writes nothing.
+// shape against the config, because a wrong one would crash. Quantised blocks become numbers of the compute type on the way. Gives Weights on the device. Writes nothing.
 #pragma once
 #include <memory>
 #include <string>
@@ -10,12 +10,14 @@
 #include "backend.h"
 #include "config.h"
 #include "job.h"
+#include "quantised.h"
 
 namespace steerlab {
 
 struct TensorLocation {
   std::string name, file;
-  DType dtype = DType::F32;
+  DType dtype = DType::F32;             // of plain numbers
+  const BlockFormat* blocks = nullptr;  // of quantised ones; null: plain
   std::vector<int64_t> shape;
   int64_t byte_offset = 0, byte_length = 0;
 };
@@ -34,6 +36,15 @@ class MappedFile {
   int64_t size_ = 0;
 };
 
+// Host memory of a tensor that does not lie in a file as it is computed with.
+struct DecodedTensor {
+  explicit DecodedTensor(size_t bytes);
+  ~DecodedTensor();
+  DecodedTensor(const DecodedTensor&) = delete;
+  DecodedTensor& operator=(const DecodedTensor&) = delete;
+  void* data;
+};
+
 struct LayerWeights {
   Weight projection[kProjections];
   const float* input_norm = nullptr;           // (C)
@@ -46,6 +57,7 @@ struct ModelWeights {
   const float* final_norm = nullptr;
   std::vector<LayerWeights> layers;
   std::vector<std::unique_ptr<MappedFile>> files;  // kept mapped: weights may lie in them
+  std::vector<std::unique_ptr<DecodedTensor>> decoded;  // likewise, of quantised tensors
   std::vector<std::vector<float>> made;            // host vectors of random_weights, adopted in place on the CPU
   std::vector<const void*> loaded;                 // everything the backend gave, for release_weights
   int64_t parameters = 0;

@@ -10,7 +10,8 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { Template } from "@huggingface/jinja";
 import { DataError, expected, InputError } from "../base";
-import { readText, sha256 } from "../files";
+import { isGgufFile, readText, sha256 } from "../files";
+import { readGgufTemplates, type TemplateSource } from "./gguf-text";
 
 export type ChatRole = "system" | "user" | "assistant";
 
@@ -85,39 +86,58 @@ export function chatTemplate(
 }
 
 /**
- * Loads the template of a model folder: chat_template.jinja, else `chat_template` in tokenizer_config.json.
+ * Loads a model's template: of a folder chat_template.jinja, else `chat_template` in tokenizer_config.json; or of a GGUF file.
  *
- * @throws DataError "chat-template" if there is none or it does not parse
+ * @param location folder, or .gguf file
+ * @param name of one of several named templates; default: the unnamed one, or the one called "default"
+ * @throws DataError "chat-template" if there is none, none of that name, or it does not parse
  */
-export function loadChatTemplate(folder: string): ChatTemplate {
-  const configFile = path.join(folder, "tokenizer_config.json");
-  const jinjaFile = path.join(folder, "chat_template.jinja");
-  const config = fs.existsSync(configFile) ? (JSON.parse(readText(configFile)) as Record<string, unknown>) : {};
-  const inConfig = Array.isArray(config.chat_template) ? defaultOf(config.chat_template) : config.chat_template;
-  const source = fs.existsSync(jinjaFile) ? readText(jinjaFile) : inConfig;
-  if (typeof source !== "string") {
-    throw new DataError(
-      "chat-template",
-      `Expected chat_template.jinja, or chat_template in tokenizer_config.json, in ${folder} but found neither.`,
-    );
-  }
-  const tokenizerFile = path.join(folder, "tokenizer.json");
-  const tokenizer = fs.existsSync(tokenizerFile)
-    ? (JSON.parse(readText(tokenizerFile)) as { added_tokens?: { content: string }[] })
-    : {};
-  return chatTemplate(
-    source,
-    (tokenizer.added_tokens ?? []).map((token) => token.content),
-    {
-      bosToken: tokenText(config.bos_token),
-      eosToken: tokenText(config.eos_token),
-    },
+export function loadChatTemplate(location: string, name = "default"): ChatTemplate {
+  const { templates, controlTokens, bosToken, eosToken } = isGgufFile(location)
+    ? readGgufTemplates(location)
+    : readFolderTemplates(location);
+  const source = templates.get(name);
+  if (source !== undefined) return chatTemplate(source, controlTokens, { bosToken, eosToken });
+  const names = [...templates.keys()].join(", ");
+  const where = isGgufFile(location)
+    ? `tokenizer.chat_template in ${location}`
+    : `chat_template.jinja, or chat_template in tokenizer_config.json, in ${location}`;
+  throw new DataError(
+    "chat-template",
+    templates.size === 0
+      ? `Expected ${where} but found ${isGgufFile(location) ? "nothing" : "neither"}.`
+      : `Expected a chat template called ${JSON.stringify(name)} in ${location} but received ${names}. Pick one by name: openModel(name, { chatTemplate: ${JSON.stringify([...templates.keys()][0])} }).`,
   );
 }
 
-/** A named list of templates holds one called "default". */
-function defaultOf(list: unknown[]): unknown {
-  return (list as { name?: string; template?: string }[]).find((item) => item.name === "default")?.template;
+/** chat_template.jinja is the default; additional_chat_templates/NAME.jinja and a list in the config are named. */
+function readFolderTemplates(folder: string): TemplateSource {
+  const configFile = path.join(folder, "tokenizer_config.json");
+  const tokenizerFile = path.join(folder, "tokenizer.json");
+  const fieldsOf = (file: string): Record<string, unknown> =>
+    fs.existsSync(file) ? (JSON.parse(readText(file)) as Record<string, unknown>) : {};
+  const config = fieldsOf(configFile);
+  const templates = new Map<string, string>();
+  const add = (name: unknown, template: unknown): void => {
+    if (typeof name === "string" && typeof template === "string") templates.set(name, template);
+  };
+  if (Array.isArray(config.chat_template)) {
+    for (const item of config.chat_template as { name?: unknown; template?: unknown }[])
+      add(item?.name, item?.template);
+  } else add("default", config.chat_template);
+  const more = path.join(folder, "additional_chat_templates");
+  for (const file of fs.existsSync(more) ? fs.readdirSync(more).sort() : []) {
+    if (file.endsWith(".jinja")) add(file.slice(0, -".jinja".length), readText(path.join(more, file)));
+  }
+  const jinja = path.join(folder, "chat_template.jinja");
+  if (fs.existsSync(jinja)) add("default", readText(jinja));
+  const added = (fieldsOf(tokenizerFile).added_tokens ?? []) as { content: string }[];
+  return {
+    templates,
+    controlTokens: added.map((token) => token.content),
+    bosToken: tokenText(config.bos_token),
+    eosToken: tokenText(config.eos_token),
+  };
 }
 
 /** Special tokens stand in the config as text or as {content}. */
@@ -230,7 +250,8 @@ export function renderChat(
       "Expected the chat template to leave contents as they are but it rewrites one. Remove white space at the ends of the contents, or use another template.",
     );
   }
-  checkEnds(template, chunks, turns, open);
+  checkEnds(template, chunks, turns);
+  if (open) checkOpens(template, blank, skeleton);
   const ends = turnEnds(template, blank, turns, skeleton);
   const spans: TurnSpan[] = turns.map((turn, i) => ({
     role: turn.role,
@@ -271,21 +292,30 @@ function splitAtStandIns(skeleton: string, count: number): string[] {
   return [...chunks, rest];
 }
 
-/** Every content must be followed at once by a control token: a turn without its end reads on into the next. */
-function checkEnds(template: ChatTemplate, chunks: string[], turns: readonly ChatTurn[], open: boolean): void {
+/**
+ * Every content must be followed at once by a control token: a turn without its end reads on into the next. A user turn that ends
+ * the text may stay open, as in templates whose user turns are ended by the assistant's header.
+ */
+function checkEnds(template: ChatTemplate, chunks: string[], turns: readonly ChatTurn[]): void {
   for (const [i, turn] of turns.entries()) {
     if (template.controlTokens.some((token) => chunks[i + 1].startsWith(token))) continue;
+    if (chunks[i + 1] === "" && i === turns.length - 1 && turn.role === "user") continue;
     throw new DataError(
       "chat-template",
       `Expected an end-of-turn token after turn ${i} (${turn.role}) but the template writes ${JSON.stringify(chunks[i + 1].slice(0, 20))}.`,
     );
   }
-  if (open && !template.controlTokens.some((token) => chunks[turns.length].lastIndexOf(token) > 0)) {
-    throw new DataError(
-      "chat-template",
-      "Expected the chat template to open an assistant turn for add_generation_prompt but it does not.",
-    );
-  }
+}
+
+/** add_generation_prompt must add something with a control token in it: one such token is a header. */
+function checkOpens(template: ChatTemplate, blank: readonly ChatTurn[], skeleton: string): void {
+  const closed = render(template, blank, false);
+  const header = skeleton.startsWith(closed) ? skeleton.slice(closed.length) : "";
+  if (template.controlTokens.some((token) => header.includes(token))) return;
+  throw new DataError(
+    "chat-template",
+    `Expected the chat template to open an assistant turn for add_generation_prompt but it adds ${JSON.stringify(header.slice(0, 20))}.`,
+  );
 }
 
 /** End of each turn in the final text: the length of the conversation up to it, which must be a prefix of the whole. */
@@ -310,12 +340,18 @@ function injectedSystem(template: ChatTemplate, before: string): string | null {
     { role: "system", content: standIn(0) },
     { role: "user", content: standIn(1) },
   ];
-  const header = splitAtStandIns(render(template, probe, false), 2)[0];
+  let header: string;
+  try {
+    header = splitAtStandIns(render(template, probe, false), 2)[0];
+  } catch {
+    return null; // a template that refuses or rewrites system turns has no place for one
+  }
   const start = before.indexOf(header);
   if (header === "" || start === -1) return null;
   const rest = before.slice(start + header.length);
   const ends = template.controlTokens.map((token) => rest.indexOf(token)).filter((index) => index >= 0);
-  return ends.length === 0 ? rest : rest.slice(0, Math.min(...ends));
+  const injected = ends.length === 0 ? rest : rest.slice(0, Math.min(...ends));
+  return injected === "" ? null : injected;
 }
 
 function reason(cause: unknown): string {

@@ -1,65 +1,17 @@
 /**
  * config.json -> `ModelConfig`: the numbers of a Qwen2 model, or a refusal that names the field it cannot honour.
  *
- * A field that would change the model's numbers and is not supported is never ignored: scaled rotary positions, sliding
- * windows, quantised weights, other architectures. Absent fields take the defaults of the published Qwen2 configuration
- * class. `rope_theta` may stand at the top level (transformers 4) or in `rope_parameters` (transformers 5).
+ * A field that would change the model's numbers and is not supported is never ignored: sliding windows, quantised weights, other
+ * architectures, unknown scalings of positions (rope.ts); a field that is not known at all is named (`configNotes`). Absent fields
+ * take the defaults of the published Qwen2 configuration class.
  */
 import { DataError, expected } from "../base";
 import { parseJsonStrict } from "../files";
+import { booleanField, type Fields, isObject, positiveField, sizeField, unsupported } from "./fields";
+import { readRope } from "./rope";
 import type { ModelConfig } from "./types";
 
-/** Sizes beyond these are damage, not models; they also keep every product below 2^53. */
-const MAX_SIZE = 1 << 24;
 const MAX_LAYERS = 1 << 12;
-
-type Fields = Record<string, unknown>;
-
-function unsupported(name: string, field: string, value: unknown, remedy: string): never {
-  const shown = JSON.stringify(value) ?? "nothing";
-  throw new DataError(
-    "config-unsupported",
-    `Expected a plain Qwen2 model in ${name} but received ${field}: ${shown.slice(0, 80)}. ${remedy}`,
-  );
-}
-
-function sizeField(
-  fields: Fields,
-  field: string,
-  name: string,
-  fallback: number | null,
-  limit: number = MAX_SIZE,
-): number {
-  const value = fields[field] ?? fallback;
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > limit) {
-    throw new DataError(
-      "config-field",
-      expected(`an integer 1..${limit}`, `${field} in ${name}`, JSON.stringify(fields[field]) ?? "nothing"),
-    );
-  }
-  return value;
-}
-
-function positiveField(value: unknown, field: string, name: string): number {
-  if (typeof value !== "number" || !Number.isFinite(value) || value <= 0) {
-    throw new DataError(
-      "config-field",
-      expected("a positive number", `${field} in ${name}`, JSON.stringify(value) ?? "nothing"),
-    );
-  }
-  return value;
-}
-
-function booleanField(fields: Fields, field: string, name: string, fallback: boolean): boolean {
-  const value = fields[field] ?? fallback;
-  if (typeof value !== "boolean")
-    throw new DataError("config-field", expected("true or false", `${field} in ${name}`, JSON.stringify(value)));
-  return value;
-}
-
-function isObject(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** Refuses, by name, everything that would give other numbers than a plain Qwen2 model. */
 function refuseUnsupported(fields: Fields, name: string): void {
@@ -103,36 +55,6 @@ function refuseUnsupported(fields: Fields, name: string): void {
     unsupported(name, "use_mrope", fields.use_mrope, "Multimodal positions are not supported.");
 }
 
-/** The rotary base, from either place; refuses every scaling of positions. */
-function ropeTheta(fields: Fields, name: string): number {
-  for (const field of ["rope_scaling", "rope_parameters"] as const) {
-    const rope = fields[field] ?? null;
-    if (rope === null) continue;
-    const remedy = "Only unscaled rotary positions (rope_type default) are supported.";
-    if (!isObject(rope)) unsupported(name, field, rope, remedy);
-    const kind = rope.rope_type ?? rope.type ?? "default";
-    const extra = Object.keys(rope).filter((key) => !["rope_type", "type", "rope_theta"].includes(key));
-    if (
-      kind !== "default" ||
-      (extra.length > 0 && !(extra.join() === "partial_rotary_factor" && rope.partial_rotary_factor === 1))
-    ) {
-      unsupported(name, field, rope, remedy);
-    }
-  }
-  if ((fields.partial_rotary_factor ?? 1) !== 1) {
-    unsupported(name, "partial_rotary_factor", fields.partial_rotary_factor, "Only fully rotated heads are supported.");
-  }
-  const inner = isObject(fields.rope_parameters) ? fields.rope_parameters.rope_theta : undefined;
-  const outer = fields.rope_theta;
-  if (inner !== undefined && outer !== undefined && inner !== outer) {
-    throw new DataError(
-      "config-field",
-      expected(`one rope_theta`, name, `${String(outer)} at the top level and ${String(inner)} in rope_parameters`),
-    );
-  }
-  return positiveField(inner ?? outer ?? 10_000, "rope_theta", name);
-}
-
 /**
  * Reads the text of a config.json.
  *
@@ -148,6 +70,11 @@ function ropeTheta(fields: Fields, name: string): number {
 export function parseModelConfig(text: string, name = "config.json"): ModelConfig {
   const fields = parseJsonStrict(text, name);
   if (!isObject(fields)) throw new DataError("config-field", expected("a JSON object", name, text.slice(0, 40)));
+  return modelConfigOf(fields, name);
+}
+
+/** `parseModelConfig` of fields in the words of config.json, wherever they come from. */
+export function modelConfigOf(fields: Fields, name: string): ModelConfig {
   refuseUnsupported(fields, name);
   const hidden = sizeField(fields, "hidden_size", name, null);
   const heads = sizeField(fields, "num_attention_heads", name, null);
@@ -168,6 +95,8 @@ export function parseModelConfig(text: string, name = "config.json"): ModelConfi
   const headDim = explicitHeadDim ? sizeField(fields, "head_dim", name, null) : hidden / heads;
   if (headDim % 2 !== 0)
     throw new DataError("config-field", expected("an even number (rotary pairs)", `head_dim in ${name}`, headDim));
+  const maxPositions = sizeField(fields, "max_position_embeddings", name, 32_768);
+  const { theta, scaling } = readRope(fields, maxPositions, name);
   return {
     hidden_size: hidden,
     num_hidden_layers: sizeField(fields, "num_hidden_layers", name, null, MAX_LAYERS),
@@ -176,9 +105,55 @@ export function parseModelConfig(text: string, name = "config.json"): ModelConfi
     head_dim: headDim,
     intermediate_size: sizeField(fields, "intermediate_size", name, null),
     vocab_size: sizeField(fields, "vocab_size", name, null),
-    max_position_embeddings: sizeField(fields, "max_position_embeddings", name, 32_768),
-    rope_theta: ropeTheta(fields, name),
+    max_position_embeddings: maxPositions,
+    rope_theta: theta,
+    ...(scaling === null ? {} : { rope_scaling: scaling }),
     rms_norm_eps: positiveField(fields.rms_norm_eps ?? 1e-6, "rms_norm_eps", name),
     tie_word_embeddings: booleanField(fields, "tie_word_embeddings", name, false),
   };
+}
+
+/** Fields that other tools write and that change no number of a forward pass. */
+const INERT = new Set(
+  `architectures model_type torch_dtype dtype transformers_version use_cache initializer_range max_window_layers sliding_window
+  bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id return_dict output_attentions output_hidden_states
+  id2label label2id problem_type is_decoder is_encoder_decoder add_cross_attention tie_encoder_decoder chunk_size_feed_forward
+  pruned_heads finetuning_task task_specific_params torchscript use_bfloat16 tf_legacy_loss prefix tokenizer_class
+  name_or_path gradient_checkpointing attn_implementation pretraining_tp do_sample temperature top_p top_k typical_p
+  repetition_penalty max_length min_length max_new_tokens num_beams num_beam_groups num_return_sequences early_stopping
+  length_penalty diversity_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids forced_bos_token_id
+  forced_eos_token_id remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
+  output_scores return_dict_in_generate cross_attention_hidden_size`.split(/\s+/),
+);
+
+/** Fields that are read (or refused) above. */
+const READ = new Set(
+  `hidden_size num_hidden_layers num_attention_heads num_key_value_heads head_dim intermediate_size vocab_size
+  max_position_embeddings original_max_position_embeddings rope_theta rope_scaling rope_parameters partial_rotary_factor
+  rms_norm_eps tie_word_embeddings quantization_config use_sliding_window layer_types hidden_act attention_bias mlp_bias
+  attention_dropout use_mrope`.split(/\s+/),
+);
+
+/**
+ * One sentence for each thing that a config asks for and that is not applied, so that nothing is dropped in silence.
+ * @param text of a config.json that `parseModelConfig` has taken
+ */
+export function configNotes(text: string, name = "config.json"): string[] {
+  const fields = parseJsonStrict(text, name) as Fields;
+  const notes: string[] = [];
+  const chunked = fields.dual_chunk_attention_config ?? null;
+  if (chunked !== null) {
+    const size = isObject(chunked) && typeof chunked.chunk_size === "number" ? chunked.chunk_size : "its chunk size in";
+    notes.push(
+      `dual_chunk_attention_config in ${name} is not applied (nor by transformers): beyond ${size} tokens engines that apply it compute other numbers.`,
+    );
+  }
+  const inert = (field: string): boolean => INERT.has(field) || /^(_|unsloth|steerlab_)/.test(field);
+  const unknown = Object.keys(fields).filter(
+    (field) =>
+      !READ.has(field) && !inert(field) && field !== "dual_chunk_attention_config" && (fields[field] ?? null) !== null,
+  );
+  if (unknown.length > 0)
+    notes.push(`${name} has fields that are not known here and not applied: ${unknown.slice(0, 8).join(", ")}.`);
+  return notes;
 }

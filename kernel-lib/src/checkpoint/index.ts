@@ -20,7 +20,8 @@ export {
   type TextPart,
   type TurnSpan,
 } from "./chat";
-export { parseModelConfig } from "./config";
+export { configNotes, parseModelConfig } from "./config";
+export { isBlockType } from "./gguf-model";
 export { hubEnvironment, type HubEnvironment } from "./hub/environment";
 export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
 export {
@@ -36,6 +37,7 @@ export {
 } from "./line-fields";
 export { pythonMatches } from "./python-pattern";
 export { loraParameterCount, loraTensorName, moduleName, projectionShape } from "./projections";
+export { rotaryFrequencies } from "./rope";
 export { parameterCount, QWEN2_SHAPES, qwen2Shape } from "./shapes";
 export {
   type EncodedChat,
@@ -44,6 +46,16 @@ export {
   loadTokenizer,
   parseTokenizer,
   type Tokenizer,
+  vocabularyNote,
 } from "./tokenizer";
-export { type AdapterPart, type ModelConfig, type Projection, PROJECTIONS, type TensorLocation } from "./types";
-export { type Checkpoint, checkpointHash, modelTensors, readCheckpoint } from "./weights";
+export {
+  type AdapterPart,
+  type BlockType,
+  type ModelConfig,
+  type PlainType,
+  type Projection,
+  PROJECTIONS,
+  type RopeScaling,
+  type TensorLocation,
+} from "./types";
+export { type Checkpoint, checkpointHash, modelIdentity, modelTensors, readCheckpoint } from "./weights";

@@ -10,9 +10,10 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { Tokenizer as BpeTokenizer } from "@huggingface/tokenizers";
 import { DataError, expected, InputError } from "../base";
-import { readText, sha256 } from "../files";
+import { isGgufFile, readText, sha256 } from "../files";
 import { tokenBytes } from "./byte-alphabet";
 import type { ChatRole, ChatText, TextPart } from "./chat";
+import { readGgufTokenizer } from "./gguf-text";
 
 /** Encoded text. Positions are characters (UTF-16 units) of the joined input text, or token indices; all ranges half-open. */
 export interface EncodedText {
@@ -34,7 +35,7 @@ export interface LabelTokens {
 
 /** A model's tokenizer. Immutable; encoding is deterministic. */
 export interface Tokenizer {
-  /** sha256 of tokenizer.json */
+  /** sha256 of tokenizer.json, or of what a GGUF file says in its place */
   readonly hash: string;
   /** largest id + 1 */
   readonly size: number;
@@ -76,18 +77,27 @@ interface RunTokens {
 }
 
 /**
- * Loads tokenizer.json from a model folder.
+ * Loads the tokenizer of a model: tokenizer.json of a folder, or what a GGUF file holds.
  *
+ * @param location folder, or .gguf file
  * @throws DataError "tokenizer-missing"; "tokenizer-unsupported" naming the part that is not byte-level BPE
  *
  * @example
  * const tokenizer = loadTokenizer("data/lab-model");
  * tokenizer.decode(tokenizer.encode("Hello")); // "Hello"
  */
-export function loadTokenizer(folder: string): Tokenizer {
-  const file = path.join(folder, "tokenizer.json");
-  if (!fs.existsSync(file))
-    throw new DataError("tokenizer-missing", `Expected tokenizer.json in ${folder} but there is none.`);
+export function loadTokenizer(location: string): Tokenizer {
+  if (isGgufFile(location)) {
+    const { json, hash } = readGgufTokenizer(location);
+    return tokenizerOf(json, hash, location);
+  }
+  const file = path.join(location, "tokenizer.json");
+  if (!fs.existsSync(file)) {
+    throw new DataError(
+      "tokenizer-missing",
+      `Expected tokenizer.json in ${location} but there is none. Put the model's tokenizer files there, or fetch the model with the network on.`,
+    );
+  }
   return parseTokenizer(readText(file), file);
 }
 
@@ -99,6 +109,10 @@ export function parseTokenizer(text: string, name = "tokenizer.json"): Tokenizer
   } catch {
     throw new DataError("tokenizer-unsupported", `Expected valid JSON in ${name}.`);
   }
+  return tokenizerOf(json, sha256(text), name);
+}
+
+function tokenizerOf(json: TokenizerJson, hash: string, name: string): Tokenizer {
   const unsupported = (part: string, value: unknown): never => {
     throw new DataError(
       "tokenizer-unsupported",
@@ -127,8 +141,20 @@ export function parseTokenizer(text: string, name = "tokenizer.json"): Tokenizer
     plain,
     new Map(added.map((token) => [token.content, token.id])),
     json.normalizer?.type === "NFC",
-    sha256(text),
+    hash,
   );
+}
+
+/**
+ * One sentence if the tokenizer has ids for which the model has no embedding, else null: texts that need one are refused later.
+ * @param vocabulary vocab_size of the model
+ */
+export function vocabularyNote(tokenizer: Tokenizer, vocabulary: number): string | null {
+  if (tokenizer.size <= vocabulary) return null;
+  const beyond = [...tokenizer.controlTokens].filter(([, id]) => id >= vocabulary).sort((a, b) => a[1] - b[1]);
+  const first =
+    beyond.length === 0 ? "" : ` (${JSON.stringify(beyond[0][0])} and ${beyond.length - 1} more added tokens)`;
+  return `the tokenizer has ids up to ${tokenizer.size - 1}${first} but the model embeds only 0..${vocabulary - 1}; texts with the others are refused.`;
 }
 
 class ByteLevelTokenizer implements Tokenizer {

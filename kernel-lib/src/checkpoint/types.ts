@@ -8,6 +8,22 @@ export const PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
 
 export type Projection = (typeof PROJECTIONS)[number];
 
+/** YaRN, with every default resolved; names as in transformers. */
+export interface RopeScaling {
+  rope_type: "yarn";
+  factor: number;
+  original_max_position_embeddings: number;
+  /** on cosines and sines */
+  attention_factor: number;
+  beta_fast: number;
+  beta_slow: number;
+  truncate: boolean;
+}
+
+/** Types in which a tensor may lie on disk: plain numbers, or llama.cpp's blocks of quantised ones. */
+export type PlainType = "f64" | "f32" | "bf16" | "f16";
+export type BlockType = "q4_0" | "q4_1" | "q5_0" | "q5_1" | "q8_0" | "q2_k" | "q3_k" | "q4_k" | "q5_k" | "q6_k";
+
 /** The fields of a Qwen2 config.json that change its numbers; head_dim is always resolved. */
 export interface ModelConfig {
   hidden_size: number;
@@ -19,6 +35,8 @@ export interface ModelConfig {
   vocab_size: number;
   max_position_embeddings: number;
   rope_theta: number;
+  /** absent: plain positions */
+  rope_scaling?: RopeScaling;
   rms_norm_eps: number;
   tie_word_embeddings: boolean;
 }
@@ -27,7 +45,7 @@ export interface ModelConfig {
 export interface TensorLocation {
   name: string;
   file: string;
-  dtype: "f64" | "f32" | "bf16" | "f16";
+  dtype: PlainType | BlockType;
   shape: number[];
   byteOffset: number;
   byteLength: number;

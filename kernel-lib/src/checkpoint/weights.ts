@@ -1,9 +1,10 @@
 /**
- * A model folder in Hugging Face layout -> where each tensor lies, proven complete before anything is loaded.
+ * A model folder in Hugging Face layout, or a GGUF file -> where each tensor lies, proven complete before anything is loaded.
  *
- * Reads config.json and the headers of model.safetensors, or of the shards that model.safetensors.index.json names; the
- * weights themselves are mapped later by the engine. Every tensor the config asks for must be there once, with its shape
- * and a float type, and nothing else may be (old rotary buffers and the copied head of a tied model are passed over).
+ * Reads config.json and the headers of model.safetensors, or of the shards that model.safetensors.index.json names, or a GGUF
+ * head (gguf-model.ts); the weights themselves are mapped later by the engine. Every tensor the config asks for must be there,
+ * with its shape and a type that is read, and nothing else may be (old rotary buffers and the copied head of a tied model are
+ * passed over). What is there and not used is said in `notes`.
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
@@ -11,21 +12,27 @@ import { DataError, expected } from "../base";
 import {
   confinePath,
   contentHash,
+  isGgufFile,
   parseJsonStrict,
   readSafetensorsHeader,
   readText,
-  type SafetensorsEntry,
   sha256File,
 } from "../files";
-import { parseModelConfig } from "./config";
+import { configNotes, parseModelConfig } from "./config";
+import { samplingNotes, stopIds } from "./generation";
+import { isBlockType, readGgufModel } from "./gguf-model";
 import { moduleName, projectionShape } from "./projections";
 import { type ModelConfig, type Projection, PROJECTIONS, type TensorLocation } from "./types";
 
-/** A checked model folder. */
+/** A checked model on disk. */
 export interface Checkpoint {
-  /** absolute path */
-  folder: string;
+  /** absolute path of the folder, or of the GGUF file (the first of its parts) */
+  path: string;
+  /** llama.cpp's name of a GGUF file's quantisation, "Q4_K_M"; null for a folder */
+  quantisation: string | null;
   config: ModelConfig;
+  /** one sentence for each thing on disk that is not applied or not used */
+  notes: string[];
   /** token ids that end a turn or text, from generation_config.json or config.json; [] if neither says */
   eosTokenIds: number[];
   /** every tensor of the model, in the order of `modelTensors` */
@@ -42,6 +49,7 @@ const WITH_BIAS: ReadonlySet<Projection> = new Set(["q_proj", "k_proj", "v_proj"
 const PIECE_BYTES = 4 << 20;
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
+const GENERATION = "generation_config.json";
 
 /** Name and shape of every tensor that a config asks for; linear weights are (out, in). */
 export function modelTensors(config: ModelConfig): { name: string; shape: number[] }[] {
@@ -64,42 +72,72 @@ export function modelTensors(config: ModelConfig): { name: string; shape: number
 }
 
 /**
- * Checks a model folder and says where its tensors lie. Reads headers only: a 65 GB model takes milliseconds.
+ * Checks a model folder or GGUF file and says where its tensors lie. Reads headers only: a 65 GB model takes milliseconds.
  *
- * @param folder path of the folder (for a hub name see `resolveModel`)
+ * @param location path of the folder or file (for a hub name see `resolveModel`)
  * @throws DataError "checkpoint-missing" (no folder, config or weights), "checkpoint-shard" (index and shards disagree),
- *   "checkpoint-tensor" (absent, extra, wrong shape or type), "path-escape", and the codes of the config and header readers
+ *   "checkpoint-tensor" (absent, extra, wrong shape or type), "path-escape", "file-unreadable", and the codes of the config and
+ *   header readers and of `readGgufModel`
  *
  * @example
  * const { config, tensors } = readCheckpoint("data/lab-model");
  */
-export function readCheckpoint(folder: string): Checkpoint {
-  const root = path.resolve(folder);
-  if (!(fs.statSync(root, { throwIfNoEntry: false })?.isDirectory() ?? false)) {
-    throw new DataError("checkpoint-missing", `Expected a model folder at ${root} but there is none.`);
+export function readCheckpoint(location: string): Checkpoint {
+  const root = path.resolve(location);
+  const found = fs.statSync(root, { throwIfNoEntry: false });
+  if (found?.isFile() === true && (root.endsWith(".gguf") || isGgufFile(root))) return ggufCheckpoint(root);
+  if (found?.isDirectory() !== true) {
+    throw new DataError(
+      "checkpoint-missing",
+      `Expected a model folder or a .gguf file at ${root} but there is ${found === undefined ? "none" : "another file"}.`,
+    );
   }
   const configText = readIfPresent(root, "config.json");
   if (configText === null) {
     throw new DataError(
       "checkpoint-missing",
-      `Expected config.json in ${root} but there is none. A model folder has it beside its weights.`,
+      `Expected config.json in ${root} but there is none. ${ggufHint(root) || "A model folder has it beside its weights."}`,
     );
   }
-  const config = parseModelConfig(configText, path.join(root, "config.json"));
-  const found = readWeightHeaders(root);
-  const tensors = matchTensors(config, found, root);
-  return {
-    folder: root,
+  const configFile = path.join(root, "config.json");
+  const config = parseModelConfig(configText, configFile);
+  const generationText = readIfPresent(root, GENERATION);
+  const generationFile = path.join(root, GENERATION);
+  const { tensors: held, notes } = readWeightHeaders(root);
+  return checked({
+    path: root,
+    quantisation: null,
     config,
-    eosTokenIds: eosTokenIds(root, configText),
-    tensors,
+    notes: [
+      ...configNotes(configText, configFile),
+      ...notes,
+      ...(generationText === null ? [] : samplingNotes(generationText, generationFile)),
+    ],
+    eosTokenIds: stopIds([
+      [generationText, generationFile],
+      [configText, configFile],
+    ]),
+    tensors: matchTensors(config, held, root),
+  });
+}
+
+function ggufCheckpoint(file: string): Checkpoint {
+  const { tensors, quantisation, config, eosTokenIds: eos, path: first } = readGgufModel(file);
+  const located = matchTensors(config, tensors, first);
+  return checked({ path: first, quantisation, config, notes: [], eosTokenIds: eos, tensors: located });
+}
+
+function checked(parts: Omit<Checkpoint, "files" | "weightBytes">): Checkpoint {
+  const { tensors } = parts;
+  return {
+    ...parts,
     files: [...new Set(tensors.map((tensor) => tensor.file))].sort(),
     weightBytes: tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0),
   };
 }
 
 /**
- * SHA-256 that names a checkpoint: its numeric config and the bytes of its weight files.
+ * SHA-256 that names a checkpoint: its numeric config and the bytes of its weight files (for a GGUF file whatever its name).
  *
  * A weight file that is a link to a hub-cache blob named by its own SHA-256 is not read again (the download proved it);
  * any other is hashed whole, at about 1 GB per second.
@@ -110,23 +148,54 @@ export async function checkpointHash(
   checkpoint: Checkpoint,
   onProgress?: (done: number, total: number) => void,
 ): Promise<string> {
+  return hashOf(checkpoint, await fileHashes(checkpoint, onProgress));
+}
+
+/**
+ * What a run or an adapter records of its model: `checkpointHash`, and a name that says which bytes it was.
+ * @param name as the caller gave it; a GGUF file is recorded as "model.gguf (Q4_K_M, sha256 1d9614638d18)"
+ */
+export async function modelIdentity(name: string, checkpoint: Checkpoint): Promise<{ name: string; hash: string }> {
+  const hashes = await fileHashes(checkpoint);
+  const hash = hashOf(checkpoint, hashes);
+  if (checkpoint.quantisation === null) return { name, hash };
+  const file = path.basename(checkpoint.path);
+  return { name: `${file} (${checkpoint.quantisation}, sha256 ${hashes[0].slice(0, 12)})`, hash };
+}
+
+function hashOf({ config, files, quantisation }: Checkpoint, hashes: readonly string[]): string {
+  if (quantisation !== null) return contentHash({ config, gguf: hashes });
+  return contentHash({ config, weights: Object.fromEntries(files.map((file, i) => [path.basename(file), hashes[i]])) });
+}
+
+/** SHA-256 of each weight file, in order of `files`. */
+async function fileHashes(
+  checkpoint: Checkpoint,
+  onProgress?: (done: number, total: number) => void,
+): Promise<string[]> {
   const sizes = checkpoint.files.map((file) => fs.statSync(file).size);
   const total = sizes.reduce((sum, size) => sum + size, 0);
   let done = 0;
-  const weights: Record<string, string> = {};
+  const hashes: string[] = [];
   for (const [i, file] of checkpoint.files.entries()) {
     const real = fs.realpathSync(file);
     const isBlob = path.basename(path.dirname(real)) === "blobs" && /^[0-9a-f]{64}$/.test(path.basename(real));
-    weights[path.basename(file)] = isBlob ? path.basename(real) : await sha256File(real);
+    hashes.push(isBlob ? path.basename(real) : await sha256File(real));
     done += sizes[i];
     onProgress?.(done, total);
   }
-  return contentHash({ config: checkpoint.config, weights });
+  return hashes;
 }
 
 interface FoundTensor {
-  entry: SafetensorsEntry;
+  entry: { dtype: string; shape: number[]; byteOffset: number; byteLength: number };
   file: string;
+}
+
+/** Tensors of the weight files in use, and what is said of others. */
+interface FoundWeights {
+  tensors: Map<string, FoundTensor>;
+  notes: string[];
 }
 
 /**
@@ -142,24 +211,50 @@ function readIfPresent(root: string, name: string): string | null {
   return readText(inFolder(root, name, name));
 }
 
-function readWeightHeaders(root: string): Map<string, FoundTensor> {
-  if (fs.existsSync(path.join(root, SINGLE))) {
-    const file = inFolder(root, SINGLE, SINGLE);
-    const found = new Map<string, FoundTensor>();
-    for (const [name, entry] of readSafetensorsHeader(file).tensors) found.set(name, { entry, file });
-    return found;
+function readWeightHeaders(root: string): FoundWeights {
+  const single = fs.existsSync(path.join(root, SINGLE));
+  const indexText = single ? null : readIfPresent(root, INDEX);
+  if (!single && indexText === null) {
+    const other = fs.readdirSync(root).find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
+    const instead = other === undefined ? "" : `It holds ${other}, a format that is not read.`;
+    throw new DataError(
+      "checkpoint-missing",
+      `Expected ${SINGLE} or ${INDEX} in ${root} but found neither. ${ggufHint(root) || instead}`.trim(),
+    );
   }
-  const indexText = readIfPresent(root, INDEX);
-  if (indexText !== null) return readShards(root, indexText);
-  const pickles = fs.readdirSync(root).filter((name) => /\.(bin|pt|pth|ckpt|gguf)$/.test(name));
-  const instead = pickles.length > 0 ? `It holds ${pickles[0]}, a format that is not read.` : "";
-  throw new DataError(
-    "checkpoint-missing",
-    `Expected ${SINGLE} or ${INDEX} in ${root} but found neither. ${instead}`.trim(),
+  const found = indexText === null ? readSingle(root) : readShards(root, indexText);
+  const used = new Set([...found.tensors.values()].map(({ file }) => path.basename(file)));
+  if (indexText !== null) used.add(INDEX);
+  const stray = fs.readdirSync(root).filter((name) => isWeightFile(name) && !used.has(name));
+  if (stray.length > 0) {
+    const source = indexText === null ? SINGLE : `the files that ${INDEX} names`;
+    found.notes.push(`the weights of ${root} are read from ${source}; ${someOf(stray)} beside it is not used.`);
+  }
+  return found;
+}
+
+/** Files that a reader might take for this model's weights. */
+function isWeightFile(name: string): boolean {
+  return (
+    name === INDEX ||
+    (/\.(safetensors|gguf|bin|pth)$/.test(name) && !/^(adapter_model|training_args|optimizer|scheduler)\b/.test(name))
   );
 }
 
-function readShards(root: string, indexText: string): Map<string, FoundTensor> {
+function ggufHint(root: string): string {
+  const found = fs.readdirSync(root).find((name) => name.endsWith(".gguf"));
+  return found === undefined ? "" : `It holds a GGUF file; open that by its own path: ${path.join(root, found)}.`;
+}
+
+function readSingle(root: string): FoundWeights {
+  const file = inFolder(root, SINGLE, SINGLE);
+  const tensors = new Map<string, FoundTensor>();
+  for (const [name, entry] of readSafetensorsHeader(file).tensors) tensors.set(name, { entry, file });
+  return { tensors, notes: [] };
+}
+
+/** The tensors of the shards; where two hold one of a name, the index picks. */
+function readShards(root: string, indexText: string): FoundWeights {
   const index = parseJsonStrict(indexText, path.join(root, INDEX)) as { weight_map?: unknown } | null;
   const weightMap = index?.weight_map;
   const good = typeof weightMap === "object" && weightMap !== null && !Array.isArray(weightMap);
@@ -171,6 +266,7 @@ function readShards(root: string, indexText: string): Map<string, FoundTensor> {
   }
   const listed = new Map(Object.entries(weightMap as Record<string, string>));
   const found = new Map<string, FoundTensor>();
+  const copies: string[] = [];
   for (const shard of [...new Set(listed.values())].sort()) {
     const file = inFolder(root, shard, `weight_map of ${INDEX}`);
     if (!fs.existsSync(file)) {
@@ -180,20 +276,15 @@ function readShards(root: string, indexText: string): Map<string, FoundTensor> {
       );
     }
     for (const [name, entry] of readSafetensorsHeader(file).tensors) {
-      const earlier = found.get(name);
-      if (earlier !== undefined) {
+      const place = listed.get(name);
+      if (place === undefined) {
         throw new DataError(
           "checkpoint-shard",
-          `Expected tensor ${name} once but ${path.basename(earlier.file)} and ${shard} both hold it.`,
+          `Expected ${INDEX} to list every tensor of ${shard} but ${name} is not listed.`,
         );
       }
-      if (listed.get(name) !== shard) {
-        throw new DataError(
-          "checkpoint-shard",
-          `Expected ${INDEX} to list every tensor of ${shard} but ${name} is ${listed.has(name) ? `listed in ${listed.get(name)}` : "not listed"}.`,
-        );
-      }
-      found.set(name, { entry, file });
+      if (place === shard) found.set(name, { entry, file });
+      else copies.push(`${name} of ${shard}`);
     }
   }
   for (const [name, shard] of listed) {
@@ -203,7 +294,9 @@ function readShards(root: string, indexText: string): Map<string, FoundTensor> {
         `Expected tensor ${name} in ${shard}, as ${INDEX} says, but it is not there.`,
       );
   }
-  return found;
+  const notes =
+    copies.length === 0 ? [] : [`${INDEX} in ${root} picks other copies than ${someOf(copies)}, which is not used.`];
+  return { tensors: found, notes };
 }
 
 /** Extra tensors that do not change the model's numbers: buffers of old exports, and a copy of the head a tied model shares. */
@@ -242,10 +335,10 @@ function matchTensors(config: ModelConfig, found: Map<string, FoundTensor>, root
     if (entry.shape.join() !== shape.join()) {
       throw new DataError(
         "checkpoint-tensor",
-        expected(`shape [${shape.join(", ")}] (from config.json)`, `${name} in ${file}`, `[${entry.shape.join(", ")}]`),
+        expected(`shape [${shape.join(", ")}] (from the config)`, `${name} in ${file}`, `[${entry.shape.join(", ")}]`),
       );
     }
-    const dtype = FLOAT_TYPES[entry.dtype];
+    const dtype = isBlockType(entry.dtype) ? entry.dtype : FLOAT_TYPES[entry.dtype.toUpperCase()];
     if (dtype === undefined) {
       throw new DataError(
         "checkpoint-tensor",
@@ -287,21 +380,4 @@ function sameBytes(one: FoundTensor, other: FoundTensor): boolean {
 
 function someOf(names: string[]): string {
   return names.length <= 3 ? names.join(", ") : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
-}
-
-/** generation_config.json wins over config.json, as in transformers; a number or a list of numbers. */
-function eosTokenIds(root: string, configText: string): number[] {
-  const generationText = readIfPresent(root, "generation_config.json");
-  const generation = path.join(root, "generation_config.json");
-  for (const [text, name] of [
-    [generationText, generation],
-    [configText, path.join(root, "config.json")],
-  ] as const) {
-    if (text === null) continue;
-    const fields = parseJsonStrict(text, name) as { eos_token_id?: unknown } | null;
-    const value = fields?.eos_token_id ?? null;
-    const list = Array.isArray(value) ? value : value === null ? [] : [value];
-    if (list.length > 0 && list.every((id) => Number.isInteger(id) && (id as number) >= 0)) return list as number[];
-  }
-  return [];
 }

@@ -72,7 +72,8 @@ an empty context asks the bare question, without steering`,
       kind: "text",
       value: "FILE",
       required: true,
-      about: 'safetensors with "vectors" (n, hidden_size)',
+      about:
+        'directions: safetensors with "vectors" (n, hidden_size), or another format of readDirections;\nrows are floats, not zero, and normalised where their length is not 1',
     },
     config: {
       kind: "text",

@@ -9,13 +9,14 @@ import {
   type AdapterFiles,
   type AdapterPart,
   type Checkpoint,
-  checkpointHash,
   finiteProduct,
   type ModelConfig,
+  modelIdentity,
 } from "../checkpoint";
 import { adapterFor, type Engine, openEngine, readModelConfig, type WorkShape } from "../engine";
-import { readSafetensorsHeader, readTensor, readText } from "../files";
+import { readText } from "../files";
 import { startProgress } from "../notebook";
+import { readDirections } from "../steering";
 import {
   checkInitial,
   claimRun,
@@ -59,7 +60,7 @@ export async function train(args: readonly string[], signal?: AbortSignal): Prom
         finiteProduct(largest[vectorIndex], magnitude, at);
       return example;
     });
-    const baseModel = { name: modelName, hash: await checkpointHash(checkpoint) };
+    const baseModel = await modelIdentity(modelName, checkpoint);
     const initial =
       flags["init-adapter"] === undefined
         ? null
@@ -107,30 +108,11 @@ function workOf(config: TrainConfig, examples: readonly TrainExample[], microBat
   };
 }
 
-/** "vectors" (n, hidden_size) as rows. @throws DataError "vectors-tensor" */
+/** Directions of the file as rows (hidden_size); lengths other than 1 are said. @throws as `readDirections`; DataError "vectors-tensor" */
 async function readVectors(file: string, model: ModelConfig): Promise<Float32Array[]> {
-  const table = readSafetensorsHeader(file);
-  const entry = table.tensors.get("vectors");
-  const width = model.hidden_size;
-  if (entry === undefined)
-    throw new DataError(
-      "vectors-tensor",
-      expected('a tensor "vectors"', file, [...table.tensors.keys()].join(", ") || "none"),
-    );
-  if (entry.shape.length !== 2 || entry.shape[1] !== width || entry.shape[0] === 0) {
-    throw new DataError(
-      "vectors-tensor",
-      expected(`shape (n, ${width}) (hidden_size)`, `vectors in ${file}`, `[${entry.shape.join(", ")}]`),
-    );
-  }
-  const flat = await readTensor(table, "vectors");
-  const bad = flat.findIndex((x) => !Number.isFinite(x));
-  if (bad >= 0)
-    throw new DataError(
-      "not-finite",
-      expected("finite numbers", `vectors in ${file}`, flat[bad], `Row ${Math.floor(bad / width)} is damaged.`),
-    );
-  return Array.from({ length: entry.shape[0] }, (_, i) => flat.slice(i * width, (i + 1) * width));
+  const set = await readDirections(file, { width: model.hidden_size });
+  if (set.directions.length === 0) throw new DataError("vectors-tensor", expected("at least one vector", file, "none"));
+  return set.directions;
 }
 
 function largestOf(vector: Float32Array): number {

@@ -5,6 +5,7 @@ export {
   type AttachOptions,
   type EngineOptions,
   Model,
+  type ModelOptions,
   type OpenedEngine,
   openEngine,
   openModel,

@@ -1,5 +1,5 @@
 /**
- * Opens a model: folder or hub name -> checked checkpoint -> engine (+ tokenizer and chat template).
+ * Opens a model: folder, GGUF file or hub name -> checked checkpoint -> engine (+ tokenizer and chat template).
  *
  * `openEngine` is for token ids only (scripts); `openModel` is what notebooks hold. Backends sit behind `Engine`: native cpu
  * and cuda, and onnx. Everything is checked before the weights are touched. Adapters are attached per request, never merged.
@@ -18,12 +18,14 @@ import {
   loadChatTemplate,
   loadTokenizer,
   type ModelConfig,
+  modelIdentity,
   readAdapter,
   readCheckpoint,
   renderChat,
   resolveAdapter,
   resolveModel,
   type Tokenizer,
+  vocabularyNote,
 } from "../checkpoint";
 import { type Answer, answer } from "./answers";
 import { nativeInfo, openNative } from "./native";
@@ -48,6 +50,11 @@ export interface EngineOptions {
   signal?: AbortSignal;
 }
 
+export interface ModelOptions extends EngineOptions {
+  /** which of several named chat templates; default: the unnamed one */
+  chatTemplate?: string;
+}
+
 export interface AttachOptions {
   /** folder of the adapter within the repository or folder, as PEFT's `subfolder`: step_0900 */
   subfolder?: string;
@@ -62,15 +69,25 @@ export interface OpenedEngine {
   attach(folderOrName: string, options?: AttachOptions): Promise<Adapter>;
 }
 
-/** Reads a checkpoint's config and headers without its weights. @throws as `readCheckpoint` */
+/** Notes that this process has said; a notebook opens the same model in many cells. */
+const said = new Set<string>();
+
+function say(note: string): void {
+  if (said.has(note)) return;
+  said.add(note);
+  process.stderr.write(`steerlab: note: ${note}\n`);
+}
+
+/** Reads a checkpoint's config and headers without its weights; what is not applied is said on stderr. @throws as `readCheckpoint` */
 export async function readModelConfig(name: string): Promise<{ config: ModelConfig; checkpoint: Checkpoint }> {
   const checkpoint = readCheckpoint(await resolveModel(name));
+  for (const note of checkpoint.notes) say(note);
   return { config: checkpoint.config, checkpoint };
 }
 
 /**
  * Opens an engine on a checkpoint, for work on token ids.
- * @param name folder, or hub name `org/name[@revision]`
+ * @param name folder, .gguf file, or hub name `org/name[@revision]`
  * @throws InputError, DataError as `readCheckpoint`; DeviceError "native-missing", "out-of-memory"
  * @example
  * const { engine, attach } = await openEngine("data/lab-model", { threads: 2 });
@@ -156,7 +173,7 @@ function chooseType(backend: "cpu" | "cuda", wanted: EngineOptions["dtype"]): DT
 /** A model as notebooks hold it: engine, tokenizer and chat template of one checkpoint. */
 export class Model {
   constructor(
-    /** as the caller named it */
+    /** as the caller named it; a GGUF file with its quantisation and hash */
     readonly name: string,
     readonly checkpoint: Checkpoint,
     readonly engine: Engine,
@@ -269,31 +286,34 @@ export class Model {
 
 /**
  * Opens a model with its tokenizer and chat template.
- * @param name folder, or hub name `org/name[@revision]`; default: the lab model that ships with the project
+ * @param name folder, .gguf file, or hub name `org/name[@revision]`; default: the lab model that ships with the project
  * @throws as `openEngine`; DataError "chat-template", "tokenizer-missing"
  * @example
  * const model = await openModel(); // the lab model
  */
-export async function openModel(name: string = LAB_MODEL, options: EngineOptions = {}): Promise<Model> {
+export async function openModel(name: string = LAB_MODEL, options: ModelOptions = {}): Promise<Model> {
   const { checkpoint } = await readModelConfig(name);
-  const tokenizer = loadTokenizer(checkpoint.folder);
-  const template = loadChatTemplate(checkpoint.folder);
-  const hash = await checkpointHash(checkpoint);
+  const tokenizer = loadTokenizer(checkpoint.path);
+  const beyond = vocabularyNote(tokenizer, checkpoint.config.vocab_size);
+  if (beyond !== null) say(beyond);
+  const template = loadChatTemplate(checkpoint.path, options.chatTemplate);
+  const { name: recorded, hash } = await modelIdentity(name, checkpoint);
   const engine = await startEngine(checkpoint, options, hash);
   return new Model(
-    name === LAB_MODEL ? "lab-model" : name,
+    name === LAB_MODEL ? "lab-model" : recorded,
     checkpoint,
     engine,
     tokenizer,
     template,
     hash,
-    isLabModel(checkpoint.folder),
+    isLabModel(checkpoint),
   );
 }
 
 /** Our own recipe marks its config.json, so that a renamed copy of the lab model is still known for what it is. */
-function isLabModel(folder: string): boolean {
-  const config = JSON.parse(fs.readFileSync(path.join(folder, "config.json"), "utf8")) as {
+function isLabModel({ path: location, quantisation }: Checkpoint): boolean {
+  if (quantisation !== null) return false;
+  const config = JSON.parse(fs.readFileSync(path.join(location, "config.json"), "utf8")) as {
     steerlab_lab_model?: unknown;
   };
   return config.steerlab_lab_model === true;

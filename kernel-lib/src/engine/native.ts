@@ -4,7 +4,7 @@
  * The only door to gpu-native: loads the addon, applies defaults, validates, packs rows into typed arrays and turns native
  * failures into the house's error classes. Numbers come from gpu-native/src; this file and native/ compute nothing.
  */
-import type { ModelConfig, TensorLocation } from "../checkpoint";
+import { type ModelConfig, rotaryFrequencies, type TensorLocation } from "../checkpoint";
 import { checkRawConfig } from "./checks";
 import { loadBinding, translated } from "./native/binding";
 import { NativeEngine } from "./native/engine";
@@ -94,7 +94,13 @@ export async function openNative(options: NativeOptions): Promise<NativeEngine> 
   requireMemory(estimate, freeMemory(binding, backend));
   const handle = translated(() => binding.createEngine({ backend, dtype, threads, isa }));
   const model = await abortable(options, (job) =>
-    binding.openModel(handle, config, tensors === null ? null : [...tensors], randomSeed, job),
+    binding.openModel(
+      handle,
+      { ...config, ...scaledRotary(config) },
+      tensors === null ? null : [...tensors],
+      randomSeed,
+      job,
+    ),
   );
   return new NativeEngine(binding, handle, model, { backend, dtype, config, arithmetic: arithmeticOf(backend, isa) });
 }
@@ -103,4 +109,11 @@ export async function openNative(options: NativeOptions): Promise<NativeEngine> 
 function arithmeticOf(backend: "cpu" | "cuda", isa: string): string {
   const { isas, cuda } = nativeInfo();
   return backend === "cpu" ? isa || isas[0] : `${cuda.device ?? "cuda"}, ${cuda.gemm ?? "own products"}`;
+}
+
+/** Scaled positions cross to C++ as frequencies; plain ones follow from rope_theta there. */
+function scaledRotary(config: ModelConfig): { rope_frequencies?: Float32Array; rope_scale?: number } {
+  if (config.rope_scaling === undefined) return {};
+  const { frequencies, scale } = rotaryFrequencies(config);
+  return { rope_frequencies: frequencies, rope_scale: scale };
 }

@@ -5,7 +5,7 @@
  */
 import type { StudyModel } from "../engine";
 import { findMetrics, type Metric, type RunFolder } from "../runs";
-import { type DirectionSet, directionSetHash, namedDirections, randomDirectionSet, saveDirections } from "../steering";
+import { type DirectionSet, directionSetHash, namedDirections, randomDirectionSet, writeDirections } from "../steering";
 import {
   bindStudy,
   type BoundStudy,
@@ -76,8 +76,8 @@ function runnableTiers({ evaluation }: Protocol, hasConcepts: boolean): string[]
 function keepVectors(folder: RunFolder, { protocol, model }: BoundStudy, concepts?: DirectionSet): void {
   const { train, heldOut, seed } = protocol.steering.vectors;
   const width = model.engine.config.hidden_size;
-  saveDirections(folder.file(VECTOR_FILES.random), randomDirectionSet(train + heldOut, width, seed));
-  if (concepts !== undefined) saveDirections(folder.file(VECTOR_FILES.concepts), concepts);
+  writeDirections(folder.file(VECTOR_FILES.random), randomDirectionSet(train + heldOut, width, seed));
+  if (concepts !== undefined) writeDirections(folder.file(VECTOR_FILES.concepts), concepts);
 }
 
 const SHOWN = ["balancedAccuracy", "hitRate", "falseAlarmRate", "auroc", "mass"];

@@ -6,7 +6,7 @@
 import { expected, InputError, type Random } from "../base";
 
 /** Below this length a vector has no direction worth the name. */
-const MIN_NORM = 1e-12;
+export const MIN_NORM = 1e-12;
 
 /** Inner product of two vectors of equal length. @throws InputError "vector-length" */
 export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {

@@ -64,7 +64,7 @@ export async function conceptVectors(model: StudyModel, options: ConceptVectorOp
     norms: found.map(({ norm }) => norm),
     method: form === "raw" ? "contrast" : "contrast, centred on the mean of all",
     seed: null,
-    layer,
+    layers: concepts.map(() => layer),
     modelHash: model.hash,
   };
 }

@@ -1,21 +1,12 @@
 /**
- * Sets of steering directions with where they came from: made from a seed or by contrast, saved and loaded as safetensors.
+ * Sets of steering directions with where they came from, and the one rule by which rows of any file become directions.
  *
- * File: tensor `vectors` (n, C) and, where known, `norms` (n), both F32; names, method, seed and layer in the metadata. A file from
- * elsewhere with only `vectors` loads too, with its origin null.
+ * The rule: floats only, finite, not zero; a row of unit length stays as it is, any other is normalised and its length kept in
+ * `norms`. direction-files.ts reads and writes the formats; this file knows none of them.
  */
 import { DataError, expected, InputError, random } from "../base";
-import {
-  contentHash,
-  parseJsonStrict,
-  readSafetensorsHeader,
-  readTensor,
-  sha256,
-  tensorEntry,
-  type TensorToWrite,
-  writeSafetensors,
-} from "../files";
-import { dot, norm, normalise, randomDirections } from "./arithmetic";
+import { contentHash, sha256 } from "../files";
+import { MIN_NORM, norm, normalise, randomDirections } from "./arithmetic";
 
 /** A direction with the name that records carry. */
 export interface NamedDirection {
@@ -40,13 +31,12 @@ export interface DirectionSet {
   /** how they were made: "random", "contrast", ... */
   method: string | null;
   seed: number | null;
-  /** block after which the states were read; null for random directions */
-  layer: number | null;
+  /** block after whose output each was read or acts, from 0, one per direction; null where that is not known or has no meaning */
+  layers: number[] | null;
   /** `checkpointHash` of the model whose states were used */
   modelHash: string | null;
 }
 
-const FORMAT = "steerlab-vectors-1";
 /** Directions count as unit vectors within this; 32-bit rounding of 5120 components stays below 1e-6. */
 const UNIT_TOLERANCE = 1e-3;
 
@@ -71,6 +61,10 @@ export function namedDirections({ names, categories, directions }: DirectionSet)
   return names.map((id, i) => ({ id, category: categories?.[i] ?? null, direction: directions[i] }));
 }
 
+function isUnit(length: number): boolean {
+  return Math.abs(length - 1) < UNIT_TOLERANCE;
+}
+
 /**
  * Random unit directions as a set, named "random-0", "random-1", ...: those that a protocol with this seed trains on and holds out.
  *
@@ -89,13 +83,14 @@ export function randomDirectionSet(count: number, size: number, seed: number): D
     norms: null,
     method: "random",
     seed,
-    layer: null,
+    layers: null,
     modelHash: null,
   };
 }
 
-function checkSet(set: DirectionSet): void {
-  const { names, categories, directions, norms } = set;
+/** @throws InputError "vector-names", "vector-count", "vector-norm" where the parts of a set do not fit each other */
+export function checkSet(set: DirectionSet): void {
+  const { names, categories, directions, norms, layers } = set;
   if (names.length !== directions.length || new Set(names).size !== names.length) {
     throw new InputError(
       "vector-names",
@@ -108,9 +103,12 @@ function checkSet(set: DirectionSet): void {
   if (norms !== null && norms.length !== directions.length) {
     throw new InputError("vector-count", expected(`${directions.length} norms`, "norms", norms.length));
   }
+  if (layers !== null && layers.length !== directions.length) {
+    throw new InputError("vector-count", expected(`${directions.length} layers`, "layers", layers.length));
+  }
   directions.forEach((direction, i) => {
     const length = directions[0].length === direction.length ? norm(direction) : Number.NaN;
-    if (!(Math.abs(length - 1) < UNIT_TOLERANCE)) {
+    if (!isUnit(length)) {
       throw new InputError(
         "vector-norm",
         expected(
@@ -124,108 +122,37 @@ function checkSet(set: DirectionSet): void {
 }
 
 /**
- * Writes a set; the same set gives the same bytes.
- *
- * @throws InputError "vector-names", "vector-count", "vector-norm"
+ * Rows of a file as unit directions, by the house's one rule.
+ * @param rows (C) each   @param nameOf words for row i in error sentences, "vectors[3] in v.safetensors"
+ * @returns directions, and the lengths of all rows where any was not 1 (else null)
+ * @throws DataError "vector-values" for a row that is zero or not finite
  */
-export function saveDirections(file: string, set: DirectionSet): void {
-  checkSet(set);
-  const n = set.directions.length;
-  const size = n === 0 ? 0 : set.directions[0].length;
-  const flat = new Float32Array(n * size);
-  for (const [i, direction] of set.directions.entries()) flat.set(direction, i * size);
-  const tensors: Record<string, TensorToWrite> = { vectors: { dtype: "F32", shape: [n, size], data: flat } };
-  if (set.norms !== null) tensors.norms = { dtype: "F32", shape: [n], data: set.norms };
-  writeSafetensors(file, tensors, {
-    format: FORMAT,
-    origin: JSON.stringify({
-      names: set.names,
-      categories: set.categories,
-      method: set.method,
-      seed: set.seed,
-      layer: set.layer,
-      modelHash: set.modelHash,
-    }),
+export function unitRows(
+  rows: readonly Float32Array[],
+  nameOf: (row: number) => string,
+): { directions: Float32Array[]; norms: number[] | null } {
+  const lengths = rows.map((row, i) => {
+    const length = norm(row);
+    if (length > MIN_NORM && Number.isFinite(length)) return length;
+    const damaged = row.findIndex((value) => !Number.isFinite(value));
+    const received = damaged >= 0 ? `${row[damaged]} in component ${damaged}` : "zeros only";
+    throw new DataError(
+      "vector-values",
+      `Expected finite values that are not all zero for ${nameOf(i)} but received ${received}. Leave that row out.`,
+    );
   });
+  return {
+    directions: rows.map((row, i) => (isUnit(lengths[i]) ? row : normalise(row))),
+    norms: lengths.every(isUnit) ? null : lengths,
+  };
 }
 
 /**
- * Reads a set; vectors that are not of unit length are normalised and their lengths become `norms`.
- *
- * @throws DataError "tensor-missing", "vector-shape", "vector-values" (zero or not finite), "vector-origin", and the codes of the header reader
- *
- * @example
- * const { names, directions } = await loadDirections("concepts.safetensors");
+ * One sentence where rows of a file were not of unit length, else null: magnitudes mean lengths only of unit rows.
+ * @param lengths from `unitRows`
  */
-export async function loadDirections(file: string): Promise<DirectionSet> {
-  const table = readSafetensorsHeader(file);
-  const { shape } = tensorEntry(table, "vectors");
-  if (shape.length !== 2)
-    throw new DataError("vector-shape", expected("shape [n, hidden]", `vectors in ${file}`, `[${shape.join(", ")}]`));
-  const [n, size] = shape;
-  const flat = await readTensor(table, "vectors");
-  const raw = Array.from({ length: n }, (_, i) => flat.slice(i * size, (i + 1) * size));
-  const lengths = raw.map((vector, i) => {
-    const length = Math.sqrt(dot(vector, vector));
-    if (!(length > 0 && Number.isFinite(length))) {
-      throw new DataError(
-        "vector-values",
-        expected("finite values that are not all zero", `vectors[${i}] in ${file}`, `length ${length}`),
-      );
-    }
-    return length;
-  });
-  const isUnit = lengths.every((length) => Math.abs(length - 1) < UNIT_TOLERANCE);
-  const stored = table.tensors.has("norms") ? Array.from(await readTensor(table, "norms")) : null;
-  if (stored !== null && stored.length !== n)
-    throw new DataError("vector-shape", expected(`${n} values`, `norms in ${file}`, stored.length));
-  return {
-    ...parseOrigin(table.metadata, n, file),
-    directions: isUnit ? raw : raw.map(normalise),
-    norms: stored ?? (isUnit ? null : lengths),
-  };
-}
-
-function parseOrigin(
-  metadata: Record<string, string>,
-  n: number,
-  file: string,
-): Omit<DirectionSet, "directions" | "norms"> {
-  if (metadata.format !== FORMAT) {
-    return {
-      names: Array.from({ length: n }, (_, i) => `vector-${i}`),
-      categories: null,
-      method: null,
-      seed: null,
-      layer: null,
-      modelHash: null,
-    };
-  }
-  const origin = parseJsonStrict(metadata.origin ?? "null", `the origin in ${file}`) as Partial<
-    Record<string, unknown>
-  > | null;
-  const names = origin?.names;
-  if (!Array.isArray(names) || names.length !== n || names.some((name) => typeof name !== "string")) {
-    throw new DataError(
-      "vector-origin",
-      expected(`${n} names`, `the metadata of ${file}`, JSON.stringify(names)?.slice(0, 40) ?? "nothing"),
-    );
-  }
-  const ofType = <T>(value: unknown, type: "string" | "number"): T | null =>
-    typeof value === type ? (value as T) : null;
-  return {
-    names: names as string[],
-    categories: categoriesOf(origin?.categories, n),
-    method: ofType<string>(origin?.method, "string"),
-    seed: ofType<number>(origin?.seed, "number"),
-    layer: ofType<number>(origin?.layer, "number"),
-    modelHash: ofType<string>(origin?.modelHash, "string"),
-  };
-}
-
-/** Absent in files of older versions. */
-function categoriesOf(value: unknown, n: number): (string | null)[] | null {
-  const fits =
-    Array.isArray(value) && value.length === n && value.every((item) => item === null || typeof item === "string");
-  return fits ? (value as (string | null)[]) : null;
+export function lengthNote(lengths: readonly number[] | null, names: readonly string[], file: string): string | null {
+  if (lengths === null) return null;
+  const odd = lengths.findIndex((length) => !isUnit(length));
+  return `rows of ${file} are not of unit length (${names[odd]}: ${lengths[odd].toPrecision(4)}); they are normalised, so that magnitudes are lengths.`;
 }

@@ -15,15 +15,14 @@ export {
 } from "./arithmetic";
 export { type ConceptVectorOptions, conceptVectors } from "./concept-vectors";
 export { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
+export { readDirections, type ReadDirectionsOptions, writeDirections } from "./direction-files";
 export {
   directionHash,
   type DirectionSet,
   directionSetHash,
-  loadDirections,
   namedDirections,
   type NamedDirection,
   randomDirectionSet,
-  saveDirections,
 } from "./directions";
 export {
   absoluteSteering,

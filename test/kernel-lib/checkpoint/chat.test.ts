@@ -1,7 +1,8 @@
 // Chats against transformers' own rendering; spans point at what they say; misuse of templates is an error.
 import * as fs from "node:fs";
+import * as os from "node:os";
 import * as path from "node:path";
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import {
   chatTemplate,
   type ChatTurn,
@@ -123,5 +124,55 @@ describe("templates that would mislead", () => {
   it("do not parse, or are not there", () => {
     expect(() => make("{% for %}")).toThrowError(/does not parse/);
     expect(() => loadChatTemplate(path.join(fixtures, ".."))).toThrowError(/found neither/);
+  });
+});
+
+// As DeepSeek's R1 distillates write chats: user turns without an end, an answer opened by one token.
+const R1 =
+  "{{- '<bos>' }}{%- for m in messages %}{%- if m.role == 'user' %}{{- '<|User|>' + m.content }}{%- elif m.role == 'assistant' %}" +
+  "{{- '<|Assistant|>' + m.content + '<eos>' }}{%- else %}{{- m.content }}{%- endif %}{%- endfor %}" +
+  "{%- if add_generation_prompt %}{{- '<|Assistant|>' }}{%- endif %}";
+const REFUSES_SYSTEM = `{%- if messages[0].role == 'system' %}{{- raise_exception('no system') }}{%- endif %}${R1}`;
+
+describe("templates of other families", () => {
+  const controls = ["<bos>", "<eos>", "<|User|>", "<|Assistant|>"];
+  const turns = [user("a"), assistant("b"), user("c")];
+
+  it("may open an answer by one token and leave user turns without an end", () => {
+    const chat = renderChat(chatTemplate(R1, controls), turns, { answerPrefix: "yes" });
+    expect(chat.text).toBe("<bos><|User|>a<|Assistant|>b<eos><|User|>c<|Assistant|>yes");
+    expect(chat.turns.map(({ content }) => chat.text.slice(...content))).toEqual(["a", "b", "c", "yes"]);
+    expect(chat.injectedSystem).toBeNull();
+    expect(renderChat(chatTemplate(R1, controls), turns).text).toMatch(/c$/);
+  });
+
+  it("may refuse system turns, where the conversation has none", () => {
+    const template = chatTemplate(REFUSES_SYSTEM, controls);
+    expect(renderChat(template, turns, { answerPrefix: "" }).injectedSystem).toBeNull();
+    expect(() => renderChat(template, [system("s"), ...turns])).toThrowError(/no system/);
+  });
+});
+
+describe("named templates", () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-templates-"));
+  afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const put = (name: string, value: unknown): void => {
+    fs.mkdirSync(path.dirname(path.join(folder, name)), { recursive: true });
+    fs.writeFileSync(path.join(folder, name), typeof value === "string" ? value : JSON.stringify(value));
+  };
+
+  it("are named where none is the default, with the option that picks one", () => {
+    put("tokenizer_config.json", {
+      chat_template: [
+        { name: "rag", template: "r" },
+        { name: "tool_use", template: "t" },
+      ],
+    });
+    expect(() => loadChatTemplate(folder)).toThrowError(/"default" .*rag, tool_use.*chatTemplate: "rag"/);
+    expect(loadChatTemplate(folder, "tool_use").source).toBe("t");
+    put("additional_chat_templates/short.jinja", "s");
+    expect(loadChatTemplate(folder, "short").source).toBe("s");
+    put("chat_template.jinja", "d");
+    expect(loadChatTemplate(folder).source).toBe("d");
   });
 });

@@ -307,13 +307,59 @@ describe("resolveModel", () => {
       "",
       "org/tiny@",
     ]) {
-      await rejectsWith(model(name), "hub-name", /existing folder or a hub name/);
+      await rejectsWith(model(name), "hub-name", /existing folder, a .gguf file or a hub name/);
     }
     await rejectsWith(model("org/absent"), "hub-not-found", /revision main of org\/absent/);
     await rejectsWith(resolveAdapter("org/tiny", { env: env() }), "hub-files", /adapter_config\.json in org\/tiny/);
     delete state.files["model.safetensors"];
     await rejectsWith(model("org/tiny"), "hub-files", /model\.safetensors/);
     expect(seen.some((request) => request.url.includes("evil"))).toBe(false);
+  });
+
+  it("asks for the texts that a cached snapshot lacks, once, at its own commit", async () => {
+    const folder = await model("org/tiny");
+    const store = path.join(cache, "models--org--tiny");
+    fs.rmSync(path.join(folder, "tokenizer.json"));
+    fs.rmSync(path.join(store, "blobs", gitSha1(state.files["tokenizer.json"])));
+    expect(await model("org/tiny", { HF_HUB_OFFLINE: "1" })).toBe(folder); // weights alone serve token ids
+    seen = [];
+    expect(await model("org/tiny")).toBe(folder);
+    expect(fs.readFileSync(path.join(folder, "tokenizer.json"), "utf8")).toBe('{"t": 1}');
+    expect(seen.every(({ url }) => url.includes(COMMIT))).toBe(true);
+    expect(downloads()).toEqual([]); // not the weights again
+    seen = [];
+    await model("org/tiny");
+    expect(seen).toEqual([]); // what the commit does not have is remembered
+  });
+
+  it("uses cached weights without their texts where the hub cannot be reached", async () => {
+    const folder = await model("org/tiny");
+    fs.rmSync(path.join(folder, "tokenizer.json"));
+    expect(await model("org/tiny", { HF_ENDPOINT: await closedPort() })).toBe(folder);
+  });
+
+  it("names the cached commits where a revision is not among them", async () => {
+    const folder = await model("org/tiny");
+    fs.rmSync(path.join(cache, "models--org--tiny", "refs"), { recursive: true });
+    await rejectsWith(model("org/tiny", { HF_HUB_OFFLINE: "1" }), "hub-offline", new RegExp(`org/tiny@${COMMIT}`));
+    expect(await model(`org/tiny@${COMMIT}`, { HF_HUB_OFFLINE: "1" })).toBe(folder);
+  });
+
+  it("says where a cache cannot be written, and which variable moves it", async () => {
+    const file = path.join(root, "a-file");
+    fs.writeFileSync(file, "");
+    await rejectsWith(model("org/tiny", { HF_HUB_CACHE: file }), "cache-read-only", /a-file.*ENOTDIR.*HF_HUB_CACHE/);
+    const unwritable = "/sys/steerlab"; // for everyone, root too
+    if (fs.existsSync("/sys"))
+      await rejectsWith(model("org/tiny", { HF_HUB_CACHE: unwritable }), "out-folder", /HF_HUB_CACHE.*sys\/steerlab/);
+  });
+
+  it.skipIf(!fs.existsSync("/dev/full"))("says when the disk is full, without trying again", async () => {
+    const blobs = path.join(cache, "models--org--tiny", "blobs");
+    fs.mkdirSync(blobs, { recursive: true });
+    fs.symlinkSync("/dev/full", path.join(blobs, `${sha256(weights)}.incomplete`));
+    await rejectsWith(model("org/tiny"), "disk-space", /disk is full.*HF_HUB_CACHE/);
+    expect(downloads().length).toBe(1);
   });
 
   it("fetches an adapter from a folder of its repository, by name or subfolder", async () => {

@@ -3,7 +3,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { describe, expect, it } from "vitest";
 import { random } from "../../../kernel-lib/src/base";
-import { loadTokenizer, parseTokenizer, type TextPart } from "../../../kernel-lib/src/checkpoint";
+import { loadTokenizer, parseTokenizer, type TextPart, vocabularyNote } from "../../../kernel-lib/src/checkpoint";
 
 const fixtures = path.join(__dirname, "..", "..", "fixtures", "tokenizer");
 const golden = JSON.parse(fs.readFileSync(path.join(fixtures, "golden.json"), "utf8")) as {
@@ -133,5 +133,13 @@ describe("parseTokenizer", () => {
       expect.objectContaining({ code: "tokenizer-missing" }),
     );
     expect(() => parseTokenizer("{")).toThrowError(/valid JSON/);
+  });
+});
+
+describe("vocabularyNote", () => {
+  it("names ids for which a model has no embedding", () => {
+    expect(vocabularyNote(tokenizer, tokenizer.size)).toBeNull();
+    const end = tokenizer.controlTokens.get("<tool_call>") as number;
+    expect(vocabularyNote(tokenizer, end)).toMatch(/"<tool_call>" and 0 more added tokens.*embeds only 0\.\./);
   });
 });

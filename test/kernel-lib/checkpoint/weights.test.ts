@@ -73,7 +73,7 @@ describe("parseModelConfig", () => {
     ["mlp_bias", { mlp_bias: true }],
     ["attention_dropout", { attention_dropout: 0.1 }],
     ["use_mrope", { use_mrope: true }],
-    ["rope_scaling", { rope_scaling: { type: "yarn", factor: 4 } }],
+    ["rope_scaling", { rope_parameters: undefined, rope_scaling: { type: "dynamic", factor: 4 } }],
     ["rope_scaling", { rope_scaling: "linear" }],
     ["rope_parameters", { rope_parameters: { rope_type: "linear", factor: 2, rope_theta: 1e6 } }],
     ["rope_parameters", { rope_parameters: { rope_type: "default", mrope_section: [1, 1, 1], rope_theta: 1e6 } }],
@@ -264,10 +264,6 @@ describe("readCheckpoint", () => {
       map["model.norm.weight"] = "model-00003-of-00003.safetensors";
     });
     refusal("checkpoint-shard", /model-00003-of-00003\.safetensors.*missing|not listed|listed in/);
-    writeSharded((_map, shards) => {
-      shards[1]["model.embed_tokens.weight"] = shards[0]["model.embed_tokens.weight"];
-    });
-    refusal("checkpoint-shard", /model\.embed_tokens\.weight once/);
     writeSharded((map) => {
       delete map["model.norm.weight"];
     });
@@ -281,6 +277,47 @@ describe("readCheckpoint", () => {
     refusal("checkpoint-shard", /model-00002-of-00002\.safetensors.*missing/);
     fs.writeFileSync(path.join(model, "model.safetensors.index.json"), '{"weight_map": {"a": 1}}');
     refusal("checkpoint-shard", /weight_map/);
+  });
+
+  it("takes the copy that the index picks where two shards hold a tensor, and says so", () => {
+    const name = "model.embed_tokens.weight";
+    writeSharded((_map, shards) => {
+      shards[1][name] = shards[0][name];
+    });
+    const { tensors, notes } = readCheckpoint(model);
+    const used = tensors.find((tensor) => tensor.name === name)?.file ?? "";
+    expect(path.basename(used)).toBe("model-00001-of-00002.safetensors");
+    expect(notes).toEqual([expect.stringMatching(/model\.embed_tokens\.weight of model-00002-of-00002.* not used/)]);
+  });
+
+  it("says which weight files beside the used ones are not used", () => {
+    writeSharded();
+    expect(readCheckpoint(model).notes).toEqual([]);
+    write("model.safetensors", tensorsOf());
+    fs.writeFileSync(path.join(model, "training_args.bin"), "x");
+    const { files, notes } = readCheckpoint(model);
+    expect(files.map((file) => path.basename(file))).toEqual(["model.safetensors"]);
+    expect(notes).toEqual([
+      expect.stringMatching(
+        /read from model\.safetensors; model-00001-of-00002\.safetensors, model-00002.*index\.json beside it is not used/,
+      ),
+    ]);
+  });
+
+  it("says which fields of config.json are not applied", () => {
+    write("model.safetensors", tensorsOf());
+    const asks = {
+      ...tiny,
+      _name_or_path: "x",
+      use_cache: true,
+      logit_scale: 2,
+      dual_chunk_attention_config: { chunk_size: 9 },
+    };
+    fs.writeFileSync(path.join(model, "config.json"), JSON.stringify(asks));
+    expect(readCheckpoint(model).notes).toEqual([
+      expect.stringMatching(/dual_chunk_attention_config .* beyond 9 tokens/),
+      expect.stringMatching(/not known here and not applied: logit_scale\.$/),
+    ]);
   });
 
   it("lets no index lead out of the folder, and follows links on disk, as in a hub cache", () => {
@@ -313,6 +350,21 @@ describe("generation_config.json", () => {
     refusal("json-syntax", /generation_config\.json/);
     fs.writeFileSync(path.join(model, "generation_config.json"), "null");
     expect(readCheckpoint(model).eosTokenIds).toEqual([7]);
+    fs.rmSync(path.join(model, "generation_config.json"));
+  });
+});
+
+describe("sampling settings of generation_config.json", () => {
+  it("are named where sampling here does not apply them", () => {
+    write("model.safetensors", tensorsOf());
+    const asks = (fields: Fields): string[] => {
+      fs.writeFileSync(path.join(model, "generation_config.json"), JSON.stringify(fields));
+      return readCheckpoint(model).notes;
+    };
+    expect(asks({ temperature: 0.7, top_p: 0.8, repetition_penalty: 1, top_k: 0, num_beams: 1 })).toEqual([]);
+    expect(asks({ repetition_penalty: 1.5, top_k: 3 })).toEqual([
+      expect.stringMatching(/asks for repetition_penalty 1\.5, top_k 3; sampling here has temperature and topP only/),
+    ]);
     fs.rmSync(path.join(model, "generation_config.json"));
   });
 });

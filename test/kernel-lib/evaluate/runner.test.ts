@@ -21,7 +21,7 @@ import {
   VECTOR_FILES,
 } from "../../../kernel-lib/src/evaluate";
 import type { RunIdentity } from "../../../kernel-lib/src/runs";
-import { type DirectionSet, loadDirections } from "../../../kernel-lib/src/steering";
+import { type DirectionSet, readDirections } from "../../../kernel-lib/src/steering";
 import {
   bindStudy,
   type BoundStudy,
@@ -50,7 +50,7 @@ const concepts = (): DirectionSet => ({
   norms: null,
   method: "contrast",
   seed: null,
-  layer: 2,
+  layers: [2, 2, 2],
   modelHash: null,
 });
 
@@ -158,7 +158,7 @@ describe("detection", () => {
     const [engine, root] = [new FakeEngine(), newRoot()];
     const options = { adapter: fakeAdapter(engine, [0, 3]), root };
     const first = await evaluateDetection(fakeModel(engine), small, { ...options, concepts: concepts() });
-    const kept = await loadDirections(join(first.folder, VECTOR_FILES.concepts));
+    const kept = await readDirections(join(first.folder, VECTOR_FILES.concepts));
     expect(kept.categories).toEqual(["topics", "abstract", null]);
     const repeated = await evaluateDetection(fakeModel(engine), loadProtocol(join(first.folder, "protocol.yaml")), {
       ...options,
@@ -168,7 +168,7 @@ describe("detection", () => {
     expect(repeated.folder).not.toBe(first.folder);
     expect(repeated.records).toEqual(first.records);
     const study = await bindStudy(fakeModel(engine), small);
-    const random = await loadDirections(join(first.folder, VECTOR_FILES.random));
+    const random = await readDirections(join(first.folder, VECTOR_FILES.random));
     expect(random.directions[3]).toEqual(study.randomDirection(3).direction);
     expect(random.names[3]).toBe(study.randomDirection(3).id);
   });

@@ -250,6 +250,16 @@ describe("damage", () => {
     );
   });
 
+  it.each([
+    ["GGUF", Buffer.concat([Buffer.from("GGUF"), Buffer.alloc(60)])],
+    ["PyTorch pickle", Buffer.concat([Buffer.from("PK\x03\x04"), Buffer.alloc(60)])],
+    ["Git LFS pointer", Buffer.from("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")],
+  ])("names a %s given in its place", (name, bytes) => {
+    const file = path.join(folder, "other.safetensors");
+    fs.writeFileSync(file, bytes);
+    expect(() => readSafetensorsHeader(file)).toThrowError(new RegExp(`received a .*${name}`));
+  });
+
   it("names the missing file", () => {
     expect(() => readSafetensorsHeader(at("absent"))).toThrowError(expect.objectContaining({ code: "file-missing" }));
   });

@@ -85,7 +85,7 @@ beforeAll(async () => {
     norms: null,
     method: "contrast",
     seed: null,
-    layer: 2,
+    layers: null,
     modelHash: null,
   };
   detection = (await evaluateDetection(model, protocol, { adapter, concepts, root, time })).folder;

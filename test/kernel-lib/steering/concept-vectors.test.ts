@@ -1,6 +1,6 @@
 /** Concept directions: concept minus filler at the last token of each template, after one block. */
 import { describe, expect, it } from "vitest";
-import { type Concept, type ConceptContrast, conceptVectors } from "../../../kernel-lib/src/steering";
+import { type Concept, type ConceptContrast, conceptVectors, geometry } from "../../../kernel-lib/src/steering";
 import { FakeEngine, fakeModel } from "../../helpers/fake-engine";
 
 /** The fake engine's state after block l: (l + 1) x 0.5 everywhere, x 2 at (last token mod 8). */
@@ -15,8 +15,12 @@ const place = (name: string): number => name.charCodeAt(name.length - 1) % 8; //
 describe("conceptVectors", () => {
   it("point from the fillers' state to the concept's, and tell the difference's length and block", async () => {
     const names = ["a", "xb", "c"];
-    const set = await conceptVectors(fakeModel(), { concepts: names.map(concept), contrast });
-    expect(set).toMatchObject({ names, method: "contrast", seed: null, layer: 2, modelHash: "fake-hash" });
+    const set = await conceptVectors(fakeModel(), {
+      concepts: names.map(concept),
+      contrast,
+      form: "raw",
+    });
+    expect(set).toMatchObject({ names, method: "contrast", seed: null, layers: [2, 2, 2], modelHash: "fake-hash" });
     names.forEach((name, i) => {
       const wanted = Array(8).fill(0);
       wanted[place(name)] = Math.SQRT1_2;
@@ -56,6 +60,7 @@ describe("conceptVectors", () => {
     const set = await conceptVectors(fakeModel(engine), {
       concepts,
       contrast: one,
+      form: "raw",
       onProgress: (done, total) => progress.push([done, total]),
     });
     expect(progress).toEqual([
@@ -64,8 +69,22 @@ describe("conceptVectors", () => {
     ]);
     expect(engine.calls).toBe(2);
     expect(set.directions).toHaveLength(70);
-    const alone = await conceptVectors(fakeModel(), { concepts: [concepts[66]], contrast: one });
+    const alone = await conceptVectors(fakeModel(), { concepts: [concepts[66]], contrast: one, form: "raw" });
     expect(set.directions[66]).toEqual(alone.directions[0]);
+  });
+
+  it("centred, lose what all concepts share, and by default are", async () => {
+    const concepts = ["c", "d", "e"].map(concept);
+    const raw = await conceptVectors(fakeModel(), { concepts, contrast, form: "raw" });
+    const centred = await conceptVectors(fakeModel(), { concepts, contrast });
+    expect(centred.method).toContain("centred");
+    const whole = (set: typeof raw): number[] =>
+      Array.from({ length: 8 }, (_, c) => set.directions.reduce((sum, v, i) => sum + v[c] * (set.norms?.[i] ?? 0), 0));
+    for (const value of whole(centred)) expect(value).toBeCloseTo(0, 5); // what they share is gone
+    // Three one-hot differences from one filler: cosine 1/2 each; centred, the corners of a triangle: -1/2.
+    expect(geometry(raw.directions).meanCosine).toBeCloseTo(0.5, 5);
+    expect(geometry(centred.directions).meanCosine).toBeCloseTo(-0.5, 5);
+    expect(geometry(centred.directions).participationRatio).toBeCloseTo(2, 5); // a triangle lies in a plane
   });
 
   it("refuse a block that is not there, and a concept no different from the filler", async () => {

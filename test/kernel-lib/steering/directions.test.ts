@@ -10,14 +10,14 @@ import {
   cosine,
   cosineMatrix,
   dot,
-  loadDirections,
+  readDirections,
   matchedRandom,
   meanNorm,
   norm,
   normalise,
   randomDirections,
   randomDirectionSet,
-  saveDirections,
+  writeDirections,
 } from "../../../kernel-lib/src/steering";
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-vectors-"));
@@ -103,23 +103,23 @@ describe("direction files", () => {
     const set = {
       ...randomDirectionSet(5, 16, 9),
       norms: [1, 2, 3, 4, 5.5],
-      layer: 5,
+      layers: [5, 5, 6, 7, 1],
       modelHash: "ab",
       method: "contrast",
     };
-    saveDirections(at("a.safetensors"), set);
-    saveDirections(at("b.safetensors"), set);
+    writeDirections(at("a.safetensors"), set);
+    writeDirections(at("b.safetensors"), set);
     expect(fs.readFileSync(at("a.safetensors")).equals(fs.readFileSync(at("b.safetensors")))).toBe(true);
-    expect(await loadDirections(at("a.safetensors"))).toEqual(set);
+    expect(await readDirections(at("a.safetensors"))).toEqual(set);
     const plain = randomDirectionSet(3, 16, 9);
-    saveDirections(at("c.safetensors"), plain);
-    expect(await loadDirections(at("c.safetensors"))).toEqual(plain);
+    writeDirections(at("c.safetensors"), plain);
+    expect(await readDirections(at("c.safetensors"))).toEqual(plain);
     expect(plain.names[2]).toBe("random-2");
   });
 
   it("from elsewhere load with their origin unknown and their lengths kept", async () => {
     writeSafetensors(at("foreign.safetensors"), { vectors: { dtype: "F32", shape: [2, 2], data: [3, 4, 0, 2] } });
-    const set = await loadDirections(at("foreign.safetensors"));
+    const set = await readDirections(at("foreign.safetensors"));
     expect(set).toMatchObject({ names: ["vector-0", "vector-1"], norms: [5, 2], method: null, seed: null });
     expect(set.directions.map((direction) => [...direction])).toEqual([
       [Math.fround(0.6), Math.fround(0.8)],
@@ -131,24 +131,24 @@ describe("direction files", () => {
     const write = (shape: number[], data: number[], more: object = {}): void =>
       writeSafetensors(at("bad.safetensors"), { vectors: { dtype: "F32", shape, data }, ...more });
     write([4], [1, 0, 0, 0]);
-    await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(/shape \[n, hidden\]/);
+    await expect(readDirections(at("bad.safetensors"))).rejects.toThrowError(/shape \[n, hidden\]/);
     write([2, 2], [1, 0, 0, 0]);
-    await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(/vectors\[1\]/);
+    await expect(readDirections(at("bad.safetensors"))).rejects.toThrowError(/vectors\[1\]/);
     write([1, 2], [1, 0], { norms: { dtype: "F32", shape: [2], data: [1, 1] } });
-    await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(/norms/);
+    await expect(readDirections(at("bad.safetensors"))).rejects.toThrowError(/norms/);
     writeSafetensors(
       at("bad.safetensors"),
       { vectors: { dtype: "F32", shape: [1, 2], data: [1, 0] } },
       { format: "steerlab-vectors-1", origin: '{"names":[]}' },
     );
-    await expect(loadDirections(at("bad.safetensors"))).rejects.toThrowError(
+    await expect(readDirections(at("bad.safetensors"))).rejects.toThrowError(
       expect.objectContaining({ code: "vector-origin" }),
     );
     const set = randomDirectionSet(2, 4, 1);
-    expect(() => saveDirections(at("x"), { ...set, names: ["a", "a"] })).toThrowError(/different names/);
-    expect(() => saveDirections(at("x"), { ...set, norms: [1] })).toThrowError(/2 norms/);
+    expect(() => writeDirections(at("x"), { ...set, names: ["a", "a"] })).toThrowError(/different names/);
+    expect(() => writeDirections(at("x"), { ...set, norms: [1] })).toThrowError(/2 norms/);
     expect(() =>
-      saveDirections(at("x"), { ...set, directions: [set.directions[0], set.directions[1].map((v) => 2 * v)] }),
+      writeDirections(at("x"), { ...set, directions: [set.directions[0], set.directions[1].map((v) => 2 * v)] }),
     ).toThrowError(/unit length/);
   });
 });

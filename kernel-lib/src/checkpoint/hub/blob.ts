@@ -7,8 +7,9 @@
 import { createHash, type Hash } from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { AbortedError, SteerlabError } from "../../base";
+import { AbortedError, DataError, SteerlabError } from "../../base";
 import { tryLock, writeFailure } from "../../files";
+import { cacheError } from "./cache-error";
 import { hubFetch, type RequestPurpose, responseError, TransientHubError } from "./client";
 import type { HubEnvironment } from "./environment";
 
@@ -128,6 +129,9 @@ async function receive(
     await handle.sync();
   } catch (cause) {
     if (options.signal?.aborted === true) throw new AbortedError();
+    if (cause instanceof DataError) throw cause;
+    const refused = cacheError(cause, incomplete);
+    if (refused !== null) throw refused; // the disk, not the connection: another attempt would fail as well
     const failure = writeFailure(incomplete, cause); // a full disk is not the network's fault
     if (failure instanceof SteerlabError) throw failure;
     throw new TransientHubError(

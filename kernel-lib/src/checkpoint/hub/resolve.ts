@@ -1,16 +1,18 @@
 /**
- * A model or adapter by folder or by hub name `org/name[@revision]` -> a folder on disk that holds its files. An adapter may lie
- * in a folder of its repository: `org/name/step_0900[@revision]`.
+ * A model or adapter by folder, by .gguf file or by hub name `org/name[@revision]` -> a folder on disk that holds its files. An
+ * adapter may lie in a folder of its repository: `org/name/step_0900[@revision]`.
  *
- * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>}.
+ * Cache layout of the Python library: models--org--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file -> blob>,
+ * .no_exist/<commit>/<file>}.
  * A complete cached snapshot is used as it is, without asking the hub, so that the same name gives the same bytes until
  * `refresh` is asked for. Only the files that are read are fetched: config, tokenizer, template, safetensors.
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, DeviceError, expected, InputError } from "../../base";
-import { writeFileAtomic } from "../../files";
+import { isGgufFile, makeFolder, writeFileAtomic } from "../../files";
 import { fetchBlob, type RemoteFile } from "./blob";
+import { cacheError } from "./cache-error";
 import { hubFetch, type RequestPurpose, responseError } from "./client";
 import { type HubEnvironment, hubEnvironment } from "./environment";
 
@@ -36,6 +38,8 @@ interface RepoKind {
   /** weights: one of these single files, or the index with its shards */
   single: string;
   index: string | null;
+  /** texts without which a cached snapshot is asked for the rest; one of each group */
+  texts: readonly (readonly string[])[];
   /** whether it may lie in a folder of the repository */
   nested: boolean;
 }
@@ -46,6 +50,7 @@ const MODEL: RepoKind = {
   optional: ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"],
   single: "model.safetensors",
   index: "model.safetensors.index.json",
+  texts: [["tokenizer.json"], ["tokenizer_config.json", "chat_template.jinja"]],
   nested: false,
 };
 const ADAPTER: RepoKind = {
@@ -54,8 +59,12 @@ const ADAPTER: RepoKind = {
   optional: ["steerlab.json"],
   single: "adapter_model.safetensors",
   index: null,
+  texts: [],
   nested: true,
 };
+
+/** Where the cache remembers, by an empty file each, what a commit does not have: nobody asks for it again. */
+const NO_EXIST = ".no_exist";
 
 const HUB_NAME =
   /^([A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*)((?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?$/;
@@ -74,7 +83,8 @@ function placeOf(name: string, kind: RepoKind, subfolder: string | undefined): P
   const folders = [...within.split("/"), ...(subfolder ?? "").split("/")].filter((part) => part !== "");
   const dots = [...folders, ...revision.split("/")].some((part) => /^\.\.?$/.test(part));
   if (match === null || dots || name.includes("--") || (folders.length > 0 && !kind.nested)) {
-    const form = `an existing folder or a hub name org/name${kind.nested ? "[/folder]" : ""}[@revision]`;
+    const places = kind === MODEL ? "an existing folder, a .gguf file" : "an existing folder";
+    const form = `${places} or a hub name org/name${kind.nested ? "[/folder]" : ""}[@revision]`;
     throw new InputError("hub-name", expected(form, kind.noun, name));
   }
   const first = repo.split("/")[0];
@@ -91,11 +101,11 @@ function placeOf(name: string, kind: RepoKind, subfolder: string | undefined): P
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 
 /**
- * The folder of a model.
+ * The folder of a model, or its GGUF file.
  *
- * @param name an existing folder, or `org/name[@branch, tag or commit]`
+ * @param name an existing folder or .gguf file, or `org/name[@branch, tag or commit]`
  * @throws InputError "hub-name"; DataError "hub-offline", "hub-access", "hub-not-found", "hub-network", "hub-checksum",
- *   "hub-response", "hub-files" (the repository lacks a file); DeviceError "disk-space"; AbortedError
+ *   "hub-response", "hub-files" (the repository lacks a file); DeviceError "disk-space", "cache-read-only"; InputError "out-folder"; AbortedError
  *
  * @example
  * const folder = await resolveModel("Qwen/Qwen2.5-0.5B-Instruct");
@@ -118,25 +128,45 @@ export function resolveAdapter(name: string, options: ResolveOptions = {}): Prom
 }
 
 async function resolve(name: string, kind: RepoKind, options: ResolveOptions): Promise<string> {
-  if (fs.statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false)
-    return path.resolve(name, options.subfolder ?? "");
+  const there = fs.statSync(name, { throwIfNoEntry: false });
+  if (kind === MODEL && isGgufFile(name)) return path.resolve(name);
+  if (there?.isDirectory() === true) return path.resolve(name, options.subfolder ?? "");
   const place = placeOf(name, kind, options.subfolder);
   const hub = hubEnvironment(options.env);
+  try {
+    return await fromHub(hub, name, place, kind, options);
+  } catch (error) {
+    throw cacheError(error, hub.cache) ?? error;
+  }
+}
+
+/** The snapshot of a hub name: from the cache where it is complete, else from the hub. */
+async function fromHub(
+  hub: HubEnvironment,
+  name: string,
+  place: Place,
+  kind: RepoKind,
+  options: ResolveOptions,
+): Promise<string> {
   const store = path.join(hub.cache, `models--${place.repo.replace("/", "--")}`);
   const cached = cachedSnapshot(store, place, kind);
-  if (cached !== null && (options.refresh !== true || hub.offline)) return cached;
+  const wanted = options.refresh === true && !hub.offline;
+  if (cached !== null && !wanted && (cached.complete || hub.offline)) return cached.folder;
   if (hub.offline) {
     throw new DataError(
       "hub-offline",
-      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. Fetch it once with the network on. There is no folder ${name} on this machine either.`,
+      `Expected ${kind.noun} ${name} in ${hub.cache} but it is not complete there, and HF_HUB_OFFLINE is set. ${otherCommits(store, place, kind)} There is no folder ${name} on this machine either.`,
     );
   }
   try {
-    return await download(hub, place, store, kind, options);
+    // what is missing beside cached weights comes from the same commit: the name keeps its bytes until a refresh
+    const revision = cached !== null && !wanted ? cached.commit : place.revision;
+    return await download(hub, { ...place, revision }, store, kind, options);
   } catch (error) {
-    // A mistyped folder looks like a hub name: say that it was looked for.
     const unreachable =
       error instanceof DataError && ["hub-network", "hub-not-found", "hub-access"].includes(error.code);
+    if (unreachable && cached !== null && !wanted) return cached.folder; // weights are there; what needs the texts says so
+    // A mistyped folder looks like a hub name: say that it was looked for.
     throw unreachable
       ? new DataError(error.code, `${error.message} There is no folder ${name} on this machine either.`, {
           cause: error,
@@ -145,19 +175,40 @@ async function resolve(name: string, kind: RepoKind, options: ResolveOptions): P
   }
 }
 
-/** The snapshot that a revision stands for, if every file that is read is there. */
-function cachedSnapshot(store: string, { revision, inside }: Place, kind: RepoKind): string | null {
+/** A cached snapshot that has its config and weights; complete: its texts too. */
+interface CachedSnapshot {
+  folder: string;
+  commit: string;
+  complete: boolean;
+}
+
+/** The snapshot that a revision stands for, if its weights are there. */
+function cachedSnapshot(store: string, { revision, inside }: Place, kind: RepoKind): CachedSnapshot | null {
   const reference = path.join(store, "refs", ...revision.split("/"));
   const isFile = fs.statSync(reference, { throwIfNoEntry: false })?.isFile() ?? false;
   const commit = isFile ? fs.readFileSync(reference, "utf8").trim() : revision;
   if (!/^[A-Za-z0-9._-]+$/.test(commit) || commit.startsWith(".")) return null;
   const folder = path.join(store, "snapshots", commit, inside);
   const has = (file: string): boolean => fs.existsSync(path.join(folder, file));
-  if (!kind.required.every(has)) return null;
-  if (has(kind.single)) return folder;
-  if (kind.index === null || !has(kind.index)) return null;
-  const shards = shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"));
-  return shards?.every(has) === true ? folder : null;
+  if (!kind.required.every(has) || !hasWeights(folder, kind, has)) return null;
+  const absent = (file: string): boolean => fs.existsSync(path.join(store, NO_EXIST, commit, inside, file));
+  return { folder, commit, complete: kind.texts.every((group) => group.some(has) || group.every(absent)) };
+}
+
+function hasWeights(folder: string, kind: RepoKind, has: (file: string) => boolean): boolean {
+  if (has(kind.single)) return true;
+  if (kind.index === null || !has(kind.index)) return false;
+  return shardsOf(fs.readFileSync(path.join(folder, kind.index), "utf8"))?.every(has) === true;
+}
+
+/** What to do offline when a revision is not there: commits that are, by name. */
+function otherCommits(store: string, { repo, inside }: Place, kind: RepoKind): string {
+  const snapshots = path.join(store, "snapshots");
+  const names = fs.existsSync(snapshots) ? fs.readdirSync(snapshots).sort() : [];
+  const whole = names.filter((commit) => cachedSnapshot(store, { repo, inside, revision: commit }, kind) !== null);
+  if (whole.length === 0) return "Fetch it once with the network on.";
+  const where = path.posix.join(repo, inside);
+  return `The cache holds ${whole.map((commit) => `${where}@${commit}`).join(", ")}: ask for that by name.`;
 }
 
 /** File names in an index, or null if it is not an index; names with a folder part are refused later by the checkpoint. */
@@ -206,6 +257,8 @@ async function download(
     if (lost !== undefined) throw missing(repo, kind, path.posix.join(inside, lost));
     await get(shards);
   } else throw missing(repo, kind, path.posix.join(inside, kind.single));
+  for (const name of kind.optional)
+    if (!has(name)) writeFileAtomic(path.join(store, NO_EXIST, commit, inside, name), "");
   if (revision !== commit) writeFileAtomic(path.join(store, "refs", ...revision.split("/")), commit);
   return folder;
 }
@@ -289,7 +342,7 @@ async function describe(
 
 /** Refuses before the first byte if the disk cannot hold what is still to come. */
 function checkSpace(store: string, files: readonly RemoteFile[]): void {
-  fs.mkdirSync(store, { recursive: true });
+  makeFolder(store, "HF_HUB_CACHE");
   const have = (file: RemoteFile): boolean => fs.existsSync(path.join(store, "blobs", file.etag));
   const needed = files.filter((file) => !have(file)).reduce((sum, file) => sum + file.size, 0);
   const { bavail, bsize } = fs.statfsSync(store);

@@ -6,7 +6,7 @@
 import { freemem, totalmem } from "node:os";
 import type { NativeBinding, NativeDType, NativeMemoryEstimate } from "@steerlab/native";
 import { DeviceError } from "../../base";
-import type { ModelConfig, TensorLocation } from "../../checkpoint";
+import { isBlockType, type ModelConfig, type TensorLocation } from "../../checkpoint";
 import type { DTypeName, WorkShape } from "../types";
 import { translated } from "./binding";
 
@@ -46,10 +46,13 @@ export function estimateOf(
   );
 }
 
-/** The type that holds most of the weights. */
+/** The type that holds most of the weights; quantised ones are kept as f32 where bf16 is not asked for. */
 function mostStored(tensors: readonly TensorLocation[], otherwise: NativeDType): NativeDType {
   const bytes = new Map<NativeDType, number>();
-  for (const { dtype, byteLength } of tensors) bytes.set(dtype, (bytes.get(dtype) ?? 0) + byteLength);
+  for (const { dtype, byteLength } of tensors) {
+    const kept = isBlockType(dtype) ? "f32" : dtype;
+    bytes.set(kept, (bytes.get(kept) ?? 0) + byteLength);
+  }
   return [...bytes].sort((a, b) => b[1] - a[1])[0]?.[0] ?? otherwise;
 }
 

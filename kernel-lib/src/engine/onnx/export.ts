@@ -11,6 +11,7 @@ import {
   type AdapterPart,
   type Checkpoint,
   checkpointHash,
+  isBlockType,
   type ModelConfig,
   type Projection,
   readAdapter,
@@ -81,6 +82,15 @@ export async function exportCheckpoint(
   const { dtype = "f32", adapter = null, signal } = options;
   const file = checkedOut(options.out, checkpoint);
   if (dtype !== "f32" && dtype !== "f16") throw new InputError("bad-dtype", expected("f32 or f16", "dtype", dtype));
+  const quantised = checkpoint.tensors.find((tensor) => isBlockType(tensor.dtype));
+  if (quantised !== undefined) {
+    const remedy =
+      "Export the model's Hugging Face folder instead; the native engine (npm run build) opens the GGUF file.";
+    throw new InputError(
+      "onnx-quantised",
+      expected("plain weights for an ONNX export", checkpoint.path, `${quantised.name} in ${quantised.dtype}`, remedy),
+    );
+  }
   const modelHash = options.modelHash ?? (await checkpointHash(checkpoint));
   if (signal?.aborted) throw new AbortedError();
 

@@ -89,7 +89,7 @@ async function keptExport(checkpoint: Checkpoint, modelHash: string, options: Op
   const kept = await readKept(path.join(folder, name), modelHash);
   if (kept !== null) return kept;
   const size = `${Math.ceil(checkpoint.weightBytes / 2 ** 20)} MiB`;
-  const sentence = `Writing an ONNX copy of ${checkpoint.folder} (weights of ${size}) to ${folder}; this happens once per model.`;
+  const sentence = `Writing an ONNX copy of ${checkpoint.path} (weights of ${size}) to ${folder}; this happens once per model.`;
   (options.notice ?? ((text: string) => void process.stderr.write(`steerlab: ${text}\n`)))(sentence);
   fs.mkdirSync(root, { recursive: true });
   const partial = partialPath(folder, "folder");

@@ -6,7 +6,14 @@
  * so a past of batch 1 serves every row (one context, many questions) and nothing is copied. linear(x) = x W^T + b + (x A) B.
  * Letters: B batch, T own tokens, P past slots, C hidden_size, H heads, KVH key/value heads, G = H / KVH, D head_dim.
  */
-import { type ModelConfig, moduleName, type Projection, PROJECTIONS, projectionShape } from "../../checkpoint";
+import {
+  type ModelConfig,
+  moduleName,
+  type Projection,
+  PROJECTIONS,
+  projectionShape,
+  rotaryFrequencies,
+} from "../../checkpoint";
 import { type Dimension, GraphBuilder } from "./graph-builder";
 import { ELEMENT, type GraphProto } from "./schema";
 
@@ -165,17 +172,14 @@ class Qwen2Graph {
     };
   }
 
-  /** cos, sin (B, T, 1, D / 2) of the f32 angle position * theta^(-2i/D), each factor rounded to f32 as transformers does. */
+  /** cos, sin (B, T, 1, D / 2) of the f32 angle position * frequency, as transformers does. */
   private rotary(): { cos: string; sin: string } {
     const { g, config } = this;
-    const half = config.head_dim / 2;
-    const frequencies = Float32Array.from(
-      { length: half },
-      (_, i) => 1 / Math.fround(config.rope_theta ** Math.fround((2 * i) / config.head_dim)),
-    );
+    const { frequencies, scale } = rotaryFrequencies(config);
     const position = g.op("Unsqueeze", [g.op("Cast", [IO.positions], { to: ELEMENT.f32 }), g.integers([2, 3])]);
-    const angle = g.op("Mul", [position, g.floats("rotary_frequencies", frequencies, [half])]);
-    return { cos: g.op("Cos", [angle]), sin: g.op("Sin", [angle]) };
+    const angle = g.op("Mul", [position, g.floats("rotary_frequencies", frequencies, [frequencies.length])]);
+    const scaled = (table: string): string => (scale === 1 ? table : g.op("Mul", [table, g.scalar(scale)]));
+    return { cos: scaled(g.op("Cos", [angle])), sin: scaled(g.op("Sin", [angle])) };
   }
 
   /** (B, 1, 1, P): hides slots at and beyond each row's past length. */

@@ -36,6 +36,17 @@ export interface SafetensorsTable {
   tensors: Map<string, SafetensorsEntry>;
 }
 
+/** What is given in place of a safetensors file, by its first bytes. */
+const OTHER_FORMATS = [
+  {
+    start: "GGUF",
+    what: "a GGUF file",
+    remedy: "Give it where a model or directions are asked for, with a name that ends in .gguf.",
+  },
+  { start: "PK\x03\x04", what: "a zip or PyTorch pickle", remedy: "Convert it to safetensors." },
+  { start: "version ", what: "a Git LFS pointer", remedy: "Fetch the file itself (git lfs pull)." },
+] as const;
+
 /**
  * Reads and checks the header of a file; the tensor data is not touched.
  *
@@ -52,6 +63,8 @@ export function readSafetensorsHeader(file: string): SafetensorsTable {
     const prefix = Buffer.alloc(8);
     const got = fileBytes >= 8 ? fs.readSync(handle, prefix, 0, 8, 0) : 0;
     if (got !== 8) throw headerError(file, "at least 8 bytes", `${fileBytes} bytes`);
+    const other = OTHER_FORMATS.find(({ start }) => prefix.toString("latin1").startsWith(start));
+    if (other !== undefined) throw headerError(file, "a safetensors file", other.what, other.remedy);
     const headerBytes = checkedHeaderLength(prefix.readBigUInt64LE(0), fileBytes, file);
     const header = Buffer.alloc(headerBytes);
     for (let done = 0; done < headerBytes; ) {

@@ -72,6 +72,13 @@ describe("export", () => {
     expect(fs.readdirSync(scratch).filter((name) => name.startsWith("huge."))).toEqual([]);
   });
 
+  it("refuses quantised weights by name", async () => {
+    const quantised = path.join(import.meta.dirname, "../../../fixtures/gguf/toy.gguf");
+    await expect(exportOnnx({ model: quantised, out: at("q.onnx") })).rejects.toThrowError(
+      /plain weights .* q4_0.*Hugging Face folder/,
+    );
+  });
+
   it("an adapter built in equals the same adapter bound, and then no other can be bound", async () => {
     const folder = adapterFolder("gqa-tied", "r4-all");
     const model = modelFolder("gqa-tied");
