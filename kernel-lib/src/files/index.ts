@@ -29,4 +29,4 @@ export {
 } from "./safetensors/header";
 export { readTensor, streamTensorBytes, tensorEntry } from "./safetensors/read";
 export { type TensorToWrite, writeSafetensors } from "./safetensors/write";
-export { readYaml } from "./yaml";
+export { checkShape, parseYaml, readYaml } from "./yaml";

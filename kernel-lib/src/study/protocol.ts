@@ -10,7 +10,7 @@ import * as path from "node:path";
 import { stringify } from "yaml";
 import { z } from "zod";
 import { DATA_FOLDER, expected, InputError } from "../base";
-import { contentHash, readYaml, writeFileAtomic } from "../files";
+import { checkShape, contentHash, parseYaml, readText, writeFileAtomic } from "../files";
 import {
   readContexts,
   readControlQuestions,
@@ -70,7 +70,7 @@ export function loadProtocol(nameOrFile: string): Protocol {
       expected("a shipped protocol or a YAML file", "protocol", nameOrFile, `Shipped: ${known}.`),
     );
   }
-  const value = readYaml(file, z.unknown());
+  const value = parseYaml(readText(file), file);
   const isResolved =
     typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
   if (isResolved) return checkProtocol(value);
@@ -102,15 +102,8 @@ export function listProtocols(): string[] {
 
 /** Replaces file references by the texts in them. */
 function resolveFile(value: unknown, folder: string): unknown {
-  const read = fileSchema.safeParse(value);
-  if (!read.success) {
-    const issue = read.error.issues[0];
-    throw new InputError(
-      "protocol-field",
-      expected(issue.message, issue.path.join(".") || "protocol", "something else"),
-    );
-  }
-  const { prompts, conversation, ...rest } = read.data;
+  const of = { code: "protocol-field", whole: "protocol", where: "" };
+  const { prompts, conversation, ...rest } = checkShape(value, fileSchema, of);
   const asked = readDetectionQuestions(path.resolve(folder, prompts.questions));
   const train = asked.questions.filter((item) => item.split === "train").slice(0, prompts.trainQuestions ?? undefined);
   const info = conversation.infoPrompt;

@@ -5,8 +5,9 @@
  * trailing space, splits do not share texts, classes are balanced (or the control that unbalances them is named).
  */
 import { z } from "zod";
-import { expected, InputError, whatWasWanted } from "../base";
+import { expected, InputError } from "../base";
 import { PROJECTIONS } from "../checkpoint";
+import { checkShape } from "../files";
 import type { Protocol } from "./types";
 
 const share = z.number().min(0).max(1);
@@ -140,34 +141,13 @@ const protocolSchema: z.ZodType<Protocol> = z.strictObject({
   ),
 });
 
-/** Shown instead of the values of long lists in an error. */
-function brief(value: unknown): string {
-  const text = value === undefined ? "nothing" : (JSON.stringify(value) ?? String(value));
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
-}
-
-function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], root);
-}
-
 /**
  * Checks a resolved protocol and returns it typed.
  *
  * @throws InputError "protocol-field" naming the field by its dotted path; "protocol-split", "label-balance", "protocol-labels"
  */
 export function checkProtocol(value: unknown): Protocol {
-  const result = protocolSchema.safeParse(value);
-  if (!result.success) {
-    const issue = result.error.issues[0];
-    const where = issue.path.length === 0 ? "protocol" : issue.path.join(".");
-    const unknown = issue.code === "unrecognized_keys" ? ` Unknown: ${issue.keys.join(", ")}.` : "";
-    const received = issue.code === "unrecognized_keys" ? issue.keys[0] : brief(valueAt(value, issue.path));
-    throw new InputError(
-      "protocol-field",
-      `Expected ${whatWasWanted(issue)} for ${where} but received ${received}.${unknown}`,
-    );
-  }
-  const protocol = result.data;
+  const protocol = checkShape(value, protocolSchema, { code: "protocol-field", whole: "protocol", where: "" });
   checkLabels(protocol);
   checkSplits(protocol);
   checkBalance(protocol);

@@ -6,11 +6,11 @@
  * massWeight * log mass. Learning rate of step k (1-based), as transformers' linear schedule with warm-up counts it:
  * lr * (k-1)/warmup before the end of warm-up, then lr * (total-k+1)/(total-warmup), never below 0.
  */
-import { parseDocument } from "yaml";
 import { z } from "zod";
-import { expected, InputError, whatWasWanted } from "../base";
+import { expected, InputError } from "../base";
 import { PROJECTIONS } from "../checkpoint";
 import type { TrainerOptions } from "../engine";
+import { checkShape, parseYaml } from "../files";
 import type { LoraSpec, LossKind, OptimizerSpec } from "../study";
 
 export interface TrainConfig {
@@ -63,28 +63,14 @@ const yamlSchema = z.strictObject({
  * Reads the text of a `train.yaml`.
  *
  * @param name path, for error sentences
- * @throws InputError "yaml-syntax", "train-config" naming the field
+ * @throws DataError "yaml-syntax"; InputError "train-config" naming the field
  *
  * @example
  * const config = parseTrainConfig(fs.readFileSync("train.yaml", "utf8"), "train.yaml");
  */
 export function parseTrainConfig(text: string, name = "train.yaml"): TrainConfig {
-  const value = yamlValue(text, name);
-  const read = yamlSchema.safeParse(value);
-  if (!read.success) {
-    const issue = read.error.issues[0];
-    const field = issue.path.join(".") || "the file";
-    const got = issue.path.reduce<unknown>(
-      (at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key],
-      value,
-    );
-    const received = issue.code === "unrecognized_keys" ? issue.keys.join(", ") : shownValue(got);
-    throw new InputError(
-      "train-config",
-      `Expected ${whatWasWanted(issue)} for ${field} but received ${received.slice(0, 80)} (${name}).`,
-    );
-  }
-  const { lora, optimizer, schedule, batch, epochs, order, loss, mass_weight: massWeight, seed } = read.data;
+  const read = checkShape(parseYaml(text, name), yamlSchema, { code: "train-config", whole: "the file", where: name });
+  const { lora, optimizer, schedule, batch, epochs, order, loss, mass_weight: massWeight, seed } = read;
   if (massWeight !== undefined && loss !== "pair+mass") {
     throw new InputError(
       "train-config",
@@ -113,27 +99,6 @@ export function parseTrainConfig(text: string, name = "train.yaml"): TrainConfig
     massWeight: massWeight ?? DEFAULT_MASS_WEIGHT,
     seed,
   };
-}
-
-/** One document without errors or doubts. @throws InputError "yaml-syntax" */
-function yamlValue(text: string, name: string): unknown {
-  const refuse = (reason: string): never => {
-    const line = reason.split("\n")[0].replace(/[:.]$/, "");
-    throw new InputError("yaml-syntax", `Expected one valid YAML document in ${name} but received: ${line}.`);
-  };
-  const document = parseDocument(text.replace(/^\ufeff/, ""));
-  const fault = [...document.errors, ...document.warnings][0];
-  if (fault !== undefined) return refuse(fault.message);
-  try {
-    return document.toJS();
-  } catch (error) {
-    return refuse((error as Error).message); // aliases that multiply
-  }
-}
-
-/** JSON text of a value; NaN and infinities, which JSON makes null, by their name. */
-function shownValue(value: unknown): string {
-  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? "nothing");
 }
 
 /** Learning rate of 1-based `step`; see the formula on top of this file. */
