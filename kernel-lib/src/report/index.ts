@@ -17,7 +17,6 @@ export { buildReport, renderReport, type ReportOptions, writeReport } from "./re
 export {
   cellTable,
   conceptTable,
-  type DanfoFrame,
   type DataTable,
   eventsTable,
   identityTable,
@@ -28,6 +27,6 @@ export {
   tableOf,
   tierReading,
   tierTable,
-  toDanfo,
   trialsTable,
 } from "./tables";
+export { type DanfoFrame, type DanfoSeries, toDanfo } from "./danfo";

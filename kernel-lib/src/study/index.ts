@@ -32,7 +32,7 @@ export {
   type StudyContext,
   type StudyQuestion,
 } from "./prompts";
-export { listProtocols, loadProtocol, protocolHash, saveProtocol, twin, TWINS } from "./protocol";
+export { listProtocols, loadProtocol, protocolHash, protocolOf, saveProtocol, twin, TWINS } from "./protocol";
 export type { Trial, TrialRecord } from "./record";
 export { renderProtocol } from "./render";
 export { strengthScale, type StrengthScale } from "./scale";
