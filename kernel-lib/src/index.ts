@@ -341,6 +341,12 @@ export {
   twin,
   TWINS,
   type VectorSplit,
+  isCleanTier,
+  mainTier,
+  protocolLabel,
+  type TierKind,
+  type TierView,
+  tierViews,
 } from "./study";
 export {
   type AdapterChoice,
@@ -374,6 +380,9 @@ export {
   type RunIdentity,
   runIdentity,
   type RunMatch,
+  aimBounds,
+  aimMeasured,
+  aimVerdict,
 } from "./runs";
 export {
   type BatchFigures,
@@ -468,6 +477,7 @@ export {
   type DanfoSeries,
   type DataTable,
   detectionHeatmap,
+  doseCurves,
   eventsTable,
   falseAlarmForest,
   identityForest,
@@ -476,7 +486,7 @@ export {
   loadRun,
   metricsTable,
   psychometricPlot,
-  publishedBars,
+  type PlotOptions,
   type PublishedCard,
   publishedEstimates,
   questionForest,
@@ -493,6 +503,8 @@ export {
   sideEffectsTable,
   strengthTitle,
   tableOf,
+  tierNumbers,
+  type TierNumbers,
   tierReading,
   tierTable,
   toDanfo,

@@ -8,7 +8,12 @@ import * as path from "node:path";
 import { inspect } from "node:util";
 import { DataError, PROJECT_FOLDER } from "../base";
 import { findRun, finishedRuns, type RunMatch } from "./find";
+import { shortName } from "./meta";
+import { runOrigin, startedAt, trainingTitle } from "./origin";
 import { openRunFolder, type RunFolder, runFoldersBelow } from "./run-folder";
+
+/** Other trainings named in one line. */
+const SHOWN = 3;
 
 /** How one training is chosen where several fit. */
 export interface AdapterChoice {
@@ -30,25 +35,21 @@ export class AdapterRun {
   ) {}
 
   /** What a result must say of the adapter that it measures; null is unknown. */
-  get numbers(): Record<"adapter run" | "trained by protocol" | "training seed" | "trained on", string | number | null> {
-    const { seed = null, started, protocol = null, protocolLabel = null } = this.run?.readMeta() ?? {};
-    return {
-      "adapter run": this.run?.id ?? null,
-      "trained by protocol": (protocolLabel ?? protocol) as string | null,
-      "training seed": seed as number | null,
-      "trained on": started === undefined ? null : `${String(started).slice(0, 16).replace("T", " ")} UTC`,
-    };
+  get numbers(): Record<"adapter run" | "trained by" | "training seed" | "trained on", string | number | null> {
+    if (this.run === null)
+      return { "adapter run": shortName(this.adapter), "trained by": null, "training seed": null, "trained on": null };
+    const { id, label, meta } = runOrigin(this.run);
+    return { "adapter run": id, "trained by": label, "training seed": meta.seed ?? null, "trained on": startedAt(meta) };
   }
 
   [inspect.custom](): string {
-    if (this.run === null) return `Adapter ${this.adapter}: no run of this project trained it; its seed and date are unknown.`;
-    const numbers = this.numbers;
-    const [seed, date] = [numbers["training seed"] ?? "unknown", numbers["trained on"] ?? "unknown date"];
-    const line = `Adapter of run ${this.run.id}: protocol ${numbers["trained by protocol"]}, training seed ${seed}, ${date}.`;
-    if (this.others.length === 0) return line;
-    const shown = this.others.slice(0, 3).map((run) => `${run.id} (seed ${String(run.readMeta().seed)})`);
-    const more = this.others.length > 3 ? ` and ${this.others.length - 3} more` : "";
-    return `${line}\nThe newest of ${this.others.length + 1} that fit; to take another, set adapterName or trainSeed: ${shown.join(", ")}${more}.`;
+    if (this.run === null) return `adapter ${shortName(this.adapter)}: trained by no run of ours, so seed and date are unknown`;
+    const line = `adapter of ${trainingTitle(runOrigin(this.run))}`;
+    const count = this.others.length;
+    if (count === 0) return line;
+    const shown = this.others.slice(0, SHOWN).map((run) => `${run.id} (seed ${String(run.readMeta().seed)})`);
+    const more = count > SHOWN ? ` and ${count - SHOWN} more` : "";
+    return `${line}\nthe newest of ${count + 1} that fit; set adapterName or trainSeed for another: ${shown.join(", ")}${more}`;
   }
 }
 

@@ -7,6 +7,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { DataError, expected } from "../base";
 import { parseJsonStrict, writeJsonAtomic } from "../files";
+import { formatEstimate, type Quoted } from "../page";
 import type { Estimate } from "../stats";
 
 /** One number. */
@@ -83,11 +84,9 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
 }
 
 /** "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none. */
-export function quote(metric: Pick<Metric, "value" | "low" | "high" | "n"> | null | undefined): string {
-  if (metric === null || metric === undefined || metric.value === null) return "not measured";
-  const { value, low, high, n } = metric;
-  const interval = low === null || high === null ? "" : ` [${low.toFixed(3)}, ${high.toFixed(3)}]`;
-  return `${value.toFixed(3)}${interval}, n ${n}`;
+export function quote(metric: Quoted | null | undefined): string {
+  const isUnknown = metric === null || metric === undefined || (metric.value === null && metric.text === undefined);
+  return isUnknown ? "not measured" : formatEstimate(metric);
 }
 
 /** Writes metrics and aims, replacing those of the same tiers from an earlier evaluation in this folder. */

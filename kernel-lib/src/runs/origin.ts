@@ -1,0 +1,44 @@
+/**
+ * Whose numbers these are: the run that trained an adapter, by which protocol, with which seed, when.
+ *
+ * Read from run folders; no figure of a report, notebook or index stands without it.
+ */
+import { existsSync } from "node:fs";
+import { loadProtocol, protocolLabel } from "../study";
+import { finishedRuns } from "./find";
+import type { RunMeta } from "./meta";
+import type { RunFolder } from "./run-folder";
+
+/** What a run's title is made of. */
+export interface RunOrigin {
+  id: string;
+  /** what its protocol is called, changes included */
+  label: string;
+  meta: Partial<RunMeta>;
+}
+
+/** A run folder's origin; the label of an older run is found by comparing its protocol with the shipped ones. */
+export function runOrigin(folder: RunFolder): RunOrigin {
+  const meta = folder.readMeta() as Partial<RunMeta>;
+  const file = folder.file("protocol.yaml");
+  const found = (): string => (existsSync(file) ? protocolLabel(loadProtocol(file)) : (meta.protocol ?? "no protocol"));
+  return { id: folder.id, label: meta.protocolLabel ?? found(), meta };
+}
+
+/**
+ * "run 20300102-030405-train-strict-s1 (strict, training seed 1, 2030-01-02 03:04 UTC)": a training run in a line.
+ */
+export function trainingTitle({ id, label, meta }: RunOrigin): string {
+  const parts = [label, `training seed ${meta.seed ?? "unknown"}`, startedAt(meta)].filter((part) => part !== "");
+  return `run ${id} (${parts.join(", ")})`;
+}
+
+/** "2030-01-02 03:04 UTC"; "" where the run does not say. */
+export function startedAt({ started }: Partial<RunMeta>): string {
+  return started === undefined ? "" : `${started.slice(0, 10)} ${started.slice(11, 16)} UTC`;
+}
+
+/** The newest finished run in `root` or below that trained the adapter of that hash, or null. */
+export function trainingRunOf(root: string, adapterHash: string): RunFolder | null {
+  return finishedRuns(root, { kind: "train", adapterHash })[0] ?? null;
+}
