@@ -383,6 +383,9 @@ export {
   aimBounds,
   aimMeasured,
   aimVerdict,
+  type RunOrigin,
+  runOrigin,
+  startedAt,
 } from "./runs";
 export {
   type BatchFigures,
@@ -475,6 +478,7 @@ export {
   conceptTable,
   type DanfoFrame,
   type DanfoSeries,
+  fromDanfo,
   type DataTable,
   detectionHeatmap,
   doseCurves,

@@ -5,7 +5,7 @@
  * after a null come out wrong. Here every column's type is found from all of its values and told.
  */
 import { expected, InputError } from "../base";
-import type { DataTable } from "./tables";
+import { type DataTable, tableOf } from "./tables";
 
 /** A danfo series, as far as it is declared here. */
 export interface DanfoSeries {
@@ -24,6 +24,8 @@ export interface DanfoSeries {
 export interface DanfoFrame {
   readonly shape: number[];
   readonly columns: string[];
+  /** names of the rows; their numbers where they have none */
+  readonly index: (string | number)[];
   /** "float32" (numbers, held in 64 bits), "int32", "boolean" or "string" of each column */
   readonly dtypes: string[];
   readonly values: unknown[];
@@ -59,6 +61,21 @@ export async function toDanfo(table: DataTable): Promise<DanfoFrame> {
   const rows = Array.from({ length: table.numRows() }, (_, i) => found.map(({ values }) => values[i]));
   const { DataFrame } = (await import("danfojs-node")) as unknown as { DataFrame: FrameOf };
   return new DataFrame(rows, { columns, dtypes: found.map(({ dtype }) => dtype), config: {} });
+}
+
+/**
+ * A danfo frame as a table, to show, save or go on with; rows that have names keep them in the column "index".
+ * @example
+ * showTable(fromDanfo(frame.describe()));
+ */
+export function fromDanfo(frame: DanfoFrame): DataTable {
+  const isNamed = frame.index.some((name) => typeof name === "string");
+  return tableOf(
+    frame.values.map((row, i) => ({
+      ...(isNamed ? { index: frame.index[i] } : {}),
+      ...Object.fromEntries(frame.columns.map((name, c) => [name, (row as unknown[])[c]])),
+    })),
+  );
 }
 
 interface Column {
@@ -97,5 +114,4 @@ function plain(name: string, value: unknown): number | boolean | string | null {
   );
 }
 
-const isInt32 = (value: number): boolean =>
-  Number.isInteger(value) && value >= -INT32_LIMIT && value < INT32_LIMIT;
+const isInt32 = (value: number): boolean => Number.isInteger(value) && value >= -INT32_LIMIT && value < INT32_LIMIT;

@@ -32,4 +32,4 @@ export {
   tierTable,
   trialsTable,
 } from "./tables";
-export { type DanfoFrame, type DanfoSeries, toDanfo } from "./danfo";
+export { type DanfoFrame, type DanfoSeries, fromDanfo, toDanfo } from "./danfo";

@@ -39,11 +39,17 @@ export class AdapterRun {
     if (this.run === null)
       return { "adapter run": shortName(this.adapter), "trained by": null, "training seed": null, "trained on": null };
     const { id, label, meta } = runOrigin(this.run);
-    return { "adapter run": id, "trained by": label, "training seed": meta.seed ?? null, "trained on": startedAt(meta) };
+    return {
+      "adapter run": id,
+      "trained by": label,
+      "training seed": meta.seed ?? null,
+      "trained on": startedAt(meta),
+    };
   }
 
   [inspect.custom](): string {
-    if (this.run === null) return `adapter ${shortName(this.adapter)}: trained by no run of ours, so seed and date are unknown`;
+    if (this.run === null)
+      return `adapter ${shortName(this.adapter)}: trained by no run of ours, so seed and date are unknown`;
     const line = `adapter of ${trainingTitle(runOrigin(this.run))}`;
     const count = this.others.length;
     if (count === 0) return line;
