@@ -21,6 +21,8 @@ export interface AdapterChoice {
   adapterName?: string;
   /** training seed; null (default): any */
   trainSeed?: number | null;
+  /** searched for a hint where none fits; default: the project's runs/ */
+  elsewhere?: string;
 }
 
 /** An adapter and the run that trained it. Shown as the last value of a cell, it says both. */
@@ -73,7 +75,7 @@ export function adapterRun(root: string, match: RunMatch, choice: AdapterChoice 
   if (adapterName !== "") return namedAdapter(root, adapterName);
   const wanted = { ...match, kind: "train", ...(trainSeed === null ? {} : { seed: trainSeed }) };
   const [newest, ...others] = finishedRuns(root, wanted);
-  if (newest === undefined) throw noAdapter(root, wanted, trainSeed);
+  if (newest === undefined) throw noAdapter(root, wanted, choice);
   return new AdapterRun(newest.file("adapter"), newest, others);
 }
 
@@ -93,9 +95,9 @@ function runAround(folder: string): RunFolder | null {
   return run?.readMeta().kind === "train" ? run : null;
 }
 
-function noAdapter(root: string, wanted: RunMatch, trainSeed: number | null): DataError {
-  const seed = trainSeed === null ? "" : ` with seed ${trainSeed}`;
-  const elsewhere = finishedRuns(path.join(PROJECT_FOLDER, "runs"), wanted)[0];
+function noAdapter(root: string, wanted: RunMatch, choice: AdapterChoice): DataError {
+  const seed = choice.trainSeed === undefined || choice.trainSeed === null ? "" : ` with seed ${choice.trainSeed}`;
+  const elsewhere = finishedRuns(choice.elsewhere ?? path.join(PROJECT_FOLDER, "runs"), wanted)[0];
   const open = findRun(root, wanted);
   const [found, remedy] =
     open !== null

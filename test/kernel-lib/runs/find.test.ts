@@ -61,7 +61,7 @@ describe("findRun", () => {
 
 describe("adapterRun", () => {
   it("is the newest finished training that fits, and says what to run where there is none", () => {
-    expect(() => adapterRun(root, {})).toThrow(/finished training run .*Run 01-train first/);
+    expect(() => adapterRun(root, { modelHash: "a" })).toThrow(/finished training run .*Run 01-train first/);
     const done = run({ kind: "train", modelHash: "a" });
     run({ kind: "detection", modelHash: "a" });
     expect(adapterRun(root, { modelHash: "a" }).adapter).toBe(path.join(done.path, "adapter"));
@@ -89,6 +89,13 @@ describe("adapterRun", () => {
     const chosen = adapterRun(root, { modelHash: "m" }, { trainSeed: 1 });
     expect(inspect(chosen)).toBe(`adapter of run ${first.id} (strict, training seed 1, 2030-01-02 03:04 UTC)`);
     expect(() => adapterRun(root, { modelHash: "m" }, { trainSeed: 3 })).toThrow(/with seed 3 in .* but found none/);
+  });
+
+  it("says where one lies that fits, if not here", () => {
+    const there = run({ kind: "train", modelHash: "m" });
+    expect(() => adapterRun(path.join(root, "batch"), { modelHash: "m" }, { elsewhere: root })).toThrow(
+      `but found one only in ${root}. Set adapterName to "${there.path}"`,
+    );
   });
 
   it("takes a run by name or folder, and an adapter by its folder or hub name", () => {
