@@ -81,7 +81,7 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
       : [
           figures.add(
             doseCurves(run.metrics, { tiers: steered, unit }),
-            `Share of steered trials noticed at each strength, ${ofDose.length > 0 ? "over all tiers that ask it, each trial once" : "over all layer ranges"}; n ${trials} steered trials. Intervals: ${pooled[0].method.split(",")[0]}.`,
+            `Share of steered trials noticed at each strength, ${ofDose.length > 0 ? "over all tiers that ask it, each trial once" : "over all layer ranges"}; n ${trials} steered trials. Intervals: ${pooled[0].method.split(",")[0].replace(/ \(\d+\)/g, "")}.`,
             source,
           ),
         ]),
@@ -94,14 +94,22 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
   ];
 }
 
+/** A small table a tier: rows are layer ranges, columns strengths. */
 function cellTableOf(run: LoadedRun, steered: readonly TierView[]): string {
-  const rows = steered.flatMap(({ name, title }) => [
-    { heading: title },
-    ...findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" })
-      .filter(({ group }) => "strength" in group && "range" in group)
-      .map((metric) => [String(metric.group.range), String(metric.group.strength), quoted(metric)]),
-  ]);
-  return table(["layer range", "strength", "hit rate"], rows);
+  const tables = steered.map(({ name, title }) => {
+    const cells = findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" }).filter(
+      ({ group }) => "strength" in group && "range" in group,
+    );
+    const strengths = [...new Set(cells.map(({ group }) => Number(group.strength)))].sort((a, b) => a - b);
+    const rows = [...new Set(cells.map(({ group }) => String(group.range)))].map((range) => [
+      range,
+      ...strengths.map((strength) =>
+        quoted(cells.find(({ group }) => group.range === range && group.strength === strength)),
+      ),
+    ]);
+    return table(["layer range", ...strengths.map(String)], rows, title);
+  });
+  return tables.join("\n");
 }
 
 function thresholds({ run, source, steered, unit, figures }: Part): string[] {
@@ -140,14 +148,14 @@ function thresholdTable(run: LoadedRun, steered: readonly TierView[]): string {
     : table(
         ["strength noticed half of the time", ...ranges],
         rows,
-        'Hover over a number for its method. "0.08 to 0.2": noticed at the one and not at the other, with at most one strength between, so that nothing narrower can be said. None of those tried: more or less than half at every strength. A dash in an interval: that end is outside the strengths tried.',
+        'Hover over a number for its method. "0.08 to 0.2": noticed at the one and not at the other, with at most one strength between, so that nothing narrower can be said. None of those tried: more or less than half at every strength. An open end of an interval is outside the strengths tried.',
       );
 }
 
 function thresholdCell(metric: Metric | undefined): Cell {
   if (metric === undefined) return { text: UNKNOWN };
   const { value, low, high, n, method } = metric;
-  if (value !== null) return quoted(metric);
+  if (value !== null || metric.text !== undefined) return quoted(metric);
   const isBounded = low !== null && high !== null;
   const text = isBounded ? `${formatNumber(low)} to ${formatNumber(high)}` : "none of those tried";
   return { text, value: text, detail: `n ${n}`, title: method };

@@ -1,7 +1,7 @@
 /** The first words of a report: what failed or fell short, then what was found, in sentences made of the runs' own numbers. */
 import { AIM_WORDS, isOnlyYesNo } from "../evaluate";
 import { escapeHtml, formatEstimate, formatNumber } from "../page";
-import { aimBounds, aimMeasured, type AimResult, aimVerdict, findMetrics, type Metric } from "../runs";
+import { aimBounds, aimMeasured, type AimResult, aimVerdict, findMetrics, type Metric, verdictTone } from "../runs";
 import { wilson } from "../stats";
 import type { TierKind, TierView } from "../study";
 import { list, paragraph } from "./html";
@@ -21,11 +21,7 @@ export function findings(runs: readonly LoadedRun[]): string {
   const found = perSeries(runs, (run) => [...detectionFindings(run), ...effectFindings(run), ...speechFindings(run)]);
   const failed = failedRuns(runs).map((line) => `<div class="error">${paragraph(line)}</div>`);
   const aims = runs.flatMap((run) => run.aims).filter(({ reached }) => reached !== null);
-  const missed = aims.filter((aim) => aimVerdict(aim) !== "reached").length;
-  const all =
-    aims.length === 0
-      ? "No aim was measured in these runs."
-      : `${aims.length - missed} of ${aims.length} measured aims were reached.`;
+  const all = aims.length === 0 ? "No aim was measured in these runs." : countedAims(aims);
   return [
     "<h2>What fell short</h2>",
     ...failed,
@@ -33,6 +29,21 @@ export function findings(runs: readonly LoadedRun[]): string {
     short,
     ...(found === "" ? [] : ["<h2>In short</h2>", found]),
   ].join("\n");
+}
+
+/** "Of 7 measured aims 1 is reached, 5 are reached by their point value alone, 1 is missed." */
+function countedAims(aims: readonly AimResult[]): string {
+  const verdicts = aims.map(aimVerdict);
+  const firm = verdicts.filter((verdict) => verdict === "reached").length;
+  const missed = verdicts.filter((verdict) => verdictTone(verdict) === "bad").length;
+  const point = aims.length - firm - missed;
+  const counted = (n: number, what: string): string[] => (n === 0 ? [] : [`${n} ${n === 1 ? "is" : "are"} ${what}`]);
+  const parts = [
+    ...counted(firm, "reached"),
+    ...counted(point, "reached by the point value alone, a miss is not excluded"),
+    ...counted(missed, "missed"),
+  ];
+  return `Of ${aims.length} measured aims ${parts.join("; ")}.`;
 }
 
 /** Sentences under the name of the adapter and protocol that they are about. */

@@ -8,7 +8,7 @@ import {
   summariseAll,
 } from "../evaluate";
 import { type AimResult, type Metric, openRunFolder, type RunMeta, type RunStatus } from "../runs";
-import { loadProtocol, type Protocol, protocolLabel, type TierView, tierViews, type TrialRecord } from "../study";
+import { loadProtocol, type Protocol, olderProtocolLabel, type TierView, tierViews, type TrialRecord } from "../study";
 import { readEvents, type TrainEvent } from "../train";
 
 /** Everything of one run. */
@@ -47,7 +47,7 @@ export function loadRun(folder: string): LoadedRun {
     status: run.status(),
     failure: run.failure(),
     meta,
-    label: meta.protocolLabel ?? (protocol === null ? "no protocol" : protocolLabel(protocol)),
+    label: meta.protocolLabel ?? (protocol === null ? "no protocol" : olderProtocolLabel(protocol)),
     protocol,
     events: readEvents(run.file("events.jsonl")),
     records: records.detection,

@@ -53,12 +53,11 @@ export function heldOut(runs: readonly LoadedRun[]): string {
       spec.infoPrompt ? "explained first" : mark(axes.question),
       mark(axes.strengths),
       mark(axes.ranges),
-      { text: spec.about, isSentence: true },
       { text: name, isName: true },
     ]),
   ]);
   return table(
-    ["tier", "vectors", "topics", "replies", "question", "strengths", "ranges", "about", "name in records"],
+    ["tier", "vectors", "topics", "replies", "question", "strengths", "ranges", "name in records"],
     rows,
     "Against what the protocol itself trains on; an adapter trained by another protocol has seen other things.",
   );

@@ -11,7 +11,9 @@ export {
 } from "./find";
 export { runMeta, type RunMeta, shortName } from "./meta";
 export {
+  adjusted,
   type AimResult,
+  type Evidence,
   findMetrics,
   type Metric,
   metricOf,

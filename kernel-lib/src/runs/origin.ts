@@ -4,7 +4,7 @@
  * Read from run folders; no figure of a report, notebook or index stands without it.
  */
 import { existsSync } from "node:fs";
-import { loadProtocol, protocolLabel } from "../study";
+import { loadProtocol, olderProtocolLabel } from "../study";
 import { finishedRuns } from "./find";
 import type { RunMeta } from "./meta";
 import type { RunFolder } from "./run-folder";
@@ -17,11 +17,12 @@ export interface RunOrigin {
   meta: Partial<RunMeta>;
 }
 
-/** A run folder's origin; the label of an older run is found by comparing its protocol with the shipped ones. */
+/** A run folder's origin; an older run, which records no label, is named by whether its protocol is a shipped one. */
 export function runOrigin(folder: RunFolder): RunOrigin {
   const meta = folder.readMeta() as Partial<RunMeta>;
   const file = folder.file("protocol.yaml");
-  const found = (): string => (existsSync(file) ? protocolLabel(loadProtocol(file)) : (meta.protocol ?? "no protocol"));
+  const found = (): string =>
+    existsSync(file) ? olderProtocolLabel(loadProtocol(file)) : (meta.protocol ?? "no protocol");
   return { id: folder.id, label: meta.protocolLabel ?? found(), meta };
 }
 

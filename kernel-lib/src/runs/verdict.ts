@@ -8,7 +8,7 @@ export type VerdictTone = "good" | "warn" | "bad";
  * "reached", "missed", or with how firmly its interval says so; "not measured".
  * Results of older versions have no verdict of their own: the point value decides.
  */
-export function aimVerdict(aim: AimResult & { verdict?: string }): string {
+export function aimVerdict(aim: Pick<AimResult, "reached"> & { verdict?: string }): string {
   if (aim.verdict !== undefined) return aim.verdict;
   return aim.reached === null ? "not measured" : aim.reached ? "reached" : "missed";
 }

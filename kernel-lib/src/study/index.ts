@@ -32,7 +32,7 @@ export {
   type StudyContext,
   type StudyQuestion,
 } from "./prompts";
-export { type ProtocolChange, protocolChanges, protocolLabel } from "./protocol-label";
+export { olderProtocolLabel, type ProtocolChange, protocolChanges, protocolLabel } from "./protocol-label";
 export { listProtocols, loadProtocol, protocolHash, protocolOf, saveProtocol, twin, TWINS } from "./protocol";
 export type { Trial, TrialRecord } from "./record";
 export { renderProtocol } from "./render";

@@ -47,6 +47,16 @@ export function protocolLabel(protocol: Protocol): string {
   return isOwnName ? `${protocol.name} (${words})` : words;
 }
 
+/**
+ * What the protocol of a run without a recorded label is called. It may have been changed by hand, or be a shipped one of an
+ * older version; which of the two, nobody wrote down.
+ */
+export function olderProtocolLabel(protocol: Protocol): string {
+  const hash = protocolHash(protocol);
+  const same = shippedProtocols().find((other) => protocolHash(other) === hash);
+  return same === undefined ? `${protocol.name}, not as shipped now (${hash.slice(0, 8)})` : same.name;
+}
+
 /** The shipped protocol with the fewest differing fields, if at least half of its fields are the same. */
 function nearest(protocol: Protocol): Protocol | null {
   const fields = leaves(protocol).size;

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { afterAll, describe, expect, it } from "vitest";
 import { indexPage } from "../../../kernel-lib/src/command/batch/index-page";
-import { createRunFolder, writeSummary } from "../../../kernel-lib/src/runs";
-import { loadProtocol, saveProtocol, twin } from "../../../kernel-lib/src/study";
+import { createRunFolder } from "../../../kernel-lib/src/runs";
+import { loadProtocol, protocolLabel, saveProtocol, twin } from "../../../kernel-lib/src/study";
 
 const folder = mkdtempSync(join(tmpdir(), "index-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -17,7 +17,14 @@ const PNG = "iVBORw0KGgo=";
 
 function run(slug: string, seed: number, meta: Record<string, unknown>): string {
   const made = createRunFolder({ root: folder, slug, seed, time });
-  made.writeMeta({ model: "lab-model", adapterHash: "abc", seed, started: time.toISOString(), ...meta });
+  made.writeMeta({
+    model: "lab-model",
+    adapterHash: "abc",
+    seed,
+    started: time.toISOString(),
+    protocolLabel: protocolLabel(protocol),
+    ...meta,
+  });
   saveProtocol(protocol, made.file("protocol.yaml"));
   made.markDone();
   return made.path;
@@ -56,24 +63,11 @@ describe("indexPage", () => {
   run("train-strict", 1, { kind: "train" });
   const sweep = run("detect-strict", 7, { kind: "detection" });
   const aim = { metric: "falseAlarmRate", tier: "clean_held_out", least: null, most: 0.02, n: 100, text: "" };
-  writeSummary(
-    join(sweep, "summary.json"),
-    [],
-    [
-      { ...aim, value: 0.1, low: 0.05, high: 0.2, reached: false, verdict: "missed" },
-      {
-        ...aim,
-        metric: "balancedAccuracy",
-        least: 0.9,
-        most: null,
-        value: null,
-        low: null,
-        high: null,
-        reached: null,
-        verdict: "not measured",
-      },
-    ],
-  );
+  const aims = [
+    { ...aim, value: 0.1, low: 0.05, high: 0.2, reached: false, verdict: "missed" },
+    { ...aim, metric: "balancedAccuracy", least: 0.9, most: null, value: null, low: null, high: null, reached: null },
+  ];
+  writeFileSync(join(sweep, "summary.json"), JSON.stringify({ format: 1, metrics: [], aims }));
   notebook("02-sweep", [400, 2000, 500, 600, 700]);
   const html = indexPage([record("02-sweep", sweep), record("99-lost", join(folder, "gone"))], folder, "Batch");
   const { document } = new JSDOM(html).window;

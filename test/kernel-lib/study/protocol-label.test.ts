@@ -1,6 +1,16 @@
 /** A protocol with one changed line does not pass for the one it was copied from. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
-import { loadProtocol, type Protocol, protocolChanges, protocolLabel, twin } from "../../../kernel-lib/src/study";
+import {
+  loadProtocol,
+  type Protocol,
+  protocolChanges,
+  protocolLabel,
+  saveProtocol,
+  twin,
+} from "../../../kernel-lib/src/study";
 
 const strict = loadProtocol("strict");
 
@@ -25,6 +35,24 @@ describe("protocolLabel", () => {
     expect(protocolLabel(mine)).toBe("mine (strict, changed: evaluation.seed 8)");
     const other = { ...strict, name: "other", title: "Another title" };
     expect(protocolLabel(other)).toBe("other (strict, other words about it)");
+  });
+
+  it("is that of its file for one that is not shipped", () => {
+    const folder = mkdtempSync(join(tmpdir(), "protocol-"));
+    const data = resolve(__dirname, "../../../data");
+    const shipped = readFileSync(join(data, "protocols", "strict.yaml"), "utf8");
+    const text = shipped
+      .replaceAll("../prompts/", `${join(data, "prompts")}/`)
+      .replace(/examples: \d+/, "examples: 640");
+    writeFileSync(join(folder, "My study.yaml"), text);
+    writeFileSync(join(folder, "strict.yaml"), text);
+    const mine = loadProtocol(join(folder, "My study.yaml"));
+    expect(mine.name).toBe("my-study");
+    expect(protocolLabel(mine)).toBe("my-study (strict, changed: training.examples 640)");
+    expect(protocolLabel(loadProtocol(join(folder, "strict.yaml")))).toBe("strict, changed: training.examples 640");
+    saveProtocol(mine, join(folder, "protocol.yaml")); // a run's copy keeps the name
+    expect(loadProtocol(join(folder, "protocol.yaml"))).toEqual(mine);
+    rmSync(folder, { recursive: true });
   });
 
   it("counts fields that are gone and long values by their number", () => {

@@ -39,8 +39,23 @@ export function detectionHeatmap(
   // Rows of one figure share the names of their layer ranges, unless a tier has ranges of its own.
   const usual = JSON.stringify(shown[0] === undefined ? [] : rangesOf(shown[0].cells));
   const axes = panels.flatMap(({ x, y, isLeft }, i): [string, object][] => {
-    const showticklabels = isLeft || JSON.stringify(rangesOf(shown[i].cells)) !== usual;
-    const ranges = { type: "category", autorange: "reversed", domain: y.domain, anchor: x.trace, showticklabels };
+    const names = rangesOf(shown[i].cells);
+    const isOwn = JSON.stringify(names) !== usual;
+    const showticklabels = isLeft || isOwn;
+    // Between two panels there is room for short lines only.
+    const own = {
+      tickvals: names,
+      ticktext: names.map((name) => name.replace(/[- ]/, "<br>")),
+      tickfont: { size: 10 },
+    };
+    const ranges = {
+      ...(isOwn && !isLeft ? own : {}),
+      type: "category",
+      autorange: "reversed",
+      domain: y.domain,
+      anchor: x.trace,
+      showticklabels,
+    };
     return [
       [x.layout, axis("", { type: "category", domain: x.domain, anchor: y.trace })],
       [y.layout, axis("", ranges)],
