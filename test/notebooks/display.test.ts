@@ -1,4 +1,5 @@
 // Tables, figures and pictures: what a viewer gets, with and without a kernel.
+import { resolve } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import {
   declareResult,
@@ -137,7 +138,7 @@ describe("in a kernel", () => {
     expect(sent[0][0]["application/vnd.steerlab.result+json"]).toEqual({
       numbers: { hits: 0.9, d: null },
       order: ["hits", "d"],
-      run: "runs/a",
+      run: resolve("runs/a"),
       problems: ["few trials"],
     });
     expect(sent[0][0]["text/plain"]).toMatch(/hits\s+0\.9/);

@@ -221,7 +221,13 @@ describe.skipIf(executablePath === null)(
       await shot("lab-03");
     });
 
-    const slow = ["00-check-machine", "02-concept-sweep", "04-self-knowledge", "05-card-protocol"];
+    const slow = [
+      "00-check-machine",
+      "02-concept-sweep",
+      "04-self-knowledge",
+      "05-card-protocol",
+      "06-explore-records",
+    ];
     describe.skipIf(!SLOW)(SLOW ? "the slow ones" : "the slow ones (set STEERLAB_SLOW=1)", () => {
       it.each(slow)("%s runs to its end", { timeout: 40 * MINUTES }, async (name) => {
         await openInLab(page, lab, `${name}.ipynb`);

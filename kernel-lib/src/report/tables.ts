@@ -1,8 +1,8 @@
 /**
- * Records and metrics as tables to filter, group and roll up (arquero), and as danfo frames for people who think in pandas.
+ * Records and metrics as tables to filter, group and roll up (arquero); danfo.ts turns them into danfo frames.
  *
  * Every table is a pure function of records. `DataTable` declares the verbs used here by hand, so that notebooks on an older
- * TypeScript see types; at run time it is arquero's own table. danfojs is loaded only when `toDanfo` is called.
+ * TypeScript see types; at run time it is arquero's own table.
  */
 import { from } from "arquero";
 import { groupBy, type IdentityRecord, type SelfPredictionRecord, type SideEffectRecord } from "../evaluate";
@@ -30,15 +30,6 @@ export interface DataTable {
   pivot(keys: unknown, values: unknown): DataTable;
   slice(start?: number, end?: number): DataTable;
   toCSV(options?: Record<string, unknown>): string;
-}
-
-/** A danfo (pandas-style) frame, as far as it is declared here. */
-export interface DanfoFrame {
-  readonly shape: number[];
-  readonly columns: string[];
-  readonly values: unknown[];
-  head(rows?: number): DanfoFrame;
-  print(): void;
 }
 
 /** A table of any records; columns are the union of their fields, absent values null. */
@@ -224,17 +215,4 @@ export function conceptTable(records: readonly TrialRecord[]): DataTable {
     };
   });
   return tableOf(rows);
-}
-
-/**
- * A table as a danfo frame; danfojs is loaded now (about a second).
- *
- * @example
- * const frame = await toDanfo(trialsTable(records));
- */
-export async function toDanfo(table: DataTable): Promise<DanfoFrame> {
-  const { DataFrame } = (await import("danfojs-node")) as unknown as {
-    DataFrame: new (rows: Record<string, unknown>[]) => DanfoFrame;
-  };
-  return new DataFrame(table.objects());
 }

@@ -5,8 +5,9 @@
  */
 import { existsSync } from "node:fs";
 import { loadProtocol, olderProtocolLabel } from "../study";
+import { finishedRuns } from "./find";
 import type { RunMeta } from "./meta";
-import { listRunFolders, type RunFolder } from "./run-folder";
+import type { RunFolder } from "./run-folder";
 
 /** What a run's title is made of. */
 export interface RunOrigin {
@@ -38,23 +39,7 @@ export function startedAt({ started }: Partial<RunMeta>): string {
   return started === undefined ? "" : `${started.slice(0, 10)} ${started.slice(11, 16)} UTC`;
 }
 
-/** The newest finished run under `root` that trained the adapter of that hash, or null. */
+/** The newest finished run in `root` or below that trained the adapter of that hash, or null. */
 export function trainingRunOf(root: string, adapterHash: string): RunFolder | null {
-  const isSource = (folder: RunFolder): boolean => {
-    const { kind, adapterHash: hash } = folder.readMeta();
-    return kind === "train" && hash === adapterHash && folder.status() === "done";
-  };
-  return listRunFolders(root).reverse().find(isSource) ?? null;
-}
-
-/**
- * Which run trained an adapter, in words for a notebook; says so where no run under `root` did.
- * @param adapterHash sha256 of the adapter's tensors
- * @example
- * console.log(adapterOrigin("runs", adapter.hash)); // "adapter 0123456789ab of run 2030... (strict, training seed 1, ...)"
- */
-export function adapterOrigin(root: string, adapterHash: string): string {
-  const run = trainingRunOf(root, adapterHash);
-  const from = run === null ? `, trained by no run in ${root}` : ` of ${trainingTitle(runOrigin(run))}`;
-  return `adapter ${adapterHash.slice(0, 12)}${from}`;
+  return finishedRuns(root, { kind: "train", adapterHash })[0] ?? null;
 }

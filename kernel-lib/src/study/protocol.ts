@@ -181,6 +181,19 @@ export function twin(protocol: Protocol, changes: string | Record<string, unknow
   return checkProtocol(copy);
 }
 
+/**
+ * A protocol with changes by dotted path, as a notebook's parameters give them; without any it is the protocol itself.
+ *
+ * @param nameOrFile as for `loadProtocol`
+ * @throws InputError as `loadProtocol` and `twin`
+ * @example
+ * protocolOf("strict", { "training.optimizer.lr": 2e-4 }); // the command line's -p protocol.training.optimizer.lr 2e-4
+ */
+export function protocolOf(nameOrFile: string, changes: Readonly<Record<string, unknown>> = {}): Protocol {
+  const protocol = loadProtocol(nameOrFile);
+  return Object.keys(changes).length === 0 ? protocol : twin(protocol, { ...changes });
+}
+
 function setField(root: Record<string, unknown>, field: string, value: unknown): void {
   const keys = field.split(".");
   const last = keys.pop() as string;
