@@ -22,6 +22,7 @@ import {
 import type { Summary } from "./summaries";
 
 /** Options of `evaluateIdentity`. */
+/** Options of `evaluateIdentity`. */
 export interface IdentityOptions extends EvaluateOptions {
   questions?: readonly IdentityQuestion[];
   /** per question and condition; default the protocol's identitySamples */
@@ -45,6 +46,7 @@ const ROWS = 50;
  * Samples answers: one record per question, condition and seed.
  *
  * @param protocol its system text, seed and identitySamples are used
+ * @returns records with text and reading, and rates by question and kind with intervals
  * @throws DataError "run-mismatch"; AbortedError when stopped between batches
  * @example
  * const answers = await evaluateIdentity(model, "strict", { adapter, samples: 100 });

@@ -13,6 +13,7 @@ import { listRunFolders, openRunFolder, type RunFolder } from "./run-folder";
 /**
  * Where a notebook keeps its runs: the batch's folder when it runs in one, else `runs/` of the project.
  * @param batchDir the notebook's parameter; "" outside a batch
+ * @returns an absolute path; nothing is made
  * @example
  * const root = runsFolder(batchDir);
  */
@@ -29,6 +30,8 @@ export interface RunMatch extends Partial<Omit<RunMeta, "identity">> {
 /**
  * The newest run (open or done, not failed) under `root` that matches, or null.
  * @param root folder that holds run folders; may not exist yet
+ * @returns the run's folder, to ask for its status, its meta.json and its files
+ * @throws DataError "json-syntax" where a run's meta.json is damaged
  * @example
  * const earlier = findRun("runs", { kind: "train", seed: 1, modelHash: model.hash });
  */
@@ -62,6 +65,7 @@ function isSame(recorded: RunIdentity | undefined, wanted: RunIdentity): boolean
 /**
  * Folder of the adapter that the newest finished training run under `root` left for a model.
  * @param match further fields of the run's meta.json, such as `protocol`
+ * @returns path of the PEFT folder
  * @throws DataError "no-adapter" saying what to run first
  * @example
  * const adapter = await model.attach(trainedAdapter("runs", { modelHash: model.hash }));
@@ -94,6 +98,7 @@ export interface AdapterRuns {
 /**
  * The finished runs under `root` that trained or measured an adapter, the newest of each kind and protocol.
  * @param adapterHash sha256 of the adapter's tensors, as in meta.json
+ * @returns paths of run folders; none is no error
  * @example
  * writeReport(runsOfAdapter("runs", adapter.hash).all);
  */
@@ -121,6 +126,8 @@ const BESIDE = ["strict", "card"];
 /**
  * The runs of an adapter, then those of the newest adapter that the other shipped protocol trained on the same base model:
  * what a report shows side by side.
+ * @param adapterHash sha256 of the adapter's tensors, as in meta.json
+ * @returns paths of run folders, most important first
  * @example
  * writeReport(runsSideBySide("runs", adapter.hash));
  */
