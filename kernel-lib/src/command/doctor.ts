@@ -5,7 +5,7 @@
  */
 
 import { AbortedError } from "../base";
-import { readArguments } from "./flags";
+import { parseArguments } from "./flags";
 import {
   checkCompiler,
   checkCuda,
@@ -63,7 +63,7 @@ export function findingLine({ name, level, fact, remedy }: Finding): string {
 
 /** The command: prints findings as they are made. */
 export async function doctor(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  readArguments("doctor", DOCTOR, args);
+  parseArguments("doctor", DOCTOR, args);
   for (const check of CHECKS) {
     const finding = check();
     process.stdout.write(`${findingLine(finding)}\n`);

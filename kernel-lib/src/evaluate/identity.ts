@@ -8,7 +8,7 @@ import type { Row, StudyModel } from "../engine";
 import { contentHash } from "../files";
 import { findMetrics } from "../runs";
 import { bindStudy, type BoundStudy, type IdentityQuestion, type Protocol, readIdentityQuestions } from "../study";
-import { readAnswer } from "./identity/classify";
+import { parseAnswer } from "./identity/classify";
 import type { IdentityRecord } from "./identity/record";
 import {
   adapterOf,
@@ -94,7 +94,7 @@ export async function evaluateIdentity(
         sample: item.sample,
         seed: item.seed,
         text,
-        ...readAnswer(text),
+        ...parseAnswer(text),
         adapterHash: adapterOf(adapters, item.condition)?.hash ?? null,
         modelHash: model.hash,
       };

@@ -1,7 +1,7 @@
 /**
  * Shows tables, figures, HTML and Markdown in the running notebook; prints text in plain Node.
  *
- * Values in, display data of the kernel out (display/host.ts). A figure travels as a bundle: the plotly JSON object for
+ * Values in, display data of the kernel out (host.ts). A figure travels as a bundle: the plotly JSON object for
  * JupyterLab and our reports, a PNG for viewers without plotly, one line of text for the rest. Importing this module
  * also teaches the kernel to show tables and figures that are the last expression of a cell.
  */
