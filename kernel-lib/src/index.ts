@@ -79,6 +79,7 @@ export {
 export {
   type AdapterRuns,
   type AimResult,
+  type Evidence,
   findMetrics,
   findRun,
   type Metric,
@@ -125,7 +126,6 @@ export {
   type SideEffectOptions,
   type SideEffectRecord,
   type SteerRemoveAskCheck,
-  type Summary,
 } from "./evaluate";
 
 // report: plots, tables, the report and the adapter's card

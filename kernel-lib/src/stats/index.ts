@@ -3,9 +3,7 @@ export { auroc, clusteredAuroc, midranks, type ScoreSample } from "./auroc";
 export {
   type BootstrapOptions,
   clusterBootstrap,
-  clusterMean,
   crossedBootstrap,
-  pairedBootstrap,
   percentileInterval,
   sortedQuantile,
 } from "./bootstrap";
@@ -28,7 +26,7 @@ export {
 } from "./clusters";
 export { clusteredDPrime, criterion, dPrime, type RateCorrection } from "./detectability";
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
-export { differences, mean, pairedMeanDifference } from "./mean";
+export { differences, mean } from "./mean";
 export { type NoiseFloor, noiseFloor } from "./noise";
 export {
   type PlannedDesign,
