@@ -89,7 +89,6 @@ export {
   runsFolder,
   runsOfAdapter,
   runsSideBySide,
-  type RunStatus,
   trainedAdapter,
 } from "./runs";
 

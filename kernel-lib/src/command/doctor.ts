@@ -44,7 +44,7 @@ const CHECKS: ReadonlyArray<() => Finding> = [
  * @param onFinding called as soon as each finding is known
  * @returns all findings, in the order in which things depend on each other
  * @example
- * const healthy = diagnose((finding) => console.log(findingLine(finding))).every(({ level }) => level !== "bad");
+ * const healthy = diagnose(({ name, fact }) => console.log(name, fact)).every(({ level }) => level !== "bad");
  */
 export function diagnose(onFinding: (finding: Finding) => void = () => {}): Finding[] {
   return CHECKS.map((check) => {

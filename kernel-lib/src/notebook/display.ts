@@ -61,19 +61,35 @@ export function displayBundle(bundle: MimeBundle): DisplayHandle {
   return displayHandle((next) => host.display(next, { id, update: true }));
 }
 
-/** Shows trusted HTML; `text` is what viewers without HTML see. */
+/**
+ * Shows trusted HTML; outside a notebook its text is printed.
+ *
+ * @param html shown as it is: nothing in it is escaped
+ * @param text what viewers without HTML see
+ * @returns the place on the page, where something else can be shown instead
+ * @example
+ * showHtml("<b>done</b>", "done");
+ */
 export function showHtml(html: string, text = "(HTML output)"): DisplayHandle {
   return displayBundle({ "text/html": html, "text/plain": text });
 }
 
-/** Shows Markdown. */
+/**
+ * Shows Markdown; outside a notebook its source is printed.
+ *
+ * @returns the place on the page, where something else can be shown instead
+ * @example
+ * showMarkdown("**713** steps");
+ */
 export function showMarkdown(markdown: string): DisplayHandle {
   return displayBundle({ "text/markdown": markdown, "text/plain": markdown });
 }
 
 /**
- * Shows a table: records, or an arquero table.
+ * Shows a table: records, or an arquero table; outside a notebook as text.
  *
+ * @param table columns are the union of the records' fields; null is shown as unknown
+ * @returns the place on the page, where something else can be shown instead
  * @throws InputError "table" if it is neither
  * @example
  * showTable([{ magnitude: 0.1, hits: 47, n: 50 }], { caption: "Held-out vectors" });
@@ -111,6 +127,7 @@ export interface NotebookResult {
  * Declares what a notebook produced, as its last cell does: shown as a table, read by `steerlab batch`.
  * A notebook without such a declaration never counts as valid.
  *
+ * @returns the place on the page
  * @example
  * declareResult({ run: run.folder, numbers: { "held-out hit rate": 0.91, "false alarms": 0.012 } });
  */

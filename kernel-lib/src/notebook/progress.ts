@@ -88,13 +88,18 @@ export function startProgress(label: string, total: number | null, options: Prog
 /**
  * Runs `body` with a progress line; the line is finished when the body resolves and left as it is when it throws.
  *
+ * @param label what is being done   @param total units of work, or null when not known
  * @param body receives `tick(done, note?)`, to be called with the absolute count
  * @returns what the body resolves to
+ * @throws what the body throws
  * @example
- * const records = await withProgress("ask", trials.length, async (tick) => {
- *   const out = [];
- *   for (const trial of trials) { out.push(await ask(trial)); tick(out.length); }
- *   return out;
+ * const texts = await withProgress("identity", 5, async (tick) => {
+ *   const answers: string[] = [];
+ *   for (const { text } of readIdentityQuestions().slice(0, 5)) {
+ *     answers.push(...(await model.sample([{ role: "user", content: text }], { maxTokens: 40, seed: 1 })));
+ *     tick(answers.length);
+ *   }
+ *   return answers;
  * });
  */
 export async function withProgress<T>(
@@ -125,6 +130,7 @@ function defaultSinks(): ProgressSink[] {
  * What was done before the first call (resumed work) does not count as speed.
  *
  * @param label what is being done
+ * @returns the callback: units done so far, of all
  * @example
  * const result = await evaluateDetection(model, "strict", { adapter, onProgress: showProgress("sweep") });
  */

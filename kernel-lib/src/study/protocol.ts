@@ -201,6 +201,7 @@ export const TWINS: Readonly<Record<string, Readonly<Record<string, unknown>>>> 
  * The same study with declared fields changed: a control, or a setting varied on purpose.
  *
  * @param changes a name from `TWINS`, or values by dotted path, such as {"training.lora.r": 4}
+ * @returns a protocol that names what it is a twin of; the one given stays as it is
  * @throws InputError "protocol-unknown" for an unknown twin or field; whatever `checkProtocol` finds in the result
  * @example
  * const flipped = twin(loadProtocol("strict"), "flipped");

@@ -23,6 +23,31 @@ const card = loadProtocol("card");
 const strict = loadProtocol("strict");
 const published = JSON.parse(readFileSync(join(DATA_FOLDER, "published", "card.json"), "utf8"));
 
+describe("target_modules", () => {
+  const spelt = (spelling: string): string => {
+    const file = join(mkdtempSync(join(tmpdir(), "steerlab-spelling-")), "protocol.yaml");
+    saveProtocol(strict, file);
+    const text = readFileSync(file, "utf8");
+    expect(text).toContain("target_modules:");
+    expect(text).not.toContain("targetModules");
+    writeFileSync(file, text.replace("target_modules:", spelling));
+    return file;
+  };
+
+  it("is written as PEFT spells it, and older runs' spelling is the same protocol", () => {
+    for (const spelling of ["target_modules:", "targetModules:"]) {
+      const read = loadProtocol(spelt(spelling));
+      expect(read.training.lora.targetModules).toEqual(["q_proj", "k_proj", "v_proj", "o_proj"]);
+      expect(protocolHash(read)).toBe(protocolHash(strict));
+    }
+  });
+
+  it("is refused in both spellings at once", () => {
+    const file = spelt("targetModules: [q_proj]\n    target_modules:");
+    expect(() => loadProtocol(file)).toThrow(/one spelling for training\.lora\.target_modules/);
+  });
+});
+
 describe("shipped protocols", () => {
   it("are both there and read", () => {
     expect(listProtocols()).toEqual(["card", "strict"]);
