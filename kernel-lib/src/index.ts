@@ -138,7 +138,6 @@ export {
   type LoadedRun,
   loadRun,
   psychometricPlot,
-  publishedBars,
   type PublishedCard,
   questionForest,
   readPublishedCard,

@@ -7,6 +7,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { DataError, expected } from "../base";
 import { parseJsonStrict, writeJsonAtomic } from "../files";
+import { formatEstimate, type Quoted } from "../page";
 import { benjaminiHochberg, type Estimate, type Verdict } from "../stats";
 
 /** What a number rests on, where its method tells (`ClusteredEstimate`). */
@@ -125,18 +126,13 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
  * "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none.
  *
  * @param metric a metric, an estimate or an aim's result
- * @returns three decimals, the interval where there is one ("open" where it has no end), n; the text of a figure that stands in words
+ * @returns value, interval where there is one, n; or the words of a figure that no number can tell
  * @example
  * quote(wilson(47, 50)); // 0.940 [0.838, 0.979], n 50
  */
-export function quote(metric: (Pick<Metric, "value" | "low" | "high" | "n"> & Evidence) | null | undefined): string {
-  if (metric === null || metric === undefined) return "not measured";
-  const { value, low, high, n, text } = metric;
-  if (text !== undefined) return `${text}, n ${n}`;
-  if (value === null) return "not measured";
-  const end = (at: number | null): string => (at === null ? "open" : at.toFixed(3));
-  const interval = low === null && high === null ? "" : ` [${end(low)}, ${end(high)}]`;
-  return `${value.toFixed(3)}${interval}, n ${n}`;
+export function quote(metric: Quoted | null | undefined): string {
+  const isUnknown = metric === null || metric === undefined || (metric.value === null && metric.text === undefined);
+  return isUnknown ? "not measured" : formatEstimate(metric);
 }
 
 /** Writes metrics and aims, replacing those of the same tiers from an earlier evaluation in this folder. */

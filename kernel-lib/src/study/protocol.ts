@@ -53,6 +53,7 @@ const fileSchema = z.looseObject({
 
 /**
  * Reads a protocol: a shipped one by name ("card", "strict"), or a YAML file, or the resolved `protocol.yaml` of a run.
+ * A file that is not shipped gives its own name, so that a changed copy does not pass for what it was copied from.
  *
  * @param nameOrFile name of a shipped protocol, or path of a YAML file; prompt files in it are relative to it
  * @returns the resolved protocol with every text in it
@@ -73,7 +74,20 @@ export function loadProtocol(nameOrFile: string): Protocol {
   const value = readYaml(file, z.unknown());
   const isResolved =
     typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
-  return checkProtocol(fromYaml(isResolved ? value : resolveFile(value, path.dirname(file))));
+  if (isResolved) return checkProtocol(fromYaml(value));
+  const protocol = checkProtocol(fromYaml(resolveFile(value, path.dirname(file))));
+  return path.dirname(path.resolve(file)) === path.resolve(DATA_FOLDER, "protocols")
+    ? protocol
+    : { ...protocol, name: nameOfFile(file) };
+}
+
+/** "My study.yaml" -> "my-study". */
+function nameOfFile(file: string): string {
+  const words = path
+    .parse(file)
+    .name.toLowerCase()
+    .match(/[a-z0-9]+/g);
+  return words?.join("-") ?? "unnamed";
 }
 
 /** YAML spells LoRA's keys as PEFT does (`target_modules`), runs of older versions as the field here; the hash sees the field. */
