@@ -30,6 +30,7 @@ const ELSEWHERE = [
   "protocol.yaml",
   "train.yaml",
   "mine.yaml",
+  "study.yaml",
   "flipped.yaml",
 ];
 const NAMED =

@@ -3,11 +3,11 @@
 // base: errors with stable codes, to catch
 export { AbortedError, DataError, DeviceError, InputError, SteerlabError } from "./base";
 
-// stats: intervals for counts of one's own
+// stats: intervals for counts of your own
 export { clopperPearson, type Estimate, wilson } from "./stats";
 
 // page: what tables and figures are
-export type { FigureJson, TableLike, TableOptions } from "./page";
+export type { FigureJson, Quoted, TableLike, TableOptions } from "./page";
 
 // checkpoint: what a model consists of
 export type { ChatTemplate, ChatTurn, Checkpoint, EncodedChat, ModelConfig, Tokenizer } from "./checkpoint";
@@ -30,12 +30,14 @@ export {
   type StudyModel,
 } from "./engine";
 
-// steering: directions: by contrast from concepts, from files, at random; how far they push
+// steering: directions by contrast from concepts, from files, at random; how far they push
 export {
   absoluteSteering,
   type ConceptVectorOptions,
   conceptVectors,
   type DirectionSet,
+  geometry,
+  type Geometry,
   type LayerRange,
   type NamedDirection,
   namedDirections,
@@ -46,14 +48,14 @@ export {
   writeDirections,
 } from "./steering";
 
-// study: a protocol as data, its twins, its binding to a model, its trials, the checks before a run
+// study: a protocol as data, its tiers and twins, its binding to a model, its trials, the checks before a run
 export {
   bindStudy,
   type BoundStudy,
-  type IdentityQuestion,
   lintPrompts,
   listProtocols,
   loadProtocol,
+  mainTier,
   type PlannedTrial,
   planTrials,
   preflight,
@@ -61,8 +63,9 @@ export {
   type PromptLint,
   type Protocol,
   protocolHash,
+  protocolLabel,
+  protocolOf,
   type QuestionSplit,
-  readIdentityQuestions,
   renderProtocol,
   requirePrompts,
   saveProtocol,
@@ -70,26 +73,38 @@ export {
   type StrengthScale,
   type StudyContext,
   type StudyQuestion,
+  type TierKind,
+  type TierView,
+  tierViews,
   type TrialRecord,
   twin,
   TWINS,
 } from "./study";
 
-// runs: run folders, the figures in them, and finding earlier ones
+// runs: run folders, the figures in them against the aims, and finding earlier ones
 export {
+  type AdapterChoice,
+  adapterRun,
+  type AdapterRun,
   type AdapterRuns,
+  aimBounds,
+  aimMeasured,
   type AimResult,
-  type Evidence,
+  aimVerdict,
   findMetrics,
   findRun,
+  finishedRuns,
   type Metric,
   quote,
   type RunFolder,
   type RunMatch,
+  type RunMeta,
+  runOrigin,
+  type RunOrigin,
   runsFolder,
   runsOfAdapter,
   runsSideBySide,
-  trainedAdapter,
+  startedAt,
 } from "./runs";
 
 // train: train a detector
@@ -133,10 +148,15 @@ export {
   type DanfoFrame,
   type DataTable,
   detectionHeatmap,
+  doseCurves,
   falseAlarmForest,
+  fromDanfo,
   identityForest,
+  identityTable,
   type LoadedRun,
   loadRun,
+  metricsTable,
+  type PlotOptions,
   psychometricPlot,
   type PublishedCard,
   questionForest,
@@ -147,6 +167,7 @@ export {
   type SideBySideSeries,
   sideEffectForest,
   sideEffectQuestions,
+  sideEffectsTable,
   strengthTitle,
   tierReading,
   toDanfo,

@@ -27,8 +27,6 @@ const EXTRAS: Record<string, string> = {
   saveProtocol: "a twin as a file, for `steerlab batch -p protocolName`",
   showHtml: "shows what the other show functions do not",
   withProgress: "progress of a loop of one's own",
-  trialsTable: "records to filter and group",
-  toDanfo: "the same for people who think in pandas",
 };
 
 const ambient = `

@@ -1,6 +1,8 @@
 // The real kernel through jupyter_client: every fault of tslab that the preload cures, provoked.
-import { beforeAll, describe, expect, it } from "vitest";
-import { driveKernel, errorOf, type KernelRun, printed, temporaryFolder } from "../helpers/notebook";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { driveKernel, errorOf, type KernelRun, printed, resultOf, ROOT, temporaryFolder } from "../helpers/notebook";
 
 const types = (cell: KernelRun["cells"][number]): string[] =>
   cell.messages.map(({ type }) => type).filter((type) => type !== "status");
@@ -13,6 +15,21 @@ function session(cells: object[], more: object = {}): () => KernelRun {
   }, 400_000);
   return () => run;
 }
+
+describe("paths", () => {
+  const folder = mkdtempSync(join(ROOT, "test", "notebook-"));
+  writeFileSync(join(folder, "beside.ts"), "export const twice = (x: number): number => 2 * x;\n");
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const run = session([{ code: "process.cwd()" }, { code: 'import { twice } from "./beside"; twice(21)' }], {
+    cwd: folder,
+  });
+
+  it("are relative to the project in its notebooks, imports to the notebook's own folder", () => {
+    expect(resultOf(run().cells[0])).toContain(`${ROOT}`);
+    expect(resultOf(run().cells[0])).not.toContain("notebook-");
+    expect(resultOf(run().cells[1])).toBe("42");
+  });
+});
 
 describe("output", () => {
   const run = session([

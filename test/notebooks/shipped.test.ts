@@ -71,6 +71,19 @@ describe.each(NAMES)("%s", (name) => {
     expect(long).toEqual([]);
   });
 
+  it("takes changes of its protocol, names the training it measures, and leaves the model open to go on", () => {
+    const [parameters, all] = [
+      code(name).filter(({ metadata }) => metadata.tags?.includes("parameters")),
+      code(name),
+    ].map((cells) => cells.flatMap(({ source }) => source).join(""));
+    expect(all).not.toMatch(/loadProtocol\(|\.dispose\(/);
+    if (all.includes("protocolOf(")) expect(parameters).toContain("let protocolChanges: Record<string, unknown> = {};");
+    if (/lab\.evaluate[A-Z]/.test(all)) {
+      expect(all).toMatch(/const trained = lab\.adapterRun\(/);
+      expect(all).toMatch(/\.\.\.trained\.numbers,\s*"evaluation seed": /);
+    }
+  });
+
   it("fits the library's types", () => {
     expect(complaints(name)).toEqual([]);
   }, 120_000);

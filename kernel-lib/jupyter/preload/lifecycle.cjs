@@ -1,9 +1,10 @@
 /**
  * Start and end of the kernel process: shutdown stops work, sends what is queued and leaves; a cell cannot end the
- * process by accident; a kernel whose Jupyter has gone goes too.
+ * process by accident; a kernel whose Jupyter has gone goes too. Paths in the project's notebooks are relative to the project.
  */
 "use strict";
 
+const path = require("node:path");
 const { runningCell } = require("./cell.cjs");
 
 /** At shutdown: time for work that listens to the interrupt to save. */
@@ -29,6 +30,7 @@ function patchLifecycle(ZmqServer, abortAll) {
   };
   const init = ZmqServer.prototype.init;
   ZmqServer.prototype.init = async function initServer() {
+    workInProject();
     try {
       await init.call(this);
     } catch (error) {
@@ -37,6 +39,17 @@ function patchLifecycle(ZmqServer, abortAll) {
     }
   };
   watchParent(exit);
+}
+
+/** The checkout or installation that this kernel belongs to. */
+const PROJECT = path.resolve(__dirname, "..", "..", "..");
+
+/**
+ * Jupyter starts a kernel in its notebook's folder, the command line works in the project's: "runs/mine" must be one folder
+ * for both. tslab has taken the notebook's folder for imports by now, so modules beside a notebook are found as before.
+ */
+function workInProject() {
+  if (process.cwd().startsWith(PROJECT + path.sep)) process.chdir(PROJECT);
 }
 
 /** Jupyter killed outright leaves its kernels running; a kernel whose parent has changed has no one to work for. */

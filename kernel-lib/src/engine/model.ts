@@ -220,7 +220,7 @@ export class Model {
    * @param tokens ids (n), 1 <= n <= max_position_embeddings
    * @param options.steering each: direction (hidden_size, unit length), half-open layers, magnitude in residual-stream units
    * @returns an immutable cache of n positions; the caller disposes it
-   * @throws InputError "layer-range", "token-range", "too-long"; DeviceError "out-of-memory"
+   * @throws InputError "layer-range", "empty-row", "bad-token", "too-long"; DeviceError "out-of-memory"
    * @example
    * const cache = await model.prefill(ids, { steering: [{ direction, layers: [0, 4], magnitude: 3 }] });
    */
@@ -238,7 +238,7 @@ export class Model {
    * Asks questions of one cache, each on its own fork: the order never matters and the cache stays as it was.
    * @param questions token ids that continue the cached text   @param labels two token ids, first = "yes"
    * @returns one answer per question: probability of the first label of the two, mass of both (0..1), log-odds (nats)
-   * @throws InputError "disposed", "token-range", "too-long"
+   * @throws InputError "disposed", "bad-token", "too-long"
    * @example
    * const [a] = await model.ask(cache, [questionIds], [yes, no]);
    */
@@ -315,7 +315,7 @@ export class Model {
  * Opens a model with its tokenizer and chat template.
  * @param name folder, .gguf file, or hub name `org/name[@revision]`; default: the lab model that ships with the project
  * @returns the model with its weights in memory; the caller disposes it
- * @throws InputError "model-name"; DataError for what in the folder or file is damaged, "chat-template", "tokenizer-missing";
+ * @throws InputError "hub-name", "config-field"; DataError for what in the folder or file is damaged, "chat-template", "tokenizer-missing";
  *   DeviceError "native-missing", "out-of-memory" (estimated and refused before loading)
  * @example
  * const model = await openModel(); // the lab model

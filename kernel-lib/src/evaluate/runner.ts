@@ -192,10 +192,13 @@ function folderFor<K extends EvaluationKind, P extends Planned>(
   }
   const earlier = fresh ? null : findRun(root, { identity });
   if (earlier !== null) return earlier;
-  const folder = createRunFolder({ root, slug: slugify(`${evaluation.kind}-${protocol.name}`), seed, time });
+  const { adapter } = options;
+  // The seed that ends the name is the evaluation's; whose adapter was asked stands before it.
+  const asked = adapter === null ? "base" : adapter.hash.slice(0, 8);
+  const slug = slugify(`${evaluation.kind}-${asked}-${protocol.name}`);
+  const folder = createRunFolder({ root, slug, seed, time });
   saveProtocol(protocol, folder.file("protocol.yaml"));
   evaluation.furnish?.(folder);
-  const { adapter } = options;
   folder.writeMeta({ ...runMeta(identity, model, protocol, { seed, time, norms, adapter }) });
   return folder;
 }

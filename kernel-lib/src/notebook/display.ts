@@ -6,6 +6,7 @@
  * also teaches the kernel to show tables and figures that are the last expression of a cell.
  */
 
+import { resolve } from "node:path";
 import { inspect } from "node:util";
 import {
   type FigureJson,
@@ -117,7 +118,7 @@ export const RESULT_MIME = "application/vnd.steerlab.result+json";
 export interface NotebookResult {
   /** Short name to value, the few that belong into an index; null is unknown. */
   numbers: Record<string, number | string | null | bigint>;
-  /** Run folder that holds the records, if there is one. */
+  /** Run folder that holds the records, if there is one; declared as an absolute path. */
   run?: string;
   /** Reasons why the result must not be trusted. A batch counts the notebook as run but not as valid. */
   problems?: ReadonlyArray<string>;
@@ -139,7 +140,7 @@ export function declareResult(result: NotebookResult): DisplayHandle {
   const declared = {
     numbers: Object.fromEntries(Object.entries(result.numbers).map(([name, value]) => [name, declarable(value)])),
     order: Object.keys(result.numbers),
-    run: result.run ?? null,
+    run: result.run === undefined ? null : resolve(result.run),
     problems: [...(result.problems ?? [])],
   };
   return displayBundle({ ...tableBundle([...rows, ...problems, ...run]), [RESULT_MIME]: declared });

@@ -93,10 +93,11 @@ export function startProgress(label: string, total: number | null, options: Prog
  * @returns what the body resolves to
  * @throws what the body throws
  * @example
- * const texts = await withProgress("identity", 5, async (tick) => {
+ * const asked = ["Who are you?", "What do you want?"];
+ * const texts = await withProgress("ask", asked.length, async (tick) => {
  *   const answers: string[] = [];
- *   for (const { text } of readIdentityQuestions().slice(0, 5)) {
- *     answers.push(...(await model.sample([{ role: "user", content: text }], { maxTokens: 40, seed: 1 })));
+ *   for (const content of asked) {
+ *     answers.push(...(await model.sample([{ role: "user", content }], { maxTokens: 40, seed: 1 })));
  *     tick(answers.length);
  *   }
  *   return answers;

@@ -18,7 +18,6 @@ export { buildReport, renderReport, type ReportOptions, writeReport } from "./re
 export {
   cellTable,
   conceptTable,
-  type DanfoFrame,
   type DataTable,
   eventsTable,
   identityTable,
@@ -31,6 +30,6 @@ export {
   type TierNumbers,
   tierReading,
   tierTable,
-  toDanfo,
   trialsTable,
 } from "./tables";
+export { type DanfoFrame, type DanfoSeries, fromDanfo, toDanfo } from "./danfo";

@@ -1,8 +1,8 @@
 /**
- * Records and metrics as tables to filter, group and roll up (arquero), and as danfo frames for people who think in pandas.
+ * Records and metrics as tables to filter, group and roll up (arquero); danfo.ts turns them into danfo frames.
  *
  * Every table is a pure function of records. `DataTable` declares the verbs used here by hand, so that notebooks on an older
- * TypeScript see types; at run time it is arquero's own table. danfojs is loaded only when `toDanfo` is called.
+ * TypeScript see types; at run time it is arquero's own table.
  */
 import { from } from "arquero";
 import { groupBy, type IdentityRecord, type SelfPredictionRecord, type SideEffectRecord } from "../evaluate";
@@ -32,15 +32,6 @@ export interface DataTable {
   toCSV(options?: Record<string, unknown>): string;
 }
 
-/** A danfo (pandas-style) frame, as far as it is declared here. */
-export interface DanfoFrame {
-  readonly shape: number[];
-  readonly columns: string[];
-  readonly values: unknown[];
-  head(rows?: number): DanfoFrame;
-  print(): void;
-}
-
 /** A table of any records; columns are the union of their fields, absent values null. */
 export function tableOf(rows: readonly object[]): DataTable {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
@@ -50,12 +41,24 @@ export function tableOf(rows: readonly object[]): DataTable {
   return from(full) as unknown as DataTable;
 }
 
-/** One row per trial. @example trialsTable(records).groupby("range", "strength").rollup({ hits: "d => op.mean(d.saysSteered)" }) */
+/**
+ * One row per trial.
+ *
+ * @returns a table with the fields of `TrialRecord`
+ * @example
+ * trialsTable(sweep.records).groupby("range", "strength").rollup({ hits: "d => op.mean(d.saysSteered)" });
+ */
 export function trialsTable(records: readonly TrialRecord[]): DataTable {
   return tableOf(records);
 }
 
-/** One row per number, groups spread into columns. */
+/**
+ * One row per number, groups spread into columns.
+ *
+ * @returns a table with the fields of `Metric`
+ * @example
+ * showTable(metricsTable(sweep.metrics), { limit: 10 });
+ */
 export function metricsTable(metrics: readonly Metric[]): DataTable {
   return tableOf(metrics.map(({ group, ...metric }) => ({ ...metric, ...group })));
 }
@@ -65,12 +68,25 @@ export function eventsTable(events: readonly TrainEvent[]): DataTable {
   return tableOf(events);
 }
 
-/** One row per question and condition. */
+/**
+ * One row per question and condition.
+ *
+ * @returns a table with the fields of `SideEffectRecord`; probabilities 0 to 1
+ * @example
+ * showTable(sideEffectsTable(effects.records), { limit: 10 });
+ */
 export function sideEffectsTable(records: readonly SideEffectRecord[]): DataTable {
   return tableOf(records);
 }
 
-/** One row per side-effect question, base beside tuned, with the question's words (its id in records of older versions). */
+/**
+ * One row per side-effect question, base beside tuned, with the question's words (its id in records of older versions).
+ *
+ * @param condition "tuned", or the name of a twin
+ * @returns a table; probabilities of the first token, 0 to 1
+ * @example
+ * showTable(sideEffectQuestions(effects.records), { limit: 10 });
+ */
 export function sideEffectQuestions(records: readonly SideEffectRecord[], condition = "tuned"): DataTable {
   const of = (wanted: string): Map<string, SideEffectRecord> =>
     new Map(records.filter((record) => record.condition === wanted).map((record) => [record.question, record]));
@@ -136,6 +152,7 @@ export function tierNumbers(metrics: readonly Metric[]): TierNumbers[] {
 /**
  * Tier by tier in words, for people: every rate with its 95 % interval; n is in "steered : clean".
  * @param options.tiers titles, as of `tierViews(protocol)`
+ * @returns one row per tier and condition; rates 0 to 1
  * @example
  * showTable(tierReading(sweep.metrics, { tiers: tierViews(protocol) }));
  */
@@ -161,7 +178,13 @@ export function tierReading(
   }));
 }
 
-/** One row per sampled answer. */
+/**
+ * One row per sampled answer.
+ *
+ * @returns a table with the fields of `IdentityRecord`
+ * @example
+ * showTable(identityTable(identity.records), { limit: 10 });
+ */
 export function identityTable(records: readonly IdentityRecord[]): DataTable {
   return tableOf(records);
 }
@@ -224,17 +247,4 @@ export function conceptTable(records: readonly TrialRecord[]): DataTable {
     };
   });
   return tableOf(rows);
-}
-
-/**
- * A table as a danfo frame; danfojs is loaded now (about a second).
- *
- * @example
- * const frame = await toDanfo(trialsTable(records));
- */
-export async function toDanfo(table: DataTable): Promise<DanfoFrame> {
-  const { DataFrame } = (await import("danfojs-node")) as unknown as {
-    DataFrame: new (rows: Record<string, unknown>[]) => DanfoFrame;
-  };
-  return new DataFrame(table.objects());
 }

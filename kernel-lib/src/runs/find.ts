@@ -5,21 +5,22 @@
  */
 import { existsSync } from "node:fs";
 import * as path from "node:path";
-import { DataError, PROJECT_FOLDER } from "../base";
+import { PROJECT_FOLDER } from "../base";
 import { listProtocols, loadProtocol, protocolHash } from "../study";
 import { identityDifferences, type RunIdentity } from "./identity";
 import type { RunMeta } from "./meta";
-import { listRunFolders, openRunFolder, type RunFolder } from "./run-folder";
+import { openRunFolder, type RunFolder, runFoldersBelow } from "./run-folder";
 
 /**
- * Where a notebook keeps its runs: the batch's folder when it runs in one, else `runs/` of the project.
- * @param batchDir the notebook's parameter; "" outside a batch
+ * Where a notebook keeps its runs: the batch's folder when it runs in one, else `runs/` of the project. Everything that looks for
+ * runs there also finds those of batches below it, such as runs/batch.
+ * @param batchDir the notebook's parameter, relative to the project; "" outside a batch
  * @returns an absolute path; nothing is made
  * @example
  * const root = runsFolder(batchDir);
  */
 export function runsFolder(batchDir: string): string {
-  return batchDir === "" ? path.join(PROJECT_FOLDER, "runs") : path.resolve(batchDir);
+  return path.resolve(PROJECT_FOLDER, batchDir === "" ? "runs" : batchDir);
 }
 
 /** What a run is looked up by: fields of its meta.json, or everything that decides its bytes. */
@@ -29,7 +30,8 @@ export interface RunMatch extends Partial<Omit<RunMeta, "identity">> {
 }
 
 /**
- * The newest run (open or done, not failed) under `root` that matches, or null.
+ * The newest run in `root` or below that matches, or null: done, or open in `root` itself. An open run further below belongs to
+ * a batch, which may be at work on it; a failed one to nobody.
  * @param root folder that holds run folders; may not exist yet
  * @returns the run's folder, to ask for its status, its meta.json and its files
  * @throws DataError "json-syntax" where a run's meta.json is damaged
@@ -37,15 +39,27 @@ export interface RunMatch extends Partial<Omit<RunMeta, "identity">> {
  * const earlier = findRun("runs", { kind: "train", seed: 1, modelHash: model.hash });
  */
 export function findRun(root: string, match: RunMatch): RunFolder | null {
-  return newestRun(root, match, (folder) => folder.status() !== "failed");
+  const own = path.resolve(root);
+  const admits = (folder: RunFolder): boolean =>
+    folder.status() === "done" || (folder.status() === "open" && path.dirname(folder.path) === own);
+  return matchingRuns(root, match, admits)[0] ?? null;
 }
 
-function newestRun(
+/**
+ * The finished runs in `root` and below that match, newest first.
+ * @returns run folders; none is no error
+ * @example
+ * finishedRuns("runs", { kind: "train" }).map(({ id }) => id);
+ */
+export function finishedRuns(root: string, match: RunMatch = {}): RunFolder[] {
+  return matchingRuns(root, match, (folder) => folder.status() === "done");
+}
+
+function matchingRuns(
   root: string,
   { identity, ...match }: RunMatch,
   admits: (folder: RunFolder) => boolean,
-): RunFolder | null {
-  if (!existsSync(root)) return null;
+): RunFolder[] {
   const fits = (folder: RunFolder): boolean => {
     if (!admits(folder) || !existsSync(folder.file("meta.json"))) return false;
     const meta = folder.readMeta();
@@ -54,36 +68,13 @@ function newestRun(
       Object.entries(match).every(([field, value]) => JSON.stringify(meta[field]) === JSON.stringify(value))
     );
   };
-  return [...listRunFolders(root)].reverse().find(fits) ?? null;
+  return runFoldersBelow(root).reverse().filter(fits);
 }
 
 /** A run of an older version tells too little of itself to be gone on with. */
 function isSame(recorded: RunIdentity | undefined, wanted: RunIdentity): boolean {
   if (recorded === undefined || Object.keys(recorded).length !== Object.keys(wanted).length) return false;
   return Object.keys(wanted).every((part) => part in recorded) && identityDifferences(recorded, wanted).length === 0;
-}
-
-/**
- * Folder of the adapter that the newest finished training run under `root` left for a model.
- * @param match further fields of the run's meta.json, such as `protocolHash`
- * @returns path of the PEFT folder
- * @throws DataError "no-adapter" saying what to run first
- * @example
- * const adapter = await model.attach(trainedAdapter("runs", { modelHash: model.hash }));
- */
-export function trainedAdapter(root: string, match: RunMatch): string {
-  const wanted = { ...match, kind: "train" };
-  const run = newestRun(root, wanted, (folder) => folder.status() === "done");
-  if (run === null) {
-    const open = findRun(root, wanted);
-    const begun = open === null ? "found none" : `found only one that was stopped half-way (${open.id})`;
-    const remedy = open === null ? "Run 01-train first" : "Run 01-train again to finish it";
-    throw new DataError(
-      "no-adapter",
-      `Expected a finished training run of this model and protocol in ${root} but ${begun}. ${remedy}, or set the parameter adapterName.`,
-    );
-  }
-  return run.file("adapter");
 }
 
 /** The runs that belong to one adapter. */
@@ -104,9 +95,7 @@ export interface AdapterRuns {
  * writeReport(runsOfAdapter("runs", adapter.hash).all);
  */
 export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
-  const done = listRunFolders(root).filter(
-    (folder) => folder.status() === "done" && folder.readMeta().adapterHash === adapterHash,
-  );
+  const done = finishedRuns(root, { adapterHash }).reverse();
   // An adapter may have been asked by several protocols; each is an evaluation of its own.
   const newest = new Map(
     done.map((folder) => {
@@ -139,7 +128,7 @@ export function runsSideBySide(root: string, adapterHash: string): string[] {
     .reverse()
     .flatMap((hash) => {
       const match = { kind: "train", protocolHash: hash, modelHash: String(meta.modelHash) };
-      const other = newestRun(root, match, (folder) => folder.status() === "done")?.readMeta();
+      const other = finishedRuns(root, match)[0]?.readMeta();
       return other === undefined ? [] : runsOfAdapter(root, String(other.adapterHash)).all;
     });
   return [...own.all, ...others];

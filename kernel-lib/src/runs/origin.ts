@@ -5,8 +5,9 @@
  */
 import { existsSync } from "node:fs";
 import { loadProtocol, olderProtocolLabel } from "../study";
+import { finishedRuns } from "./find";
 import type { RunMeta } from "./meta";
-import { listRunFolders, type RunFolder } from "./run-folder";
+import type { RunFolder } from "./run-folder";
 
 /** What a run's title is made of. */
 export interface RunOrigin {
@@ -16,7 +17,14 @@ export interface RunOrigin {
   meta: Partial<RunMeta>;
 }
 
-/** A run folder's origin; an older run, which records no label, is named by whether its protocol is a shipped one. */
+/**
+ * A run folder's origin; an older run, which records no label, is named by whether its protocol is a shipped one.
+ *
+ * @returns id, the protocol's label and meta.json
+ * @throws DataError "json-syntax" where meta.json is damaged
+ * @example
+ * const origins = finishedRuns("runs", { kind: "train" }).map(runOrigin);
+ */
 export function runOrigin(folder: RunFolder): RunOrigin {
   const meta = folder.readMeta() as Partial<RunMeta>;
   const file = folder.file("protocol.yaml");
@@ -33,28 +41,18 @@ export function trainingTitle({ id, label, meta }: RunOrigin): string {
   return `run ${id} (${parts.join(", ")})`;
 }
 
-/** "2030-01-02 03:04 UTC"; "" where the run does not say. */
+/**
+ * "2030-01-02 03:04 UTC"; "" where the run does not say.
+ *
+ * @returns UTC, to the minute
+ * @example
+ * startedAt({ started: "2030-01-02T03:04:05.000Z" }); // 2030-01-02 03:04 UTC
+ */
 export function startedAt({ started }: Partial<RunMeta>): string {
   return started === undefined ? "" : `${started.slice(0, 10)} ${started.slice(11, 16)} UTC`;
 }
 
-/** The newest finished run under `root` that trained the adapter of that hash, or null. */
+/** The newest finished run in `root` or below that trained the adapter of that hash, or null. */
 export function trainingRunOf(root: string, adapterHash: string): RunFolder | null {
-  const isSource = (folder: RunFolder): boolean => {
-    const { kind, adapterHash: hash } = folder.readMeta();
-    return kind === "train" && hash === adapterHash && folder.status() === "done";
-  };
-  return listRunFolders(root).reverse().find(isSource) ?? null;
-}
-
-/**
- * Which run trained an adapter, in words for a notebook; says so where no run under `root` did.
- * @param adapterHash sha256 of the adapter's tensors
- * @example
- * console.log(adapterOrigin("runs", adapter.hash)); // "adapter 0123456789ab of run 2030... (strict, training seed 1, ...)"
- */
-export function adapterOrigin(root: string, adapterHash: string): string {
-  const run = trainingRunOf(root, adapterHash);
-  const from = run === null ? `, trained by no run in ${root}` : ` of ${trainingTitle(runOrigin(run))}`;
-  return `adapter ${adapterHash.slice(0, 12)}${from}`;
+  return finishedRuns(root, { kind: "train", adapterHash })[0] ?? null;
 }

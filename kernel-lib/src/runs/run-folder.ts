@@ -110,6 +110,25 @@ export function listRunFolders(root: string): RunFolder[] {
     .map((name) => folderAt(path.resolve(root, name)));
 }
 
+/** How far below a folder of runs another is looked for: runs/batch, runs/2026/batch. */
+const DEPTH = 3;
+
+/**
+ * All run folders in `root` and in the folders below it, oldest first: runs/ also finds what lies in runs/batch. What a run
+ * holds itself is not entered.
+ * @example
+ * runFoldersBelow("runs").at(-1); // the newest run of the project
+ */
+export function runFoldersBelow(root: string, depth: number = DEPTH): RunFolder[] {
+  if (!fs.existsSync(root)) return [];
+  const below = fs
+    .readdirSync(root, { withFileTypes: true })
+    .filter(({ name }) => depth > 0 && !name.startsWith(".") && name !== "node_modules" && !RUN_ID.test(name))
+    .filter((entry) => entry.isDirectory())
+    .flatMap(({ name }) => runFoldersBelow(path.join(root, name), depth - 1));
+  return [...listRunFolders(root), ...below].sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+}
+
 function folderAt(folder: string): RunFolder {
   const done = path.join(folder, "DONE");
   const failed = path.join(folder, "FAILED");

@@ -33,7 +33,7 @@ export {
   type StudyQuestion,
 } from "./prompts";
 export { olderProtocolLabel, type ProtocolChange, protocolChanges, protocolLabel } from "./protocol-label";
-export { listProtocols, loadProtocol, protocolHash, saveProtocol, twin, TWINS } from "./protocol";
+export { listProtocols, loadProtocol, protocolHash, protocolOf, saveProtocol, twin, TWINS } from "./protocol";
 export type { Trial, TrialRecord } from "./record";
 export { renderProtocol } from "./render";
 export { strengthScale, type StrengthScale } from "./scale";

@@ -183,7 +183,7 @@ export function protocolHash(protocol: Protocol): string {
  * Writes the resolved protocol as YAML, whole and atomically; `loadProtocol` reads it back to the same hash.
  *
  * @param file made or replaced
- * @throws InputError "cannot-write"
+ * @throws InputError "out-kind", "out-folder"; DeviceError "disk-full"
  * @example
  * saveProtocol(twin(loadProtocol("strict"), "flipped"), "flipped.yaml");
  */
@@ -231,6 +231,20 @@ export function twin(protocol: Protocol, changes: string | Record<string, unknow
   copy.name = `${protocol.name}~${suffix}`;
   copy.twinOf = { name: protocol.name, changes: { ...protocol.twinOf?.changes, ...fields } };
   return checkProtocol(copy);
+}
+
+/**
+ * A protocol with changes by dotted path, as a notebook's parameters give them; without any it is the protocol itself.
+ *
+ * @param nameOrFile as for `loadProtocol`
+ * @returns a resolved protocol
+ * @throws InputError as `loadProtocol` and `twin`
+ * @example
+ * protocolOf("strict", { "training.optimizer.lr": 2e-4 }); // the command line's -p protocol.training.optimizer.lr 2e-4
+ */
+export function protocolOf(nameOrFile: string, changes: Readonly<Record<string, unknown>> = {}): Protocol {
+  const protocol = loadProtocol(nameOrFile);
+  return Object.keys(changes).length === 0 ? protocol : twin(protocol, { ...changes });
 }
 
 function setField(root: Record<string, unknown>, field: string, value: unknown): void {

@@ -310,3 +310,12 @@ throw new Error("stopped after saving");`,
     expect(ok).toBe(false);
   });
 });
+
+describe("changes of a protocol", () => {
+  it("reach every shipped notebook that works by one", () => {
+    const changes = { "training.optimizer.lr": 2e-4 };
+    const names = ["01-train", "02-concept-sweep", "03-side-effects", "04-self-knowledge", "05-card-protocol"];
+    const jobs = planJobs(names, { protocolChanges: changes }, temporaryFolder());
+    expect(jobs.map(({ parameters }) => parameters.protocolChanges)).toEqual(names.map(() => changes));
+  });
+});

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { afterAll, describe, expect, it } from "vitest";
-import { indexPage } from "../../../kernel-lib/src/command/batch/index-page";
+import { indexPage } from "../../../kernel-lib/src/command";
 import { createRunFolder } from "../../../kernel-lib/src/runs";
 import { loadProtocol, protocolLabel, saveProtocol, twin } from "../../../kernel-lib/src/study";
 

@@ -1,3 +1,4 @@
+import type { StepEvent, TrainEvent } from "../../../kernel-lib/src/train";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -39,7 +40,6 @@ import {
   tierNumbers,
   tierReading,
   tierTable,
-  toDanfo,
   trainingCurves,
   trialsTable,
   writeAdapterCard,
@@ -149,17 +149,6 @@ describe("tables", () => {
     expect(questions).toHaveLength(75);
     expect(String(questions[0].question)).toMatch(/\?$/);
   });
-
-  it("become danfo frames on request", async () => {
-    const frame = await toDanfo(
-      tableOf([
-        { a: 1, b: "x" },
-        { a: 2, b: null },
-      ]),
-    );
-    expect(frame.shape).toEqual([2, 2]);
-    expect(frame.columns).toEqual(["a", "b"]);
-  }, 180_000);
 });
 
 const series = () => ({ name: "fake", metrics: run.metrics, tiers: tierViews(protocol) });
@@ -196,6 +185,24 @@ describe("figures", () => {
       expect([layout.xaxis.title.text, ...shared].at(-1)!.length, name).toBeGreaterThan(2);
       expect(figure.data.length, name).toBeGreaterThan(0);
     }
+  });
+
+  it("show how far training moved the base's own answers where retention trains on it, gaps passed over", () => {
+    const step = (at: number, figures: Partial<StepEvent>): StepEvent => ({
+      ...{ kind: "step", step: at, epoch: 0, lr: 1e-4, gradNorm: 1, examplesPerSecond: null },
+      ...{ loss: 0.5, accuracy: 1, mass: 0.9, ...figures },
+    });
+    const events = [step(1, { match: 0.2 }), step(2, { loss: null }), step(3, { match: 0.1 })];
+    const means = (of: readonly TrainEvent[]): unknown[] =>
+      (trainingCurves(of).data as { name: string; y: unknown }[])
+        .filter(({ name }) => name === "mean of 20 steps")
+        .map(({ y }) => y);
+    expect(means([step(1, {}), step(2, {})])).toHaveLength(3);
+    const [, , loss, match] = means(events) as number[][];
+    expect(loss).toEqual([0.5, 0.5, 0.5]);
+    expect(match.map((value) => value.toFixed(2))).toEqual(["0.20", "0.20", "0.15"]);
+    const layout = trainingCurves(events).layout as { yaxis4: { title: { text: string } } };
+    expect(layout.yaxis4.title.text).toMatch(/^KL from base/);
   });
 
   it("can all be drawn", async () => {

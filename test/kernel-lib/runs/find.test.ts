@@ -1,19 +1,22 @@
 /** Earlier runs are found by what they were made from: newest first, never a failed one, never another model's. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
+import { inspect } from "node:util";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import {
-  adapterOrigin,
+  adapterRun,
   aimBounds,
   aimVerdict,
   createRunFolder,
   findRun,
+  finishedRuns,
   type RunFolder,
   runsFolder,
   runsOfAdapter,
   runsSideBySide,
-  trainedAdapter,
+  runOrigin,
+  trainingTitle,
   verdictTone,
 } from "../../../kernel-lib/src/runs";
 import { loadProtocol, protocolHash, saveProtocol, twin } from "../../../kernel-lib/src/study";
@@ -56,19 +59,85 @@ describe("findRun", () => {
   });
 });
 
-describe("trainedAdapter", () => {
-  it("is the newest finished training's, and says what to run where there is none", () => {
-    expect(() => trainedAdapter(root, {})).toThrow(/finished training run .*Run 01-train first/);
+describe("adapterRun", () => {
+  it("is the newest finished training that fits, and says what to run where there is none", () => {
+    expect(() => adapterRun(root, { modelHash: "a" })).toThrow(/finished training run .*Run 01-train first/);
     const done = run({ kind: "train", modelHash: "a" });
     run({ kind: "detection", modelHash: "a" });
-    expect(trainedAdapter(root, { modelHash: "a" })).toBe(path.join(done.path, "adapter"));
-    expect(() => trainedAdapter(root, { modelHash: "b" })).toThrow(/Run 01-train first/);
+    expect(adapterRun(root, { modelHash: "a" }).adapter).toBe(path.join(done.path, "adapter"));
+    expect(() => adapterRun(root, { modelHash: "b" })).toThrow(/Run 01-train first/);
     run({ kind: "train", modelHash: "a" }, "open"); // newer, but it has no adapter yet
-    expect(trainedAdapter(root, { modelHash: "a" })).toBe(path.join(done.path, "adapter"));
+    expect(adapterRun(root, { modelHash: "a" }).adapter).toBe(path.join(done.path, "adapter"));
     run({ kind: "train", modelHash: "c" }, "open");
-    expect(() => trainedAdapter(root, { modelHash: "c" })).toThrow(
-      /stopped half-way .*Run 01-train again to finish it/,
+    expect(() => adapterRun(root, { modelHash: "c" })).toThrow(/stopped half-way .*Run 01-train again to finish it/);
+  });
+
+  it("names run, protocol, seed and date, and the others that fit", () => {
+    const meta = { kind: "train", modelHash: "m", protocolLabel: "strict", started: "2030-01-02T03:04:05Z" };
+    const [first, second] = [run({ ...meta, seed: 1 }), run({ ...meta, seed: 2 })];
+    const newest = adapterRun(root, { modelHash: "m" });
+    expect(newest.numbers).toEqual({
+      "adapter run": second.id,
+      "trained by": "strict",
+      "training seed": 2,
+      "trained on": "2030-01-02 03:04 UTC",
+    });
+    expect(inspect(newest)).toBe(
+      `adapter of run ${second.id} (strict, training seed 2, 2030-01-02 03:04 UTC)\n` +
+        `the newest of 2 that fit; set adapterName or trainSeed for another: ${first.id} (seed 1)`,
     );
+    const chosen = adapterRun(root, { modelHash: "m" }, { trainSeed: 1 });
+    expect(inspect(chosen)).toBe(`adapter of run ${first.id} (strict, training seed 1, 2030-01-02 03:04 UTC)`);
+    expect(() => adapterRun(root, { modelHash: "m" }, { trainSeed: 3 })).toThrow(/with seed 3 in .* but found none/);
+  });
+
+  it("says where one lies that fits, if not here", () => {
+    const there = run({ kind: "train", modelHash: "m" });
+    expect(() => adapterRun(path.join(root, "batch"), { modelHash: "m" }, { elsewhere: root })).toThrow(
+      `but found one only in ${root}. Set adapterName to "${there.path}"`,
+    );
+  });
+
+  it("takes a run by name or folder, and an adapter by its folder or hub name", () => {
+    const trained = run({ kind: "train", modelHash: "m", seed: 1 });
+    run({ kind: "train", modelHash: "m", seed: 2 });
+    const folder = path.join(trained.path, "adapter");
+    mkdirSync(folder);
+    for (const adapterName of [trained.id, trained.path, folder]) {
+      const found = adapterRun(root, { modelHash: "m" }, { adapterName });
+      expect([found.adapter, found.run?.id]).toEqual([folder, trained.id]);
+    }
+    const hub = adapterRun(root, {}, { adapterName: "someone/adapter" });
+    expect([hub.adapter, hub.run]).toEqual(["someone/adapter", null]);
+    expect(hub.numbers["training seed"]).toBeNull();
+    expect(inspect(hub)).toMatch(/someone\/adapter: trained by no run of ours/);
+  });
+});
+
+describe("runs of a batch below", () => {
+  const below = (name: string, work: () => RunFolder): RunFolder => {
+    const above = root;
+    root = path.join(root, name);
+    const made = work();
+    root = above;
+    return made;
+  };
+
+  it("are found from above, newest first, but not what a run holds itself", () => {
+    const batch = below("batch", () => run({ kind: "train", modelHash: "m" }));
+    const own = run({ kind: "train", modelHash: "m" });
+    const deep = below("2030/night", () => run({ kind: "train", modelHash: "m" }));
+    below(`${own.id}/imported`, () => run({ kind: "train", modelHash: "m" }));
+    expect(finishedRuns(root, { modelHash: "m" }).map(({ id }) => id)).toEqual([deep.id, own.id, batch.id]);
+    expect(adapterRun(root, { modelHash: "m" }).run?.path).toBe(deep.path);
+    expect(finishedRuns(path.join(root, "batch")).map(({ id }) => id)).toEqual([batch.id]);
+  });
+
+  it("are taken up only when done: an open one may be at work", () => {
+    const done = below("batch", () => run({ kind: "train" }));
+    below("batch", () => run({ kind: "train" }, "open"));
+    expect(findRun(root, { kind: "train" })?.path).toBe(done.path);
+    expect(findRun(path.join(root, "batch"), { kind: "train" })?.status()).toBe("open");
   });
 });
 
@@ -103,23 +172,11 @@ describe("runsSideBySide", () => {
   });
 });
 
-describe("adapterOrigin", () => {
-  it("names the run that trained an adapter, with protocol, seed and date, or says that there is none", () => {
-    const meta = {
-      kind: "train",
-      adapterHash: "0123456789abcdef",
-      protocolLabel: "strict",
-      seed: 3,
-      started: "2030-01-02T03:04:05Z",
-    };
-    const trained = run(meta);
-    expect(adapterOrigin(root, "0123456789abcdef")).toBe(
-      `adapter 0123456789ab of run ${trained.id} (strict, training seed 3, 2030-01-02 03:04 UTC)`,
-    );
-    expect(adapterOrigin(root, "other")).toMatch(/trained by no run in/);
-    const old = run({ kind: "train", adapterHash: "old", protocol: "strict", seed: 1 });
+describe("runOrigin", () => {
+  it("finds what the protocol of an older run is called by comparing it", () => {
+    const old = run({ kind: "train", protocol: "strict", seed: 1 });
     saveProtocol(twin(loadProtocol("strict"), { "training.examples": 640 }), old.file("protocol.yaml"));
-    expect(adapterOrigin(root, "old")).toMatch(
+    expect(trainingTitle(runOrigin(old))).toMatch(
       /\(strict~[0-9a-f]{8}, not as shipped now \([0-9a-f]{8}\), training seed 1/,
     );
   });
@@ -153,5 +210,6 @@ describe("runsFolder", () => {
   it("is the batch's folder in a batch, else runs/ of the project", () => {
     expect(runsFolder(root)).toBe(root);
     expect(runsFolder("")).toBe(path.resolve(__dirname, "../../../runs"));
+    expect(runsFolder("runs/batch")).toBe(path.resolve(__dirname, "../../../runs/batch"));
   });
 });

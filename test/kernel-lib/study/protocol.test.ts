@@ -10,6 +10,7 @@ import {
   listProtocols,
   loadProtocol,
   protocolHash,
+  protocolOf,
   readSelfPrediction,
   readSideEffectQuestions,
   renderProtocol,
@@ -166,6 +167,14 @@ describe("twins", () => {
       Object.fromEntries(Object.keys(TWINS[name]).map((f) => [f, f.split(".").reduce((v: any, k) => v[k], strict)])),
     );
     expect(protocolHash({ ...back, name: "strict", twinOf: null })).toBe(protocolHash(strict));
+  });
+
+  it("is what a notebook's changes make of a protocol, and without any the protocol itself", () => {
+    expect(protocolHash(protocolOf("strict"))).toBe(protocolHash(loadProtocol("strict")));
+    const changed = protocolOf("strict", { "training.optimizer.lr": 2e-4, "evaluation.tiers.0.contextsPerCell": 1 });
+    expect([changed.training.optimizer.lr, changed.evaluation.tiers[0].contextsPerCell]).toEqual([2e-4, 1]);
+    expect(changed.twinOf?.name).toBe("strict");
+    expect(() => protocolOf("strict", { "training.speed": 1 })).toThrow(/training\.speed/);
   });
 
   it("refuses a field that is not declared", () => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readAdapter } from "../../../kernel-lib/src/checkpoint";
-import { runsSideBySide, trainedAdapter } from "../../../kernel-lib/src/runs";
+import { adapterRun, runsSideBySide } from "../../../kernel-lib/src/runs";
 import { bindStudy, loadProtocol, twin } from "../../../kernel-lib/src/study";
 import {
   generateExamples,
@@ -344,7 +344,7 @@ describe("trainDetector", () => {
     ).rejects.toMatchObject({ code: "aborted", message: expect.stringMatching(/step 7 of .*Run the cell again/) });
     expect(getEventListeners(stop.signal, "abort")).toHaveLength(0);
     const [name] = readdirSync(root);
-    expect(() => trainedAdapter(root, { protocol: small.name })).toThrowError(/stopped half-way.*01-train again/);
+    expect(() => adapterRun(root, { protocol: small.name })).toThrowError(/stopped half-way.*01-train again/);
     expect(existsSync(join(root, name, "FAILED"))).toBe(false);
     const resumed = await trainDetector(fakeModel(), small, { seed: 1, root });
     const whole = await trainDetector(fakeModel(), small, { seed: 1, root, time, fresh: true });
@@ -353,7 +353,7 @@ describe("trainDetector", () => {
         bytes(whole.adapterFolder, "adapter_model.safetensors"),
       ),
     ).toBe(true);
-    expect(trainedAdapter(root, { protocol: small.name })).toBe(whole.adapterFolder);
+    expect(adapterRun(root, { protocol: small.name }).adapter).toBe(whole.adapterFolder);
     // Both runs gave the same bytes, so one adapter; its newest training stands for it, and no other protocol is there.
     const [{ adapterHash }] = [JSON.parse(readFileSync(join(whole.folder, "meta.json"), "utf8"))];
     expect(runsSideBySide(root, adapterHash)).toEqual([whole.folder]);

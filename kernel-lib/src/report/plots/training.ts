@@ -1,22 +1,40 @@
-/** Training curves: loss, accuracy and answer mass by step; accuracy without mass would hide a collapse. */
+/**
+ * Training curves: loss, accuracy and answer mass by step, and the divergence from the base model where retention trains on it.
+ * Accuracy without mass would hide a collapse, and both without the divergence what else was changed.
+ */
 import type { FigureJson } from "../../page";
 import type { StepEvent, TrainEvent, ValidationEvent } from "../../train";
 import { axis, figure, KIND_COLORS, type PlotOptions, rateAxis } from "./theme";
 
+/** From the bottom up. */
 const PANELS = [
-  { field: "loss", title: "loss (nats)", axis: "y3" },
-  { field: "accuracy", title: "accuracy", axis: "y2" },
-  { field: "mass", title: "answer mass", axis: "y" },
+  { field: "mass", title: "answer mass", isRate: true },
+  { field: "accuracy", title: "accuracy", isRate: true },
+  { field: "loss", title: "loss (nats)", isRate: false },
+  { field: "match", title: "KL from base (nats)", isRate: false },
 ] as const;
+/** Pixels of one panel. */
+const PANEL_HEIGHT = 200;
+/** Share of a panel's height that stays free below the next. */
+const GAP = 0.22;
 const TRACE = { type: "scatter" } as const;
 
-/** Three panels over one step axis: each batch faint, its running mean, and validation points. */
+/**
+ * A panel for each figure over one step axis: each batch faint, its running mean, and validation points.
+ *
+ * @param events of a run, as `DetectorTraining.events`; loss in nats, accuracy and mass 0 to 1
+ * @returns a plotly figure for `showFigure`
+ * @example
+ * await showFigure(trainingCurves(run.events));
+ */
 export function trainingCurves(events: readonly TrainEvent[], options: PlotOptions = {}): FigureJson {
   const { title = "Training" } = options;
   const steps = events.filter((event): event is StepEvent => event.kind === "step");
   const validations = events.filter((event): event is ValidationEvent => event.kind === "validation");
-  const data = PANELS.flatMap(({ field, axis: yaxis }, i) => {
-    const values = steps.map((event) => event[field]);
+  const panels = PANELS.filter(({ field }) => field !== "match" || events.some(({ match }) => match !== undefined));
+  const data = panels.flatMap(({ field }, i) => {
+    const yaxis = i === 0 ? "y" : `y${i + 1}`;
+    const values = steps.map((event) => event[field] ?? null);
     const first = i === 0;
     return [
       {
@@ -38,10 +56,7 @@ export function trainingCurves(events: readonly TrainEvent[], options: PlotOptio
         legendgroup: "mean",
         showlegend: first,
         x: steps.map((event) => event.step),
-        y: runningMean(
-          values.map((value) => value ?? Number.NaN),
-          20,
-        ),
+        y: runningMean(values, 20),
         yaxis,
         line: { color: KIND_COLORS.trained, width: 2.5 },
       },
@@ -52,29 +67,37 @@ export function trainingCurves(events: readonly TrainEvent[], options: PlotOptio
         legendgroup: "validation",
         showlegend: first,
         x: validations.map((event) => event.step),
-        y: validations.map((event) => event[field]),
+        y: validations.map((event) => event[field] ?? null),
         yaxis,
         line: { color: KIND_COLORS.vectors, width: 2 },
         marker: { size: 7, symbol: "diamond" },
       },
     ];
   });
+  const axes = panels.map(({ title: name, isRate }, i) => {
+    const domain = [i / panels.length, (i + 1 - GAP) / panels.length];
+    const drawn = isRate ? rateAxis(name, { domain }) : axis(name, { domain, rangemode: "tozero" });
+    return [i === 0 ? "yaxis" : `yaxis${i + 1}`, drawn];
+  });
   return figure(title, data, {
-    height: 620,
-    grid: { rows: 3, columns: 1 },
+    height: PANEL_HEIGHT * panels.length + 20,
+    grid: { rows: panels.length, columns: 1 },
     xaxis: axis("optimizer step", { anchor: "y" }),
-    yaxis: rateAxis(PANELS[2].title, { domain: [0, 0.28] }),
-    yaxis2: rateAxis(PANELS[1].title, { domain: [0.36, 0.64] }),
-    yaxis3: axis(PANELS[0].title, { domain: [0.72, 1], rangemode: "tozero" }),
-    legend: { orientation: "h", y: -0.12 },
+    ...Object.fromEntries(axes),
+    legend: { orientation: "h", y: -0.4 / panels.length },
   });
 }
 
-/** Mean of the last `width` values, of fewer at the start. */
-function runningMean(values: readonly number[], width: number): number[] {
+/** Mean of the last `width` values that are there, of fewer at the start; null before the first. */
+function runningMean(values: readonly (number | null)[], width: number): (number | null)[] {
+  const window: number[] = [];
   let sum = 0;
-  return values.map((value, i) => {
-    sum += value - (i >= width ? values[i - width] : 0);
-    return sum / Math.min(i + 1, width);
+  return values.map((value) => {
+    if (value !== null) {
+      window.push(value);
+      sum += value;
+      if (window.length > width) sum -= window.shift() as number;
+    }
+    return window.length === 0 ? null : sum / window.length;
   });
 }
