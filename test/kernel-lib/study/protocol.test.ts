@@ -90,7 +90,7 @@ describe("shipped protocols", () => {
 
   it("are rendered with their own numbers", () => {
     const text = renderProtocol(strict);
-    for (const value of ["12000", "0.025", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"])
+    for (const value of [String(strict.training.examples), "0.025", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"])
       expect(text).toContain(value);
     expect(renderProtocol(twin(strict, { "training.lora.r": 4 }))).toContain("LoRA r 4");
     expect(renderProtocol(strict, 3)).toMatch(/^### The strict protocol\n[\s\S]*\n#### Tiers\n/);
