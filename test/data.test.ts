@@ -35,6 +35,26 @@ describe("data/README.md", () => {
     }
   });
 
+  it("names readers that are there and that name the file, themselves or through a protocol", () => {
+    const root = path.dirname(data);
+    const protocols = ["strict", "card"].map((name) =>
+      fs.readFileSync(path.join(data, "protocols", `${name}.yaml`), "utf8"),
+    );
+    for (const { file, cells } of rows) {
+      const reader = cells[3];
+      if (reader === "people") continue;
+      const found = ["", "kernel-lib/src", "data"].map((at) => path.join(root, at, reader)).find(fs.existsSync);
+      expect(found, `${file}: ${reader}`).toBeDefined();
+      if (!reader.endsWith(".ts")) continue;
+      const words = path.basename(file).replace(/^(strict|card)\.yaml$/, "protocols");
+      const texts = [fs.readFileSync(found as string, "utf8"), ...protocols];
+      expect(
+        texts.some((text) => text.includes(words)),
+        `${file}: ${reader}`,
+      ).toBe(true);
+    }
+  });
+
   it("gives the true SHA-256 of each file", () => {
     for (const { file, cells } of rows) {
       const hash = createHash("sha256")

@@ -13,7 +13,7 @@ const fromTslab = createRequire(createRequire(path.join(root, "package.json")).r
 const ts = fromTslab("@tslab/typescript-for-tslab") as typeof import("typescript");
 
 /** Diagnostics of a cell that imports the library. */
-function diagnose(cell: string): string[] {
+function diagnose(cell: string, more: object = {}): string[] {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-cell-"));
   const file = path.join(folder, "cell.ts");
   fs.writeFileSync(file, cell);
@@ -23,6 +23,7 @@ function diagnose(cell: string): string[] {
     moduleResolution: ts.ModuleResolutionKind.Node10,
     esModuleInterop: true,
     noEmit: true,
+    ...more,
     strict: true,
     skipLibCheck: false,
     types: [],
@@ -49,6 +50,30 @@ describe("declarations as a notebook sees them", () => {
   it("compile without a diagnostic in any shipped .d.ts", () => {
     const cell = `import * as lab from "steerlab";\nexport const seen: string = typeof lab.openModel;\n`;
     expect(diagnose(cell)).toEqual([]);
+  });
+
+  it("can be named: what functions give may be exported from a cell, as tslab does between cells", () => {
+    const cell = `import * as lab from "steerlab";
+export const model = await lab.openModel();
+export const protocol = lab.loadProtocol("strict");
+export const study = await lab.bindStudy(model, protocol);
+export const { training, steering } = protocol;
+export const run = await lab.trainDetector(model, study, { seed: 1 });
+export const events = run.events;
+export const adapter = await model.attach(run.adapterFolder);
+export const sweep = await lab.evaluateDetection(model, study, { adapter: adapter });
+export const answers = await lab.evaluateIdentity(model, study, { adapter: adapter });
+export const effects = await lab.evaluateSideEffects(model, study, { adapter: adapter });
+export const knowing = await lab.evaluateSelfPrediction(model, study, { adapter: adapter });
+export const earlier = lab.findRun("runs", { kind: "train" });
+export const meta = earlier?.readMeta();
+export const loaded = lab.loadRun(sweep.folder);
+export const cross = await lab.crossCheck(model);
+export const plan = lab.planTrials(study);
+export const [row] = await model.engine.forward([{ tokens: [1] }]);
+`;
+    const topLevelAwait = { declaration: true, noEmit: false, emitDeclarationOnly: true, module: ts.ModuleKind.ESNext };
+    expect(diagnose(cell, topLevelAwait)).toEqual([]);
   });
 
   it("are real types: a wrong use is an error, a right use is none", () => {

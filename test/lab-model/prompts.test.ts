@@ -1,4 +1,4 @@
-// The study prompts (data/prompts): counts of STUDY.md, the instruction at the end, and splits that never overlap.
+// The study prompts (data/prompts): their counts, the instruction at the end, and splits that never overlap.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";

@@ -6,7 +6,16 @@
  * does not fit. DeviceError: the machine cannot do it (no addon, no memory, no GPU).
  */
 
-/** Base of all errors thrown on purpose by steerlab; `code` is stable across versions. */
+/**
+ * Base of all errors thrown on purpose by steerlab; `code` is stable across versions.
+ *
+ * @example
+ * try {
+ *   loadProtocol("mine");
+ * } catch (error) {
+ *   if (error instanceof SteerlabError) console.log(error.code); // protocol-unknown
+ * }
+ */
 export abstract class SteerlabError extends Error {
   readonly code: string;
 
@@ -18,16 +27,36 @@ export abstract class SteerlabError extends Error {
   }
 }
 
-/** An argument, option or file chosen by the caller is not acceptable. */
+/**
+ * An argument, option or file chosen by the caller is not acceptable.
+ *
+ * @example
+ * const refused = (error: unknown) => error instanceof InputError && error.code === "layer-range";
+ */
 export class InputError extends SteerlabError {}
 
-/** A file or record is damaged, incomplete or inconsistent. */
+/**
+ * A file or record is damaged, incomplete or inconsistent.
+ *
+ * @example
+ * const untrained = (error: unknown) => error instanceof DataError && error.code === "no-adapter";
+ */
 export class DataError extends SteerlabError {}
 
-/** The machine cannot do what was asked: addon, memory or device is missing. */
+/**
+ * The machine cannot do what was asked: addon, memory, disk or device is missing.
+ *
+ * @example
+ * const tooLarge = (error: unknown) => error instanceof DeviceError && error.code === "out-of-memory";
+ */
 export class DeviceError extends SteerlabError {}
 
-/** Work stopped because the caller's AbortSignal fired; nothing is lost that was already recorded. */
+/**
+ * Work stopped because the caller's AbortSignal fired; nothing is lost that was already recorded. Its code is "aborted".
+ *
+ * @example
+ * const stopped = (error: unknown) => error instanceof AbortedError;
+ */
 export class AbortedError extends SteerlabError {
   constructor(message = "Stopped on request.") {
     super("aborted", message);

@@ -8,7 +8,7 @@
 import { DataError, expected } from "../base";
 import { parseJsonStrict } from "../files";
 import { booleanField, type Fields, isObject, positiveField, sizeField, unsupported } from "./fields";
-import { readRope } from "./rope";
+import { parseRope } from "./rope";
 import type { ModelConfig } from "./types";
 
 const MAX_LAYERS = 1 << 12;
@@ -96,7 +96,7 @@ export function modelConfigOf(fields: Fields, name: string): ModelConfig {
   if (headDim % 2 !== 0)
     throw new DataError("config-field", expected("an even number (rotary pairs)", `head_dim in ${name}`, headDim));
   const maxPositions = sizeField(fields, "max_position_embeddings", name, 32_768);
-  const { theta, scaling } = readRope(fields, maxPositions, name);
+  const { theta, scaling } = parseRope(fields, maxPositions, name);
   return {
     hidden_size: hidden,
     num_hidden_layers: sizeField(fields, "num_hidden_layers", name, null, MAX_LAYERS),

@@ -33,7 +33,7 @@ export interface Rope {
  * @param maxPositions max_position_embeddings, from which YaRN's original length is taken where none is given
  * @throws DataError "config-unsupported" for other kinds of scaling and unknown keys, "config-field" for values that disagree
  */
-export function readRope(fields: Fields, maxPositions: number, name: string): Rope {
+export function parseRope(fields: Fields, maxPositions: number, name: string): Rope {
   const { field, rope } = ropeObject(fields, name);
   const kind = agreed(name, "rope_type", { rope_type: rope.rope_type, type: rope.type }) ?? "default";
   const known = kind === "yarn" ? [...COMMON_KEYS, ...YARN_KEYS] : COMMON_KEYS;

@@ -8,7 +8,7 @@
  */
 
 import { makeFolder, writeFileAtomic, writeJsonAtomic } from "../files";
-import { notebookToHtml, readNotebookFile, venvProgram } from "../notebook";
+import { notebookToHtml, readNotebook, venvProgram } from "../notebook";
 import { indexPage } from "./batch/index-page";
 import { failureFromLog, type PapermillOutcome, type RunningState, runPapermill } from "./batch/papermill";
 import { type Job, planJobs } from "./batch/plan";
@@ -139,7 +139,7 @@ async function execute(
   rmSync(readsFile, { force: true });
   const seconds = (performance.now() - start) / 1000;
   if (!existsSync(output)) return { ...failedEarly(outcome), seconds };
-  const file = readNotebookFile(output);
+  const file = readNotebook(output);
   const judged = judge(file, outcome.exitCode, dirname(job.path));
   const html = `${job.name}.html`;
   const headerHtml = '<p><a href="index.html">All notebooks of this batch</a></p>';

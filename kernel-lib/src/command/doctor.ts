@@ -5,7 +5,7 @@
  */
 
 import { AbortedError } from "../base";
-import { readArguments } from "./flags";
+import { parseArguments } from "./flags";
 import {
   checkCompiler,
   checkCuda,
@@ -44,7 +44,7 @@ const CHECKS: ReadonlyArray<() => Finding> = [
  * @param onFinding called as soon as each finding is known
  * @returns all findings, in the order in which things depend on each other
  * @example
- * const healthy = diagnose((finding) => console.log(findingLine(finding))).every(({ level }) => level !== "bad");
+ * const healthy = diagnose(({ name, fact }) => console.log(name, fact)).every(({ level }) => level !== "bad");
  */
 export function diagnose(onFinding: (finding: Finding) => void = () => {}): Finding[] {
   return CHECKS.map((check) => {
@@ -63,7 +63,7 @@ export function findingLine({ name, level, fact, remedy }: Finding): string {
 
 /** The command: prints findings as they are made. */
 export async function doctor(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  readArguments("doctor", DOCTOR, args);
+  parseArguments("doctor", DOCTOR, args);
   for (const check of CHECKS) {
     const finding = check();
     process.stdout.write(`${findingLine(finding)}\n`);

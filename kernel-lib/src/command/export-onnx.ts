@@ -3,13 +3,13 @@ import { expected, InputError } from "../base";
 import { exportOnnx } from "../engine";
 import { destinationOf, prepareFile, removeIfEmpty } from "../files";
 import { startProgress } from "../notebook";
-import { readArguments } from "./flags";
+import { parseArguments } from "./flags";
 import { adapterPlace } from "./places";
 import { EXPORT_ONNX } from "./tables";
 
 /** Runs the command and prints the file's path. @throws InputError, DataError before anything is written */
 export async function exportOnnxCommand(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const { flags } = readArguments("export-onnx", EXPORT_ONNX, args);
+  const { flags } = parseArguments("export-onnx", EXPORT_ONNX, args);
   const { model, out } = flags;
   if (destinationOf(out, "--out").how === "through")
     throw new InputError(

@@ -114,9 +114,9 @@ function spelling(name: string, flag: Flag): string {
  *
  * @throws InputError "bad-flag" (unknown, without value, twice, of the wrong kind), "bad-operand", "missing-flag"
  * @example
- * const { flags, operands } = readArguments("report", REPORT, ["runs/a", "--out", "a.html"]);
+ * const { flags, operands } = parseArguments("report", REPORT, ["runs/a", "--out", "a.html"]);
  */
-export function readArguments<T extends CommandTable>(
+export function parseArguments<T extends CommandTable>(
   command: string,
   table: T,
   args: readonly string[],

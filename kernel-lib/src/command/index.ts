@@ -24,7 +24,7 @@ export {
   type Flag,
   type FlagValues,
   helpOf,
-  readArguments,
+  parseArguments,
   wantsText,
 } from "./flags";
 export { readLines } from "./lines";
@@ -36,4 +36,4 @@ export { score, scoreTrials } from "./score";
 export { stopOnSignals } from "./signals";
 export { BATCH, DEFAULT_NOTEBOOKS, REPORT, SCORE, TRAIN } from "./tables";
 export { train } from "./train";
-export { readTrial, type ScoreTrial } from "./trial-lines";
+export { parseTrial, type ScoreTrial } from "./trial-lines";

@@ -4,13 +4,13 @@ import { AbortedError, InputError } from "../base";
 import { kernelInstall, startLab } from "../notebook";
 import { slugify } from "../runs";
 import { runBatch } from "./batch";
-import { readArguments } from "./flags";
+import { parseArguments } from "./flags";
 import { parametersOf } from "./parameters";
 import { BATCH, KERNEL } from "./tables";
 
 /** Runs the command; the exit status says whether every notebook is valid. @throws AbortedError saying how to go on */
 export async function batch(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const { flags } = readArguments("batch", BATCH, args);
+  const { flags } = parseArguments("batch", BATCH, args);
   const stamp = flags.fresh ? `-${slugify(new Date().toISOString().slice(0, 19))}` : "";
   const outDir = `${flags.out ?? path.join("runs", "batch")}${stamp}`;
   const notebooks = flags.notebook.length === 0 ? undefined : flags.notebook;
@@ -29,7 +29,7 @@ export async function lab(args: readonly string[], signal?: AbortSignal): Promis
 
 /** Writes the kernelspec and prints its place. */
 export function kernel(args: readonly string[]): void {
-  const { flags, operands } = readArguments("kernel", KERNEL, args);
+  const { flags, operands } = parseArguments("kernel", KERNEL, args);
   if (operands.length !== 1 || operands[0] !== "install")
     throw new InputError(
       "bad-operand",

@@ -3,13 +3,13 @@ import * as path from "node:path";
 import { AbortedError } from "../base";
 import { prepareFile, removeIfEmpty } from "../files";
 import { writeReport } from "../report";
-import { readArguments } from "./flags";
+import { parseArguments } from "./flags";
 import { reportRuns } from "./places";
 import { REPORT } from "./tables";
 
 /** Writes the page and prints its place. @throws InputError "run-folder", "out-folder", "out-kind" */
 export async function report(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const { flags, operands } = readArguments("report", REPORT, args);
+  const { flags, operands } = parseArguments("report", REPORT, args);
   const { folders, left } = reportRuns(operands);
   const file = flags.out ?? path.join(operands[0], "report.html");
   const made = prepareFile(file, "--out");

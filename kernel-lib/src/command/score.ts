@@ -20,19 +20,19 @@ import {
 import { cannotWrite, commitPartial, JsonlWriter, partialPath, prepareFile, removeIfEmpty } from "../files";
 import { startProgress } from "../notebook";
 import { engineOptions } from "./engine-flags";
-import { readArguments } from "./flags";
+import { parseArguments } from "./flags";
 import { readLines } from "./lines";
 import { adapterPlace, refuseToOverwriteInput } from "./places";
 import { SCORE } from "./tables";
-import { readTrial, type ScoreTrial } from "./trial-lines";
+import { parseTrial, type ScoreTrial } from "./trial-lines";
 
 /** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
 export async function score(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const { flags } = readArguments("score", SCORE, args);
+  const { flags } = parseArguments("score", SCORE, args);
   const { model: modelName, trials: trialsFile, out, batch = 32 } = flags;
   refuseToOverwriteInput(out, [trialsFile]);
   const { config, checkpoint } = await readModelConfig(modelName);
-  const trials = readLines(trialsFile, (value, at) => readTrial(value, at, config));
+  const trials = readLines(trialsFile, (value, at) => parseTrial(value, at, config));
   const accepted = { otherBase: flags["other-base"] };
   const files =
     flags.adapter === undefined

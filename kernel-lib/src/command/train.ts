@@ -21,21 +21,21 @@ import {
   checkInitial,
   claimRun,
   parseTrainConfig,
-  readTrainExample,
+  parseTrainExample,
   runTraining,
   type TrainConfig,
   type TrainExample,
   type TrainingRun,
 } from "../train";
 import { engineOptions } from "./engine-flags";
-import { type FlagValues, readArguments } from "./flags";
+import { type FlagValues, parseArguments } from "./flags";
 import { readLines } from "./lines";
 import { adapterPlace } from "./places";
 import { TRAIN } from "./tables";
 
 /** Runs the command. @throws InputError, DataError, DeviceError before long work starts */
 export async function train(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const { flags } = readArguments("train", TRAIN, args);
+  const { flags } = parseArguments("train", TRAIN, args);
   const { model: modelName, examples: examplesFile, vectors: vectorsFile, config: configFile, out, resume } = flags;
   if (flags.backend === "onnx")
     throw new InputError(
@@ -55,7 +55,7 @@ export async function train(args: readonly string[], signal?: AbortSignal): Prom
     const vectors = await readVectors(vectorsFile, model);
     const largest = vectors.map(largestOf);
     const examples = readLines(examplesFile, (value, at) => {
-      const example = readTrainExample(value, at, model, vectors.length);
+      const example = parseTrainExample(value, at, model, vectors.length);
       for (const { vectorIndex, magnitude } of [example.steering ?? []].flat())
         finiteProduct(largest[vectorIndex], magnitude, at);
       return example;

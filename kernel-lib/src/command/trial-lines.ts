@@ -29,7 +29,7 @@ export interface ScoreTrial {
 }
 
 /** Checks one parsed line against the model's shapes; errors name file, line, field, value. */
-export function readTrial(value: unknown, at: string, config: ModelConfig): ScoreTrial {
+export function parseTrial(value: unknown, at: string, config: ModelConfig): ScoreTrial {
   const line = objectOf(value, at, ["id", "context", "question", "steering", "report"]);
   const id = idOf(line.id, at);
   const { context, question } = conversationOf(line, at, config);

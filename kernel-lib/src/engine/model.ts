@@ -50,11 +50,13 @@ export interface EngineOptions {
   signal?: AbortSignal;
 }
 
+/** Options of `openModel`. */
 export interface ModelOptions extends EngineOptions {
   /** which of several named chat templates; default: the unnamed one */
   chatTemplate?: string;
 }
 
+/** Options of `Model.attach`. */
 export interface AttachOptions {
   /** folder of the adapter within the repository or folder, as PEFT's `subfolder`: step_0900 */
   subfolder?: string;
@@ -170,7 +172,13 @@ function chooseType(backend: "cpu" | "cuda", wanted: EngineOptions["dtype"]): DT
   return wanted === "auto" && nativeInfo().isas.includes("avx512bf16") ? "bf16" : "f32";
 }
 
-/** A model as notebooks hold it: engine, tokenizer and chat template of one checkpoint. */
+/**
+ * A model as notebooks hold it: engine, tokenizer and chat template of one checkpoint. Made by `openModel`.
+ *
+ * @example
+ * const model = await openModel();
+ * const { num_hidden_layers: layers, hidden_size: width } = model.config; // 12 layers x 256
+ */
 export class Model {
   constructor(
     /** as the caller named it; a GGUF file with its quantisation and hash */
@@ -197,6 +205,8 @@ export class Model {
   /**
    * A conversation in tokens, by the model's own template.
    * @param options.answerPrefix opens the assistant's answer with this text, no trailing space
+   * @returns token ids (n), and where each turn lies in them
+   * @throws InputError "chat-turns", "trailing-space"; DataError "chat-template"
    * @example
    * const { ids } = model.encodeChat([{ role: "user", content: "Is bread a food?" }], { answerPrefix: "The answer is" });
    */
@@ -206,7 +216,11 @@ export class Model {
 
   /**
    * Prefills `tokens` with `steering` added to the residual stream, then forgets the steering.
-   * @param tokens ids, 1..max_position_embeddings   @returns an immutable cache; the caller disposes it
+   * At each layer in [start, end) and every token t: residual[t] += magnitude * direction.
+   * @param tokens ids (n), 1 <= n <= max_position_embeddings
+   * @param options.steering each: direction (hidden_size, unit length), half-open layers, magnitude in residual-stream units
+   * @returns an immutable cache of n positions; the caller disposes it
+   * @throws InputError "layer-range", "empty-row", "bad-token", "too-long"; DeviceError "out-of-memory"
    * @example
    * const cache = await model.prefill(ids, { steering: [{ direction, layers: [0, 4], magnitude: 3 }] });
    */
@@ -223,7 +237,8 @@ export class Model {
   /**
    * Asks questions of one cache, each on its own fork: the order never matters and the cache stays as it was.
    * @param questions token ids that continue the cached text   @param labels two token ids, first = "yes"
-   * @returns one answer per question: probability of the first label, mass, log-odds
+   * @returns one answer per question: probability of the first label of the two, mass of both (0..1), log-odds (nats)
+   * @throws InputError "disposed", "bad-token", "too-long"
    * @example
    * const [a] = await model.ask(cache, [questionIds], [yes, no]);
    */
@@ -241,7 +256,9 @@ export class Model {
   /**
    * Samples answers to a conversation.
    * @param options.seed one seed per sample is derived from it; same seed, same text
-   * @returns `samples` texts without control tokens
+   * @param options.temperature 0: the likeliest token each time; default 1
+   * @returns `samples` texts (default one) without control tokens
+   * @throws InputError "chat-turns", "too-long"; DataError "chat-template"
    * @example
    * const [text] = await model.sample([{ role: "user", content: "Who are you?" }], { maxTokens: 40, seed: 1, temperature: 0 });
    */
@@ -268,12 +285,22 @@ export class Model {
     return generated.map(({ tokens }) => this.tokenizer.decode(tokens, { skipControls: true }));
   }
 
-  /** Binds an adapter folder or hub name to this model, for use per request. @throws as `readAdapter` */
+  /**
+   * Binds a PEFT adapter to this model, for use per request; the weights stay as they are.
+   * @param folderOrName folder, or hub name `org/name[@revision]`
+   * @throws InputError, DataError "adapter-*" saying what the folder lacks or was made for
+   * @example
+   * const adapter = await model.attach("runs/detector/adapter");
+   */
   async attach(folderOrName: string, options: AttachOptions = {}): Promise<Adapter> {
     return bound(this.engine, await adapterFor(this.checkpoint, this, folderOrName, options));
   }
 
-  /** Releases weights and device memory now; later use throws "disposed". */
+  /**
+   * Releases weights and device memory now; later use throws InputError "disposed". Results already computed stay.
+   * @example
+   * model.dispose();
+   */
   dispose(): void {
     this.engine.dispose();
   }
@@ -287,7 +314,9 @@ export class Model {
 /**
  * Opens a model with its tokenizer and chat template.
  * @param name folder, .gguf file, or hub name `org/name[@revision]`; default: the lab model that ships with the project
- * @throws as `openEngine`; DataError "chat-template", "tokenizer-missing"
+ * @returns the model with its weights in memory; the caller disposes it
+ * @throws InputError "hub-name", "config-field"; DataError for what in the folder or file is damaged, "chat-template", "tokenizer-missing";
+ *   DeviceError "native-missing", "out-of-memory" (estimated and refused before loading)
  * @example
  * const model = await openModel(); // the lab model
  */

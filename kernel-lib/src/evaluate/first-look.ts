@@ -23,6 +23,7 @@ export const EASY_FACTS: readonly Fact[] = [
   { question: "Is iron a kind of fruit?", truth: false },
 ];
 
+/** What a model answered to one fact; probabilities in 0..1. */
 export interface FactAnswer {
   question: string;
   truth: string;
@@ -33,6 +34,7 @@ export interface FactAnswer {
 
 /**
  * Asks yes/no facts, each ending in an instruction to answer with just yes or no, after the prefix "The answer is".
+ * @param facts default: four that every sentence-reading model should know
  * @returns P(" yes") over the two labels, their mass, and whether the likelier label is the truth
  * @throws InputError "label-tokens" where " yes" and " no" are not single tokens
  * @example
@@ -65,6 +67,10 @@ export interface SteerRemoveAskCheck {
  * Steer, remove, ask by three ways that must agree bit for bit: on a kept cache; in one packed pass with the steering on the
  * context alone; and on the same cache again after other questions were asked of it.
  * @param options.seed decides direction and tokens
+ * @returns one row per way: log-probability of the same token, and its difference from the first, nats
+ * @throws InputError "disposed"
+ * @example
+ * const { largestDifference } = await checkSteerRemoveAsk(model, { seed: 1 }); // 0
  */
 export async function checkSteerRemoveAsk(model: StudyModel, options: { seed: number }): Promise<SteerRemoveAskCheck> {
   const { engine } = model;
@@ -95,6 +101,7 @@ export async function checkSteerRemoveAsk(model: StudyModel, options: { seed: nu
   return { rows, largestDifference: Math.max(...rows.map(({ difference }) => Math.abs(difference))) };
 }
 
+/** One cell of `doseByHand`; probabilities in 0..1. */
 export interface DoseRow {
   strength: number;
   range: string;
@@ -108,7 +115,11 @@ export interface DoseRow {
 
 /**
  * One held-out context, one held-out vector, every range and strength (0 first): P(steered label) with and without the adapter.
- * @param study from `bindStudy`
+ * @param study from `bindStudy`   @param adapter from `model.attach`
+ * @returns one row per cell; one trial each, so an anecdote without an interval
+ * @throws InputError "disposed", "vector-index" where the protocol holds out no vector
+ * @example
+ * showTable(await doseByHand(study, adapter));
  */
 export async function doseByHand(study: BoundStudy, adapter: Adapter): Promise<DoseRow[]> {
   const { protocol, labels } = study;

@@ -8,7 +8,7 @@ import type { Row, StudyModel } from "../engine";
 import { contentHash } from "../files";
 import { findMetrics } from "../runs";
 import { bindStudy, type BoundStudy, type IdentityQuestion, type Protocol, readIdentityQuestions } from "../study";
-import { readAnswer } from "./identity/classify";
+import { parseAnswer } from "./identity/classify";
 import type { IdentityRecord } from "./identity/record";
 import {
   adapterOf,
@@ -21,6 +21,7 @@ import {
 } from "./runner";
 import type { Summary } from "./summaries";
 
+/** Options of `evaluateIdentity`. */
 /** Options of `evaluateIdentity`. */
 export interface IdentityOptions extends EvaluateOptions {
   questions?: readonly IdentityQuestion[];
@@ -45,6 +46,7 @@ const ROWS = 50;
  * Samples answers: one record per question, condition and seed.
  *
  * @param protocol its system text, seed and identitySamples are used
+ * @returns records with text and reading, and rates by question and kind with intervals
  * @throws DataError "run-mismatch"; AbortedError when stopped between batches
  * @example
  * const answers = await evaluateIdentity(model, "strict", { adapter, samples: 100 });
@@ -92,7 +94,7 @@ export async function evaluateIdentity(
         sample: item.sample,
         seed: item.seed,
         text,
-        ...readAnswer(text),
+        ...parseAnswer(text),
         adapterHash: adapterOf(adapters, item.condition)?.hash ?? null,
         modelHash: model.hash,
       };

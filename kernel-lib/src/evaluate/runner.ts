@@ -75,7 +75,12 @@ export interface Evaluation<K extends EvaluationKind, P extends Planned> {
   describe(summary: Summary): string[];
 }
 
-/** A finished evaluation: where it lies, what was answered, what it comes to. */
+/**
+ * A finished evaluation: where it lies, what was answered, what it comes to. A notebook shows its few main figures.
+ *
+ * @example
+ * const [accuracy] = sweep.find({ name: "balancedAccuracy", tier: "held_out_random", condition: "tuned", group: {} });
+ */
 export class EvaluationRun<R> {
   constructor(
     /** run folder */
@@ -86,7 +91,11 @@ export class EvaluationRun<R> {
     private readonly describe: (summary: Summary) => string[],
   ) {}
 
-  /** Metrics that match; see `findMetrics`. */
+  /**
+   * Metrics that match; absent fields match anything, and group: {} the whole tier only. See `findMetrics`.
+   * @example
+   * sweep.find({ name: "hitRate", condition: "tuned" });
+   */
   find(where: Parameters<typeof findMetrics>[1]): Metric[] {
     return findMetrics(this.metrics, where);
   }

@@ -26,6 +26,7 @@ const ROWS = 64;
  * Runs the three tasks, base and tuned: one record per question, behaviours first.
  *
  * @param protocol its system text and seed are used
+ * @returns records, and rates by task and subset with intervals
  * @throws InputError "label-tokens" if the answers are not single tokens; DataError "run-mismatch"; AbortedError when stopped
  * @example
  * const result = await evaluateSelfPrediction(model, "strict", { adapter });

@@ -47,6 +47,7 @@ interface PlannedQuestion extends Planned {
  * Measures side effects: one record per question and condition, metrics with paired differences to the base.
  *
  * @param protocol its system text and seed are used
+ * @returns records of first-token probabilities (0..1), and shifts with intervals by category and question
  * @throws InputError "label-tokens", "twin-name"; DataError "run-mismatch"; AbortedError when stopped
  * @example
  * const effects = await evaluateSideEffects(model, "strict", { adapter });

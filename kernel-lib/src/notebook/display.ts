@@ -1,7 +1,7 @@
 /**
  * Shows tables, figures, HTML and Markdown in the running notebook; prints text in plain Node.
  *
- * Values in, display data of the kernel out (display/host.ts). A figure travels as a bundle: the plotly JSON object for
+ * Values in, display data of the kernel out (host.ts). A figure travels as a bundle: the plotly JSON object for
  * JupyterLab and our reports, a PNG for viewers without plotly, one line of text for the rest. Importing this module
  * also teaches the kernel to show tables and figures that are the last expression of a cell.
  */
@@ -62,19 +62,35 @@ export function displayBundle(bundle: MimeBundle): DisplayHandle {
   return displayHandle((next) => host.display(next, { id, update: true }));
 }
 
-/** Shows trusted HTML; `text` is what viewers without HTML see. */
+/**
+ * Shows trusted HTML; outside a notebook its text is printed.
+ *
+ * @param html shown as it is: nothing in it is escaped
+ * @param text what viewers without HTML see
+ * @returns the place on the page, where something else can be shown instead
+ * @example
+ * showHtml("<b>done</b>", "done");
+ */
 export function showHtml(html: string, text = "(HTML output)"): DisplayHandle {
   return displayBundle({ "text/html": html, "text/plain": text });
 }
 
-/** Shows Markdown. */
+/**
+ * Shows Markdown; outside a notebook its source is printed.
+ *
+ * @returns the place on the page, where something else can be shown instead
+ * @example
+ * showMarkdown("**713** steps");
+ */
 export function showMarkdown(markdown: string): DisplayHandle {
   return displayBundle({ "text/markdown": markdown, "text/plain": markdown });
 }
 
 /**
- * Shows a table: records, or an arquero table.
+ * Shows a table: records, or an arquero table; outside a notebook as text.
  *
+ * @param table columns are the union of the records' fields; null is shown as unknown
+ * @returns the place on the page, where something else can be shown instead
  * @throws InputError "table" if it is neither
  * @example
  * showTable([{ magnitude: 0.1, hits: 47, n: 50 }], { caption: "Held-out vectors" });
@@ -112,6 +128,7 @@ export interface NotebookResult {
  * Declares what a notebook produced, as its last cell does: shown as a table, read by `steerlab batch`.
  * A notebook without such a declaration never counts as valid.
  *
+ * @returns the place on the page
  * @example
  * declareResult({ run: run.folder, numbers: { "held-out hit rate": 0.91, "false alarms": 0.012 } });
  */

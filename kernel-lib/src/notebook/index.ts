@@ -27,7 +27,7 @@ export {
   venvFolder,
   venvProgram,
 } from "./kernel";
-export { type NotebookHtmlOptions, notebookToHtml, readNotebook } from "./pages";
+export { type NotebookHtmlOptions, notebookToHtml } from "./pages";
 export {
   cellsNotRun,
   declaredResult,
@@ -37,7 +37,7 @@ export {
   type NotebookFile,
   type NotebookOutput,
   parametersSource,
-  readNotebookFile,
+  readNotebook,
 } from "./pages/file";
 export { terminalText } from "./pages/outputs";
 export { sanitiseHtml } from "./pages/sanitise";

@@ -19,7 +19,7 @@ const KEY = Symbol.for("steerlab.interrupt");
  *
  * @returns an AbortSignal that fires at the interrupt button or Ctrl-C
  * @example
- * const adapter = await train(options, { signal: interruptSignal() });
+ * const run = await trainDetector(model, study, { seed: 1, signal: interruptSignal() });
  */
 export function interruptSignal(): AbortSignal {
   const holder = globalThis as { [KEY]?: InterruptRegistry };

@@ -1,12 +1,12 @@
 /**
  * An executed notebook as one self-contained HTML page: prose, folded code, outputs, plots that can be zoomed.
  *
- * notebook-html/file.ts reads, outputs.ts turns outputs into HTML, page.ts makes the page. Opens with the network off;
+ * pages/file.ts reads, outputs.ts turns outputs into HTML, page/page.ts makes the page. Opens with the network off;
  * every text of the notebook is escaped, HTML outputs are sanitised. Used by batch; does not run anything.
  */
 
 import { escapeHtml, FigureCollector, renderMarkdown, renderPage } from "../page";
-import { errorsOf, headingOf, joined, type NotebookCell, type NotebookFile, readNotebookFile } from "./pages/file";
+import { errorsOf, headingOf, joined, type NotebookCell, type NotebookFile } from "./pages/file";
 import { joinStreams, outputHtml } from "./pages/outputs";
 import { formatDuration } from "./progress/estimate";
 
@@ -41,11 +41,6 @@ export function notebookToHtml(file: NotebookFile, options: NotebookHtmlOptions 
     figures: figures.figures,
     footer: options.footer,
   });
-}
-
-/** Reads an executed notebook. @throws DataError "notebook" if it is missing or damaged */
-export function readNotebook(path: string): NotebookFile {
-  return readNotebookFile(path);
 }
 
 function summaryHtml(file: NotebookFile): string {

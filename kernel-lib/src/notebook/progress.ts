@@ -88,13 +88,19 @@ export function startProgress(label: string, total: number | null, options: Prog
 /**
  * Runs `body` with a progress line; the line is finished when the body resolves and left as it is when it throws.
  *
+ * @param label what is being done   @param total units of work, or null when not known
  * @param body receives `tick(done, note?)`, to be called with the absolute count
  * @returns what the body resolves to
+ * @throws what the body throws
  * @example
- * const records = await withProgress("ask", trials.length, async (tick) => {
- *   const out = [];
- *   for (const trial of trials) { out.push(await ask(trial)); tick(out.length); }
- *   return out;
+ * const asked = ["Who are you?", "What do you want?"];
+ * const texts = await withProgress("ask", asked.length, async (tick) => {
+ *   const answers: string[] = [];
+ *   for (const content of asked) {
+ *     answers.push(...(await model.sample([{ role: "user", content }], { maxTokens: 40, seed: 1 })));
+ *     tick(answers.length);
+ *   }
+ *   return answers;
  * });
  */
 export async function withProgress<T>(
@@ -125,6 +131,7 @@ function defaultSinks(): ProgressSink[] {
  * What was done before the first call (resumed work) does not count as speed.
  *
  * @param label what is being done
+ * @returns the callback: units done so far, of all
  * @example
  * const result = await evaluateDetection(model, "strict", { adapter, onProgress: showProgress("sweep") });
  */

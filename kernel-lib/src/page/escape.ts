@@ -2,7 +2,7 @@
  * Turning untrusted text into something safe inside HTML, inside an attribute, or inside a data script.
  *
  * Prompts and model outputs are hostile until proven otherwise: everything that reaches a page goes through here.
- * Used by page.ts, notebook-html.ts and report.ts. Does not clean existing HTML (see notebook-html/sanitise.ts).
+ * Used by page.ts, notebook/pages and report/report.ts. Does not clean existing HTML (see notebook/pages/sanitise.ts).
  */
 
 const ENTITIES: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };

@@ -4,7 +4,7 @@
  * Body HTML and plotly figures in, a complete page out: style inlined, plotly inlined once (only if there are figures),
  * figure data in inert JSON blocks. A Content-Security-Policy allows exactly the two scripts we put in, by SHA-256, and
  * nothing from anywhere else, so that text which slips through an escape still cannot run or phone home.
- * Used by report.ts, notebook-html.ts and batch. Body HTML is trusted: build it with `escapeHtml`.
+ * Used by report/report.ts, notebook/pages.ts and batch. Body HTML is trusted: build it with `escapeHtml`.
  */
 
 import { createHash } from "node:crypto";

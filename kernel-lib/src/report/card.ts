@@ -53,7 +53,15 @@ export function cardOfRuns(trained: LoadedRun, measured: readonly LoadedRun[]): 
   return `${text.trim()}\n`;
 }
 
-/** Writes the card into the training run's adapter folder. @returns the file's path */
+/**
+ * Writes the card into the training run's adapter folder.
+ *
+ * @param training run folder of the training   @param evaluations run folders that measured the adapter
+ * @throws as the card itself: InputError "card-runs" where a run is unfinished, DataError "card-placeholder"
+ * @returns the file's path
+ * @example
+ * writeAdapterCard(run.folder, [sweep.folder]);
+ */
 export function writeAdapterCard(training: string, evaluations: readonly string[]): string {
   const file = path.join(training, "adapter", "README.md");
   writeFileAtomic(file, adapterCard(training, evaluations));

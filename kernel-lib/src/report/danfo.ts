@@ -50,9 +50,10 @@ const INT32_LIMIT = 2 ** 31;
  * A table as a danfo frame; danfojs is loaded now (about a second). Absent numbers become NaN, absent text stays null.
  *
  * Truth values with gaps become 1, 0 and NaN, since danfo cannot count with null. Lists and objects become their JSON text. A BigInt that a number holds exactly becomes that number.
+ * @returns a frame with the columns of the table
  * @throws InputError "danfo-column" for a column that mixes kinds, or a BigInt beyond 2^53
  * @example
- * const frame = await toDanfo(trialsTable(records));
+ * const frame = await toDanfo(trialsTable(sweep.records));
  * frame.groupby(["range", "strength"]).agg({ probability: "mean" }).print();
  */
 export async function toDanfo(table: DataTable): Promise<DanfoFrame> {
@@ -65,7 +66,9 @@ export async function toDanfo(table: DataTable): Promise<DanfoFrame> {
 
 /**
  * A danfo frame as a table, to show, save or go on with; rows that have names keep them in the column "index".
+ * @returns a table for `showTable` and `DataTable`'s verbs
  * @example
+ * const frame = await toDanfo(trialsTable(sweep.records));
  * showTable(fromDanfo(frame.describe()));
  */
 export function fromDanfo(frame: DanfoFrame): DataTable {

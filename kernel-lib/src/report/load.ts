@@ -30,7 +30,15 @@ export interface LoadedRun {
   aims: readonly AimResult[];
 }
 
-/** Reads a run folder. @throws DataError "run-folder-missing", "jsonl-line" */
+/**
+ * Reads a run folder.
+ *
+ * @param folder a run folder of any kind; parts that it lacks are empty
+ * @returns records, events and metrics; metrics are made anew from the records
+ * @throws DataError "run-folder-missing", "jsonl-line"
+ * @example
+ * const { metrics } = loadRun(sweep.folder);
+ */
 export function loadRun(folder: string): LoadedRun {
   const run = openRunFolder(folder);
   const file = run.file("protocol.yaml");

@@ -24,7 +24,15 @@ export interface PublishedCard {
   side_effects: { category: string; n: number; delta_p_yes: number }[];
 }
 
-/** Reads the shipped figures. @throws DataError "published-card" if a field is missing */
+/**
+ * Reads the shipped figures.
+ *
+ * @param file default: the shipped data/published/card.json
+ * @returns rates 0 to 1, as published, with the counts behind them
+ * @throws DataError "published-card" if a field is missing
+ * @example
+ * const { model: publishedModel } = readPublishedCard();
+ */
 export function readPublishedCard(file: string = path.join(DATA_FOLDER, "published", "card.json")): PublishedCard {
   const card = parseJsonStrict(readText(file), file) as PublishedCard;
   if (typeof card.model !== "string" || !Array.isArray(card.tiers) || !Array.isArray(card.side_effects)) {

@@ -64,7 +64,15 @@ export function renderReport(runs: readonly LoadedRun[], options: ReportOptions 
   });
 }
 
-/** Writes `report.html` into the first folder. @returns the file's path */
+/**
+ * Writes `report.html` into the first folder.
+ *
+ * @param folders run folders, most important first   @param options.file where to, in place of the first folder
+ * @throws InputError "no-runs"; DataError "run-folder-missing", "jsonl-line"
+ * @returns the file's path
+ * @example
+ * const file = writeReport([sweep.folder, run.folder]);
+ */
 export function writeReport(folders: readonly string[], options: ReportOptions & { file?: string } = {}): string {
   const html = buildReport(folders, options);
   const file = options.file ?? path.join(folders[0], "report.html");

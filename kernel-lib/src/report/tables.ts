@@ -41,12 +41,24 @@ export function tableOf(rows: readonly object[]): DataTable {
   return from(full) as unknown as DataTable;
 }
 
-/** One row per trial. @example trialsTable(records).groupby("range", "strength").rollup({ hits: "d => op.mean(d.saysSteered)" }) */
+/**
+ * One row per trial.
+ *
+ * @returns a table with the fields of `TrialRecord`
+ * @example
+ * trialsTable(sweep.records).groupby("range", "strength").rollup({ hits: "d => op.mean(d.saysSteered)" });
+ */
 export function trialsTable(records: readonly TrialRecord[]): DataTable {
   return tableOf(records);
 }
 
-/** One row per number, groups spread into columns. */
+/**
+ * One row per number, groups spread into columns.
+ *
+ * @returns a table with the fields of `Metric`
+ * @example
+ * showTable(metricsTable(sweep.metrics), { limit: 10 });
+ */
 export function metricsTable(metrics: readonly Metric[]): DataTable {
   return tableOf(metrics.map(({ group, ...metric }) => ({ ...metric, ...group })));
 }
@@ -56,12 +68,25 @@ export function eventsTable(events: readonly TrainEvent[]): DataTable {
   return tableOf(events);
 }
 
-/** One row per question and condition. */
+/**
+ * One row per question and condition.
+ *
+ * @returns a table with the fields of `SideEffectRecord`; probabilities 0 to 1
+ * @example
+ * showTable(sideEffectsTable(effects.records), { limit: 10 });
+ */
 export function sideEffectsTable(records: readonly SideEffectRecord[]): DataTable {
   return tableOf(records);
 }
 
-/** One row per side-effect question, base beside tuned, with the question's words (its id in records of older versions). */
+/**
+ * One row per side-effect question, base beside tuned, with the question's words (its id in records of older versions).
+ *
+ * @param condition "tuned", or the name of a twin
+ * @returns a table; probabilities of the first token, 0 to 1
+ * @example
+ * showTable(sideEffectQuestions(effects.records), { limit: 10 });
+ */
 export function sideEffectQuestions(records: readonly SideEffectRecord[], condition = "tuned"): DataTable {
   const of = (wanted: string): Map<string, SideEffectRecord> =>
     new Map(records.filter((record) => record.condition === wanted).map((record) => [record.question, record]));
@@ -127,6 +152,7 @@ export function tierNumbers(metrics: readonly Metric[]): TierNumbers[] {
 /**
  * Tier by tier in words, for people: every rate with its 95 % interval; n is in "steered : clean".
  * @param options.tiers titles, as of `tierViews(protocol)`
+ * @returns one row per tier and condition; rates 0 to 1
  * @example
  * showTable(tierReading(sweep.metrics, { tiers: tierViews(protocol) }));
  */
@@ -152,7 +178,13 @@ export function tierReading(
   }));
 }
 
-/** One row per sampled answer. */
+/**
+ * One row per sampled answer.
+ *
+ * @returns a table with the fields of `IdentityRecord`
+ * @example
+ * showTable(identityTable(identity.records), { limit: 10 });
+ */
 export function identityTable(records: readonly IdentityRecord[]): DataTable {
   return tableOf(records);
 }

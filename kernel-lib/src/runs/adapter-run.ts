@@ -25,7 +25,13 @@ export interface AdapterChoice {
   elsewhere?: string;
 }
 
-/** An adapter and the run that trained it. Shown as the last value of a cell, it says both. */
+/**
+ * An adapter and the run that trained it. Shown as the last value of a cell, it says both.
+ *
+ * @example
+ * const trained = adapterRun("runs", { modelHash: model.hash });
+ * const { adapter: folder } = trained;
+ */
 export class AdapterRun {
   constructor(
     /** folder or hub name, for `model.attach` */
@@ -65,6 +71,7 @@ export class AdapterRun {
  * The finished training under `root` that an evaluation measures: the named one, else the newest that matches.
  *
  * @param match further fields of the run's meta.json, such as `modelHash` and `protocolHash`
+ * @returns the adapter's folder and the run it came from
  * @throws DataError "no-adapter" saying what to run first, or where one lies that fits
  * @example
  * const trained = adapterRun("runs", { modelHash: model.hash, protocolHash: protocolHash(protocol) }, { trainSeed: 2 });

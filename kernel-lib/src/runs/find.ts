@@ -15,6 +15,7 @@ import { openRunFolder, type RunFolder, runFoldersBelow } from "./run-folder";
  * Where a notebook keeps its runs: the batch's folder when it runs in one, else `runs/` of the project. Everything that looks for
  * runs there also finds those of batches below it, such as runs/batch.
  * @param batchDir the notebook's parameter, relative to the project; "" outside a batch
+ * @returns an absolute path; nothing is made
  * @example
  * const root = runsFolder(batchDir);
  */
@@ -32,6 +33,8 @@ export interface RunMatch extends Partial<Omit<RunMeta, "identity">> {
  * The newest run in `root` or below that matches, or null: done, or open in `root` itself. An open run further below belongs to
  * a batch, which may be at work on it; a failed one to nobody.
  * @param root folder that holds run folders; may not exist yet
+ * @returns the run's folder, to ask for its status, its meta.json and its files
+ * @throws DataError "json-syntax" where a run's meta.json is damaged
  * @example
  * const earlier = findRun("runs", { kind: "train", seed: 1, modelHash: model.hash });
  */
@@ -44,6 +47,7 @@ export function findRun(root: string, match: RunMatch): RunFolder | null {
 
 /**
  * The finished runs in `root` and below that match, newest first.
+ * @returns run folders; none is no error
  * @example
  * finishedRuns("runs", { kind: "train" }).map(({ id }) => id);
  */
@@ -86,6 +90,7 @@ export interface AdapterRuns {
 /**
  * The finished runs under `root` that trained or measured an adapter, the newest of each kind and protocol.
  * @param adapterHash sha256 of the adapter's tensors, as in meta.json
+ * @returns paths of run folders; none is no error
  * @example
  * writeReport(runsOfAdapter("runs", adapter.hash).all);
  */
@@ -108,6 +113,8 @@ export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
 /**
  * The runs of an adapter, then those of the newest adapters that the other shipped protocols trained on the same base model:
  * what a report shows side by side. Protocols are told by hash: one that was changed is not the shipped one of its name.
+ * @param adapterHash sha256 of the adapter's tensors, as in meta.json
+ * @returns paths of run folders, most important first
  * @example
  * writeReport(runsSideBySide("runs", adapter.hash));
  */

@@ -99,7 +99,10 @@ export function adjusted(metrics: readonly Metric[]): Metric[] {
 /**
  * Metrics of that name, tier and condition, groups included.
  *
- * @param where fields that must match; absent ones match anything
+ * @param where fields that must match; absent ones match anything, and group: {} the whole tier only
+ * @returns the matching metrics, in order; none is no error
+ * @example
+ * const [overall] = findMetrics(sweep.metrics, { name: "balancedAccuracy", tier: "held_out_random", condition: "tuned", group: {} });
  */
 export function findMetrics(
   metrics: readonly Metric[],
@@ -119,7 +122,14 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
   return keys.length === Object.keys(other).length && keys.every((key) => one[key] === other[key]);
 }
 
-/** "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none. */
+/**
+ * "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none.
+ *
+ * @param metric a metric, an estimate or an aim's result
+ * @returns value, interval where there is one, n; or the words of a figure that no number can tell
+ * @example
+ * quote(wilson(47, 50)); // 0.940 [0.838, 0.979], n 50
+ */
 export function quote(metric: Quoted | null | undefined): string {
   const isUnknown = metric === null || metric === undefined || (metric.value === null && metric.text === undefined);
   return isUnknown ? "not measured" : formatEstimate(metric);

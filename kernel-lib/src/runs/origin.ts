@@ -17,7 +17,14 @@ export interface RunOrigin {
   meta: Partial<RunMeta>;
 }
 
-/** A run folder's origin; an older run, which records no label, is named by whether its protocol is a shipped one. */
+/**
+ * A run folder's origin; an older run, which records no label, is named by whether its protocol is a shipped one.
+ *
+ * @returns id, the protocol's label and meta.json
+ * @throws DataError "json-syntax" where meta.json is damaged
+ * @example
+ * const origins = finishedRuns("runs", { kind: "train" }).map(runOrigin);
+ */
 export function runOrigin(folder: RunFolder): RunOrigin {
   const meta = folder.readMeta() as Partial<RunMeta>;
   const file = folder.file("protocol.yaml");
@@ -34,7 +41,13 @@ export function trainingTitle({ id, label, meta }: RunOrigin): string {
   return `run ${id} (${parts.join(", ")})`;
 }
 
-/** "2030-01-02 03:04 UTC"; "" where the run does not say. */
+/**
+ * "2030-01-02 03:04 UTC"; "" where the run does not say.
+ *
+ * @returns UTC, to the minute
+ * @example
+ * startedAt({ started: "2030-01-02T03:04:05.000Z" }); // 2030-01-02 03:04 UTC
+ */
 export function startedAt({ started }: Partial<RunMeta>): string {
   return started === undefined ? "" : `${started.slice(0, 10)} ${started.slice(11, 16)} UTC`;
 }

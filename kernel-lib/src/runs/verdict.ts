@@ -7,6 +7,10 @@ export type VerdictTone = "good" | "warn" | "bad";
 /**
  * "reached", "missed", or with how firmly its interval says so; "not measured".
  * Results of older versions have no verdict of their own: the point value decides.
+ * @param aim of `EvaluationRun.aims` or a summary
+ * @returns words
+ * @example
+ * const verdicts = sweep.aims.map(aimVerdict);
  */
 export function aimVerdict(aim: Pick<AimResult, "reached"> & { verdict?: string }): string {
   if (aim.verdict !== undefined) return aim.verdict;
@@ -19,12 +23,24 @@ export function verdictTone(verdict: string): VerdictTone {
   return verdict.startsWith("missed") ? "bad" : "warn";
 }
 
-/** "0.917 [0.908, 0.927], n 2400": what was measured for an aim; "not measured". */
+/**
+ * "0.917 [0.908, 0.927], n 2400": what was measured for an aim; "not measured".
+ *
+ * @returns three decimals, the interval, n
+ * @example
+ * const measured = sweep.aims.map(aimMeasured);
+ */
 export function aimMeasured({ value, low, high, n }: AimResult): string {
   return quote({ value, low, high, n });
 }
 
-/** "\u2265 0.9", "\u2264 0.02", or both. */
+/**
+ * "\u2265 0.9", "\u2264 0.02", or both.
+ *
+ * @returns words for a table
+ * @example
+ * const bounds = sweep.aims.map(aimBounds);
+ */
 export function aimBounds({ least, most }: Pick<AimResult, "least" | "most">): string {
   const bounds = [least === null ? "" : `\u2265 ${least}`, most === null ? "" : `\u2264 ${most}`];
   return bounds.filter((text) => text !== "").join(", ");

@@ -13,6 +13,8 @@ import { betaQuantile, normalQuantile } from "./special";
  *
  * @param k events, 0 <= k <= n
  * @param n trials; 0 gives nulls
+ * @param level coverage in (0, 1), default 0.95
+ * @returns the rate and its interval, all in 0..1
  * @throws InputError "count", "level"
  *
  * @example
@@ -32,6 +34,10 @@ export function wilson(k: number, n: number, level: number = DEFAULT_LEVEL): Est
 /**
  * k / n with the exact Clopper-Pearson interval: covers at least `level`, usually more.
  *
+ * @param k events, 0 <= k <= n
+ * @param n trials; 0 gives nulls
+ * @param level coverage in (0, 1), default 0.95
+ * @returns the rate and its interval, all in 0..1
  * @throws InputError "count", "level"
  *
  * @example

@@ -168,6 +168,8 @@ export interface Geometry {
 
 /**
  * Mean pairwise cosine and participation ratio of unit directions: n vectors that are nearly one are not n tests.
+ * @param directions (n, C) unit vectors
+ * @returns null where n is too small to tell
  * @example
  * geometry(concepts.directions).participationRatio; // about 14 of 102 for centred concepts of the lab model, 1.15 raw
  */

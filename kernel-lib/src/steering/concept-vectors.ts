@@ -11,6 +11,7 @@ import { type Contrast, contrastDirection, norm, normalise } from "./arithmetic"
 import { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";
 import type { DirectionSet } from "./directions";
 
+/** Options of `conceptVectors`. */
 export interface ConceptVectorOptions {
   /** default: the 102 names of data/concepts.json */
   concepts?: readonly Concept[];
@@ -28,7 +29,8 @@ export interface ConceptVectorOptions {
 const ROWS_PER_PASS = 64;
 
 /**
- * Unit directions of concepts, with the length of each raw difference.
+ * Unit directions of concepts, with the length of each raw difference. The same model gives the same bytes.
+ * @param model only read: nothing is steered
  * @returns one direction per concept, in order; `norms` are lengths before normalising, in residual-stream units
  * @throws InputError "layer-range", "zero-vector"; AbortedError
  * @example

@@ -19,6 +19,7 @@ import {
 import { readControlVector, writeControlVector } from "./control-vectors";
 import { checkSet, type DirectionSet, lengthNote, unitRows } from "./directions";
 
+/** Options of `readDirections`. */
 export interface ReadDirectionsOptions {
   /** hidden_size of the model they are for: another width is refused, and a transposed matrix is told so */
   width?: number;
@@ -42,8 +43,9 @@ interface Rows extends Omit<DirectionSet, "directions" | "norms"> {
 }
 
 /**
- * Reads directions from any format that is known.
+ * Reads directions from any format that is known: ours, one tensor a concept, control vectors in GGUF, decoder rows.
  *
+ * @param file a safetensors or GGUF file
  * @returns unit directions; `norms` are stored lengths, or those of the rows where they were not 1, or null
  * @throws DataError "vector-format" (no tensor that holds directions), "vector-type" (whole numbers), "vector-shape",
  *   "vector-width", "vector-values" (zero or not finite), "vector-origin", and the codes of the header readers
@@ -263,6 +265,8 @@ function layersOf(origin: Partial<Record<string, unknown>> | null, n: number, fi
 /**
  * Writes a set; the same set gives the same bytes. A name that ends in .gguf makes a control vector for llama.cpp and repeng.
  *
+ * @param file made or replaced, whole and atomically
+ * @param set unit directions (C each) with their origin
  * @throws InputError "vector-names", "vector-count", "vector-norm", "vector-layers"
  *
  * @example

@@ -56,7 +56,13 @@ export function directionSetHash({ names, categories, directions }: DirectionSet
   return contentHash({ names, categories, directions: directions.map(directionHash) });
 }
 
-/** The directions of a set one by one, each with its name and category. */
+/**
+ * The directions of a set one by one, each with its name and category: what `planTrials` takes.
+ *
+ * @returns one entry per direction, in order; the vectors (C) are the set's own, not copies
+ * @example
+ * const named = namedDirections(await conceptVectors(model));
+ */
 export function namedDirections({ names, categories, directions }: DirectionSet): NamedDirection[] {
   return names.map((id, i) => ({ id, category: categories?.[i] ?? null, direction: directions[i] }));
 }
@@ -71,6 +77,7 @@ function isUnit(length: number): boolean {
  * @param count how many
  * @param size C
  * @param seed integer >= 0; direction i depends on seed and i only
+ * @returns `count` unit vectors (C)
  *
  * @example
  * const set = randomDirectionSet(200, 256, 1); // 0..99 train, 100..199 held out

@@ -1,8 +1,8 @@
 /**
  * Where and how strongly to steer: layer ranges in words, strengths relative to the residual stream.
  *
- * Gives plans (`Steering`) to the engine. A strength s means magnitude = s * rms over the range of the mean L2 norm of the
- * residual stream after each block, measured on clean text, so that "0.1" is as loud in a late layer as in an early one.
+ * Gives plans (`Steering`) to the engine. A strength s adds, at each layer of the range, s times the mean L2 norm of the
+ * residual stream after that block, measured on clean text, so that "0.1" is as loud in a late layer as in an early one.
  * Absolute magnitudes (as in the published card) pass through untouched.
  */
 import { expected, InputError } from "../base";
@@ -92,7 +92,8 @@ function l2(x: Float32Array): number {
 /**
  * The plan for one relative strength: one entry per layer of the range, each of magnitude strength * norm of that layer.
  * @param direction (C) unit vector   @param strength fraction of the mean residual norm, >= 0
- * @param norms (L) from `residualNorms`
+ * @param norms (L) mean L2 norm of the residual stream after each block, as `BoundStudy.norms` holds it
+ * @returns the steering of `Model.prefill`: one entry per layer
  * @throws InputError "layer-range" if the range does not fit
  * @example
  * const plan = relativeSteering(direction, { name: "early", start: 0, end: 4 }, 0.1, norms);
@@ -113,6 +114,9 @@ export function relativeSteering(
 
 /**
  * The plan for one absolute magnitude, as in the published card: the same L2 length at every layer of the range.
+ * @param direction (C) unit vector   @param magnitude L2 length in residual-stream units   @param layers of the model
+ * @returns the steering of `Model.prefill`: one entry
+ * @throws InputError "layer-range" if the range does not fit
  * @example
  * const plan = absoluteSteering(direction, { name: "middle", start: 21, end: 42 }, 20, 64);
  */

@@ -26,7 +26,14 @@ import type { Protocol } from "./types";
 /** Clean sequences over which residual norms are averaged. */
 const NORM_SEQUENCES = 20;
 
-/** A protocol with a model's tokens, ranges and norms; made by `bindStudy`. Immutable apart from its caches. */
+/**
+ * A protocol with a model's tokens, ranges and norms; made by `bindStudy`. Immutable apart from its caches.
+ *
+ * @example
+ * const tokens = study.contextTokens(study.contexts("heldOut")[0], 0);
+ * const steering = study.steering(study.randomDirection(0).direction, study.ranges[0], 0.2);
+ * const cache = await model.prefill(tokens, { steering });
+ */
 export class BoundStudy {
   private readonly contextCache = new Map<string, Int32Array>();
   private readonly questionCache = new Map<string, Int32Array>();
@@ -216,6 +223,7 @@ export class BoundStudy {
  * Binds a protocol to a model: tokenises, proves labels and seams, measures residual norms. A bound study is given back as it is.
  *
  * @param protocol resolved protocol, the name of a shipped one or a YAML file, or a study bound to this model already
+ * @returns the study that every evaluation and `trainDetector` takes in place of a protocol, so that norms are measured once
  * @throws InputError "label-tokens", "trailing-space", "layer-range", "context-too-long"; DataError "chat-seam", "chat-template"
  * @example
  * const study = await bindStudy(await openModel("data/lab-model"), loadProtocol("strict"));

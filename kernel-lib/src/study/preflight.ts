@@ -23,7 +23,12 @@ export interface PromptLint {
   passes: boolean;
 }
 
-/** What a run will take. */
+/**
+ * What a run will take; made by `preflight`. A notebook shows it as one line.
+ *
+ * @example
+ * const { trials, tokens, seconds } = await preflight(study, planTrials(study), "runs");
+ */
 export class Preflight {
   constructor(
     readonly lints: readonly PromptLint[],
@@ -51,10 +56,13 @@ const BYTES_PER_RECORD = 800; // JSON line and its Parquet copy, measured
 const ROWS_PER_PASS = 48;
 
 /**
- * Asks each question clean and reports answer mass and top tokens.
+ * Asks each question clean and reports answer mass (probability of the two labels together, 0..1) and top tokens.
  *
- * @param questions default: every question that the protocol trains on or evaluates with
+ * @param options.questions default: every question that the protocol trains on or evaluates with
  * @returns one entry per question; `passes` says whether mass reaches the protocol's `minimumMass`
+ * @throws InputError "label-tokens"; DeviceError "out-of-memory"
+ * @example
+ * const worst = (await lintPrompts(study)).sort((a, b) => a.mass - b.mass)[0];
  */
 export async function lintPrompts(
   study: BoundStudy,
@@ -110,7 +118,14 @@ export async function lintPrompts(
   return questions.flatMap((question) => study.lints.get(keyOf(question)) ?? []);
 }
 
-/** @throws InputError "prompt-mass" naming the worst question, its mass and its top tokens */
+/**
+ * Refuses questions that a model does not answer with the two labels: their probabilities would mean nothing.
+ *
+ * @param lints what `lintPrompts` found
+ * @throws InputError "prompt-mass" naming the worst question, its mass and its top tokens
+ * @example
+ * requirePrompts(study, await lintPrompts(study));
+ */
 export function requirePrompts(study: BoundStudy, lints: readonly PromptLint[]): void {
   const failed = lints.filter((lint) => !lint.passes).sort((a, b) => a.mass - b.mass);
   if (failed.length === 0) return;
@@ -127,7 +142,9 @@ export function requirePrompts(study: BoundStudy, lints: readonly PromptLint[]):
  * Lints prompts, and estimates tokens, disk, memory and time of a plan. Refuses prompts and disks that cannot do.
  *
  * @param folder where records will be written
+ * @param options.batch rows of one engine call, for the memory estimate
  * @param options.clock milliseconds, for the time estimate
+ * @returns tokens to compute, bytes on disk and in memory, seconds; what is not known is null
  * @throws InputError "prompt-mass"; DeviceError "disk-full"
  * @example
  * console.log(await preflight(study, planTrials(study), "runs"));

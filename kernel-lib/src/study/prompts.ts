@@ -10,6 +10,7 @@ import { DATA_FOLDER, DataError, expected } from "../base";
 import { readYaml } from "../files";
 
 export type ContextSplit = "train" | "heldOut" | "hardNegative";
+/** Which questions: trained on, held out, or asked by a control. */
 export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated" | "control";
 /** What a question asks for; anything but "detection" is a control that reads the same caches. */
 export type QuestionKind = "detection" | "reversed" | "trueFact" | "falseFact" | "sideEffect";
@@ -250,7 +251,15 @@ export function readSideEffectQuestions(
   };
 }
 
-/** Open questions about identity, goals and awareness. */
+/**
+ * Open questions about identity, goals and awareness.
+ *
+ * @param file default: the shipped data/prompts/identity.yaml
+ * @returns in file order
+ * @throws DataError "yaml-syntax", "yaml-field"
+ * @example
+ * const texts = new Map(readIdentityQuestions().map(({ id, text }) => [id, text]));
+ */
 export function readIdentityQuestions(
   file: string = path.join(DATA_FOLDER, "prompts", "identity.yaml"),
 ): IdentityQuestion[] {

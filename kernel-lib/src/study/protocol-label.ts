@@ -26,6 +26,7 @@ const shippedProtocols = (): Protocol[] => (shipped ??= listProtocols().map(load
 /**
  * "strict", or "strict, changed: training.examples 640": the content decides, compared with the shipped protocols by hash.
  * One that has a name of its own is called by it, and by the shipped protocol it is nearest to: "mine (strict, changed: ...)".
+ * @returns its name, with the changes in words where it is not as shipped
  * @example
  * protocolLabel(twin(loadProtocol("strict"), { "training.examples": 640 })); // "strict, changed: training.examples 640"
  */

@@ -3,7 +3,7 @@
  *
  * First module of the training branch: protocol -> examples -> train, and protocol -> trials -> detection. The hash is
  * SHA-256 of the resolved content, so two runs with one hash asked the same study. Documents are rendered from the
- * protocol (`renderProtocol`), never written beside it. Binding to a model is protocol/bind.ts.
+ * protocol (`renderProtocol`), never written beside it. Binding to a model is bind.ts.
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
@@ -55,6 +55,7 @@ const fileSchema = z.looseObject({
  * Reads a protocol: a shipped one by name ("card", "strict"), or a YAML file, or the resolved `protocol.yaml` of a run.
  * A file that is not shipped gives its own name, so that a changed copy does not pass for what it was copied from.
  *
+ * @param nameOrFile name of a shipped protocol, or path of a YAML file; prompt files in it are relative to it
  * @returns the resolved protocol with every text in it
  * @throws InputError "protocol-unknown", "protocol-field", "protocol-split", "label-balance"; DataError for prompt files
  * @example
@@ -73,8 +74,8 @@ export function loadProtocol(nameOrFile: string): Protocol {
   const value = parseYaml(readText(file), file);
   const isResolved =
     typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
-  if (isResolved) return checkProtocol(value);
-  const protocol = checkProtocol(resolveFile(value, path.dirname(file)));
+  if (isResolved) return checkProtocol(fromYaml(value));
+  const protocol = checkProtocol(fromYaml(resolveFile(value, path.dirname(file))));
   return path.dirname(path.resolve(file)) === path.resolve(DATA_FOLDER, "protocols")
     ? protocol
     : { ...protocol, name: nameOfFile(file) };
@@ -89,7 +90,32 @@ function nameOfFile(file: string): string {
   return words?.join("-") ?? "unnamed";
 }
 
-/** Names of the shipped protocols. */
+/** YAML spells LoRA's keys as PEFT does (`target_modules`), runs of older versions as the field here; the hash sees the field. */
+function fromYaml(value: unknown): unknown {
+  const { training } = value as { training?: { lora?: Record<string, unknown> } };
+  if (training?.lora === undefined || training.lora === null || !("target_modules" in training.lora)) return value;
+  const { target_modules: targetModules, ...lora } = training.lora;
+  if ("targetModules" in lora)
+    throw new InputError(
+      "protocol-field",
+      expected("one spelling", "training.lora.target_modules", "targetModules too", "Leave out targetModules."),
+    );
+  return { ...(value as object), training: { ...training, lora: { ...lora, targetModules } } };
+}
+
+/** The other way round, for a file. */
+function toYaml(protocol: Protocol): object {
+  const { targetModules, ...lora } = protocol.training.lora;
+  return { ...protocol, training: { ...protocol.training, lora: { ...lora, target_modules: targetModules } } };
+}
+
+/**
+ * Names of the shipped protocols, as `loadProtocol` takes them.
+ *
+ * @returns sorted by name
+ * @example
+ * const protocols = listProtocols().map(loadProtocol); // card, strict
+ */
 export function listProtocols(): string[] {
   const folder = path.join(DATA_FOLDER, "protocols");
   if (!fs.existsSync(folder)) return [];
@@ -135,17 +161,35 @@ function retentionTexts(folder: string, prompts: { retention?: string; controls?
   return { ...texts, questions: [...texts.questions, ...controls] };
 }
 
-/** SHA-256 of the resolved protocol; key order does not count. */
+/**
+ * SHA-256 of the resolved protocol: what was asked, to the letter. Key order and the spelling of its file do not count.
+ *
+ * @returns 64 hex digits; two runs with one hash asked the same study
+ * @example
+ * const sameStudy = protocolHash(loadProtocol("strict")) === protocolHash(protocol);
+ */
 export function protocolHash(protocol: Protocol): string {
   return contentHash(protocol);
 }
 
-/** Writes the resolved protocol as YAML; `loadProtocol` reads it back to the same hash. */
+/**
+ * Writes the resolved protocol as YAML, whole and atomically; `loadProtocol` reads it back to the same hash.
+ *
+ * @param file made or replaced
+ * @throws InputError "out-kind", "out-folder"; DeviceError "disk-full"
+ * @example
+ * saveProtocol(twin(loadProtocol("strict"), "flipped"), "flipped.yaml");
+ */
 export function saveProtocol(protocol: Protocol, file: string): void {
-  writeFileAtomic(file, stringify(protocol, { lineWidth: 0 }));
+  writeFileAtomic(file, stringify(toYaml(protocol), { lineWidth: 0 }));
 }
 
-/** The controls that STUDY asks for, as changes of declared fields. */
+/**
+ * The study's controls by name, as changes of declared fields: what `twin` takes by name.
+ *
+ * @example
+ * const controls = Object.keys(TWINS).map((name) => twin(loadProtocol("strict"), name));
+ */
 export const TWINS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   neutral: { "training.questions": "neutral" },
   vague: { "training.questions": "vague" },
@@ -164,6 +208,7 @@ export const TWINS: Readonly<Record<string, Readonly<Record<string, unknown>>>> 
  * The same study with declared fields changed: a control, or a setting varied on purpose.
  *
  * @param changes a name from `TWINS`, or values by dotted path, such as {"training.lora.r": 4}
+ * @returns a protocol that names what it is a twin of; the one given stays as it is
  * @throws InputError "protocol-unknown" for an unknown twin or field; whatever `checkProtocol` finds in the result
  * @example
  * const flipped = twin(loadProtocol("strict"), "flipped");
@@ -185,6 +230,7 @@ export function twin(protocol: Protocol, changes: string | Record<string, unknow
  * A protocol with changes by dotted path, as a notebook's parameters give them; without any it is the protocol itself.
  *
  * @param nameOrFile as for `loadProtocol`
+ * @returns a resolved protocol
  * @throws InputError as `loadProtocol` and `twin`
  * @example
  * protocolOf("strict", { "training.optimizer.lr": 2e-4 }); // the command line's -p protocol.training.optimizer.lr 2e-4

@@ -12,8 +12,9 @@ const percent = (value: number): string => `${Math.round(value * 1000) / 10} %`;
  * Markdown of a whole protocol: conversation, splits, steering, training, tiers, aims.
  *
  * @param level of the title's heading, default 1; 3 under a heading of a notebook
+ * @returns Markdown that ends in a newline; the same protocol gives the same text
  * @example
- * fs.writeFileSync("strict.md", renderProtocol(loadProtocol("strict")));
+ * showMarkdown(renderProtocol(loadProtocol("strict"), 3));
  */
 export function renderProtocol(protocol: Protocol, level = 1): string {
   const text = [

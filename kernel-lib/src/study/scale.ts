@@ -25,6 +25,7 @@ export interface StrengthScale {
 
 /**
  * Every trained range x trained strength of a protocol on a model.
+ * @returns one row per range and strength; lengths in residual-stream units, shares as fractions
  * @param norms (L) residual norms, as `BoundStudy.norms` and `residualNorms` of meta.json hold them
  * @example
  * strengthScale(loadProtocol("card"), study.norms).map(({ range, strength, relative }) => [range, strength, relative]);

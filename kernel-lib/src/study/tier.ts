@@ -111,9 +111,10 @@ const listed = (words: readonly string[]): string =>
   words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 
 /**
- * The tiers of a protocol as they are shown, in its order. Tiers of equal fields are told apart by their number.
+ * The tiers of a protocol as they are shown, in its order.
+ * @returns a title in words for each; tiers of equal fields are told apart by their number
  * @example
- * const steered = tierViews(protocol).filter(({ spec }) => !isCleanTier(spec));
+ * const steered = tierViews(protocol).filter(({ spec }) => spec.vectors !== null);
  */
 export function tierViews(protocol: Protocol): TierView[] {
   const { tiers } = protocol.evaluation;
@@ -135,7 +136,8 @@ export function tierViews(protocol: Protocol): TierView[] {
 
 /**
  * The tier of a kind that stands for it in summaries: the one also asked of the base model, then the one with most vectors,
- * then the first. Null where the protocol has none.
+ * then the first.
+ * @returns null where the protocol has none of that kind
  * @example
  * const main = mainTier(tierViews(protocol), "vectors");
  */

@@ -2,7 +2,7 @@
  * A study as data: what is asked, in which contexts, with which steering, how it is trained, and what is measured.
  *
  * A `Protocol` is resolved: prompt files are read into it, so that it stands alone in a run folder and its hash names
- * everything that can change a number except the model. Words are those of DESIGN.md; positive class = steered.
+ * everything that can change a number except the model. Positive class = steered.
  */
 import type { Projection } from "../checkpoint";
 import type { LayerRange } from "../steering";

@@ -52,7 +52,12 @@ export interface TrainDetectorOptions {
   microBatch?: number;
 }
 
-/** A finished training run. */
+/**
+ * A finished training run; made by `trainDetector`. A notebook shows steps, validation accuracy and mass.
+ *
+ * @example
+ * const adapter = await model.attach(run.adapterFolder);
+ */
 export class DetectorTraining {
   constructor(
     /** run folder */

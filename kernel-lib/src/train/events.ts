@@ -41,6 +41,7 @@ export interface ValidationEvent extends BatchFigures {
   falseAlarmRate: number | null;
 }
 
+/** One line of events.jsonl. */
 export type TrainEvent = StepEvent | ValidationEvent;
 
 /**

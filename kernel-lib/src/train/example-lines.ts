@@ -62,7 +62,7 @@ const ENTRY_FIELDS = ["vectorIndex", "layers", "magnitude"];
  * @param at file and line, for the error sentence
  * @throws InputError "bad-line" naming place, field and value
  */
-export function readTrainExample(value: unknown, at: string, config: ModelConfig, vectorCount: number): TrainExample {
+export function parseTrainExample(value: unknown, at: string, config: ModelConfig, vectorCount: number): TrainExample {
   const line = objectOf(value, at, FIELDS);
   const id = idOf(line.id, at);
   const { context, question } = conversationOf(line, at, config);

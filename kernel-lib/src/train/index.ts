@@ -7,7 +7,7 @@ export {
   engineExample,
   type KeepExample,
   type LabelExample,
-  readTrainExample,
+  parseTrainExample,
   type SteeringEntry,
   targetOf,
   type TrainExample,

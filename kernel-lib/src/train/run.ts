@@ -3,7 +3,7 @@
  *
  * Each step: batch k of the epoch's order -> engine step (prefill steered, ask clean, AdamW) -> event line. Order of epoch e is
  * random(seed).fork("order").fork(e).shuffle. LoRA starts as in PEFT: A uniform in +-1/sqrt(in) (kaiming, a = sqrt 5), B = 0,
- * from the run's own seed. Loss and schedule: config.ts. Knows nothing of protocols; train.ts builds on it.
+ * from the run's own seed. Loss and schedule: config.ts. Knows nothing of protocols; detector.ts builds on it.
  */
 import * as path from "node:path";
 import { AbortedError, DataError, expected, InputError, random } from "../base";

@@ -3,8 +3,8 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { readLines, readTrial } from "../../../kernel-lib/src/command";
-import { readTrainExample } from "../../../kernel-lib/src/train";
+import { readLines, parseTrial } from "../../../kernel-lib/src/command";
+import { parseTrainExample } from "../../../kernel-lib/src/train";
 import { FakeEngine } from "../../helpers/fake-engine";
 
 const { config } = new FakeEngine();
@@ -28,8 +28,8 @@ const example = {
   target: 0,
   steering: { ...entry, vectorIndex: 0 },
 };
-const asTrial = (value: unknown, at: string) => readTrial(value, at, config);
-const asExample = (value: unknown, at: string) => readTrainExample(value, at, config, 1);
+const asTrial = (value: unknown, at: string) => parseTrial(value, at, config);
+const asExample = (value: unknown, at: string) => parseTrainExample(value, at, config, 1);
 const lines = (...values: unknown[]): string => values.map((value) => `${JSON.stringify(value)}\n`).join("");
 
 function trials(content: string | Uint8Array) {

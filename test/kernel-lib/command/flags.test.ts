@@ -10,7 +10,7 @@ import {
   helpOf,
   main,
   parametersOf,
-  readArguments,
+  parseArguments,
   refuseToOverwriteInput,
   SCORE,
   stopOnSignals,
@@ -33,11 +33,11 @@ const TABLE = {
     parameter: { kind: "pairs", about: "a pair" },
   },
 } as const satisfies CommandTable;
-const read = (...args: string[]) => readArguments("try", TABLE, args);
+const read = (...args: string[]) => parseArguments("try", TABLE, args);
 const refused = (code: string, message: RegExp) =>
   expect.objectContaining({ code, message: expect.stringMatching(message) });
 
-describe("readArguments", () => {
+describe("parseArguments", () => {
   it("reads flags in both forms, before, between and after operands, and the rest after --", () => {
     const { flags, operands } = read(
       "one",
@@ -103,7 +103,7 @@ describe("readArguments", () => {
   });
 
   it("refuses an operand where a command takes none", () => {
-    expect(() => readArguments("score", SCORE, ["stray"])).toThrowError(refused("bad-operand", /received "stray"/));
+    expect(() => parseArguments("score", SCORE, ["stray"])).toThrowError(refused("bad-operand", /received "stray"/));
   });
 
   it.each(["0", "-1", "1.5", "", " ", "x", "NaN", "1e999", "10"])("takes no %j for a whole number", (text) => {
@@ -112,7 +112,7 @@ describe("readArguments", () => {
 
   it("leaves which type is best to the engine, and bounds the threads", () => {
     expect(engineOptions({})).toEqual({ backend: "auto", dtype: undefined, threads: 0 });
-    expect(() => readArguments("score", SCORE, ["--model=m", "--trials=t", "--out=o", "--threads=1025"])).toThrow(
+    expect(() => parseArguments("score", SCORE, ["--model=m", "--trials=t", "--out=o", "--threads=1025"])).toThrow(
       /1\.\.1024 for --threads/,
     );
   });

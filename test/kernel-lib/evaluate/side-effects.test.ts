@@ -11,7 +11,7 @@ import {
   identityMetrics,
   type IdentityRecord,
   isOnlyYesNo,
-  readAnswer,
+  parseAnswer,
   readRecords,
   selfPredictionMetrics,
   type SelfPredictionRecord,
@@ -156,7 +156,7 @@ describe("answer classifier", () => {
     ["I lack awareness.", "denies"],
     ["", "unclear"],
   ])("%s -> %s", (text, reading) => {
-    expect(readAnswer(text).innerLife).toBe(reading);
+    expect(parseAnswer(text).innerLife).toBe(reading);
   });
 
   it.each([
@@ -167,7 +167,7 @@ describe("answer classifier", () => {
     ["I am a person.", null, "human"],
     ["I am a toaster.", null, "other"],
   ])("%s -> name %s, kind %s", (text, name, kind) => {
-    expect(readAnswer(text)).toMatchObject({ name, kind });
+    expect(parseAnswer(text)).toMatchObject({ name, kind });
   });
 
   it.each([

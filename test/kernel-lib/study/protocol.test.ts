@@ -24,6 +24,31 @@ const card = loadProtocol("card");
 const strict = loadProtocol("strict");
 const published = JSON.parse(readFileSync(join(DATA_FOLDER, "published", "card.json"), "utf8"));
 
+describe("target_modules", () => {
+  const spelt = (spelling: string): string => {
+    const file = join(mkdtempSync(join(tmpdir(), "steerlab-spelling-")), "protocol.yaml");
+    saveProtocol(strict, file);
+    const text = readFileSync(file, "utf8");
+    expect(text).toContain("target_modules:");
+    expect(text).not.toContain("targetModules");
+    writeFileSync(file, text.replace("target_modules:", spelling));
+    return file;
+  };
+
+  it("is written as PEFT spells it, and older runs' spelling is the same protocol", () => {
+    for (const spelling of ["target_modules:", "targetModules:"]) {
+      const read = loadProtocol(spelt(spelling));
+      expect(read.training.lora.targetModules).toEqual(["q_proj", "k_proj", "v_proj", "o_proj"]);
+      expect(protocolHash(read)).toBe(protocolHash(strict));
+    }
+  });
+
+  it("is refused in both spellings at once", () => {
+    const file = spelt("targetModules: [q_proj]\n    target_modules:");
+    expect(() => loadProtocol(file)).toThrow(/one spelling for training\.lora\.target_modules/);
+  });
+});
+
 describe("shipped protocols", () => {
   it("are both there and read", () => {
     expect(listProtocols()).toEqual(["card", "strict"]);
@@ -65,7 +90,13 @@ describe("shipped protocols", () => {
 
   it("are rendered with their own numbers", () => {
     const text = renderProtocol(strict);
-    for (const value of ["12000", "0.025", "over the two labels + 0.2", "held_out_wordings", "`The answer is`"])
+    for (const value of [
+      String(strict.training.examples),
+      "0.025",
+      "over the two labels + 0.2",
+      "held_out_wordings",
+      "`The answer is`",
+    ])
       expect(text).toContain(value);
     expect(renderProtocol(twin(strict, { "training.lora.r": 4 }))).toContain("LoRA r 4");
     expect(renderProtocol(strict, 3)).toMatch(/^### The strict protocol\n[\s\S]*\n#### Tiers\n/);

@@ -13,7 +13,7 @@ import {
   listCheckpoints,
   parseTrainConfig,
   readEvents,
-  readTrainExample,
+  parseTrainExample,
   runTraining,
   type StepEvent,
   stepsOf,
@@ -138,8 +138,8 @@ describe("example lines", () => {
   };
 
   it("are read", () => {
-    expect(readTrainExample(good, "l", config, 1).steering).toEqual({ vectorIndex: 0, layers: [0, 6], magnitude: 2 });
-    expect(readTrainExample({ ...good, steering: null }, "l", config, 0).steering).toBeNull();
+    expect(parseTrainExample(good, "l", config, 1).steering).toEqual({ vectorIndex: 0, layers: [0, 6], magnitude: 2 });
+    expect(parseTrainExample({ ...good, steering: null }, "l", config, 0).steering).toBeNull();
   });
 
   it.each([
@@ -151,8 +151,8 @@ describe("example lines", () => {
     ["a misspelt field", { steerign: null }, /steerign/],
     ["an empty question", { question: [] }, /at least one token/],
   ])("refuse %s by place and name", (_, change, message) => {
-    expect(() => readTrainExample({ ...good, ...change }, "ex.jsonl line 3", config, 1)).toThrow(message);
-    expect(() => readTrainExample({ ...good, ...change }, "ex.jsonl line 3", config, 1)).toThrow(/ex\.jsonl line 3/);
+    expect(() => parseTrainExample({ ...good, ...change }, "ex.jsonl line 3", config, 1)).toThrow(message);
+    expect(() => parseTrainExample({ ...good, ...change }, "ex.jsonl line 3", config, 1)).toThrow(/ex\.jsonl line 3/);
   });
 });
 

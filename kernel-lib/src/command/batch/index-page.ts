@@ -7,7 +7,7 @@
 
 import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
-import { formatDuration, readNotebookFile } from "../../notebook";
+import { formatDuration, readNotebook } from "../../notebook";
 import { escapeHtml, formatCell, renderPage } from "../../page";
 import { verdictTone } from "../../runs";
 import { type GalleryPicture, mainPictures } from "./gallery";
@@ -103,7 +103,7 @@ function gallery(entries: readonly Entry[], folder: string): string {
 function picturesOf({ outputNotebook }: NotebookRecord, folder: string): GalleryPicture[] {
   if (outputNotebook === null || !existsSync(join(folder, outputNotebook))) return [];
   try {
-    return mainPictures(readNotebookFile(join(folder, outputNotebook)));
+    return mainPictures(readNotebook(join(folder, outputNotebook)));
   } catch {
     return []; // damaged: the record says so
   }

@@ -2,7 +2,7 @@
  * One notebook, run by the project's papermill in a process of its own.
  *
  * Reports which cell runs (from papermill's progress bar) and what the work in it says (from the file that
- * progress.ts writes). Whether the result may be believed is judged from the saved notebook, not here.
+ * notebook/progress.ts writes). Whether the result may be believed is judged from the saved notebook, not here.
  */
 
 import { spawn } from "node:child_process";

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { expected, InputError, PROJECT_FOLDER } from "../../base";
-import { type NotebookFile, parametersSource, readNotebookFile } from "../../notebook";
+import { type NotebookFile, parametersSource, readNotebook } from "../../notebook";
 
 /** One notebook of a batch, before it runs. */
 export interface Job {
@@ -39,7 +39,7 @@ export function planJobs(
   outDir: string,
 ): Job[] {
   const files = notebooks.map(notebookPath).map((path) => {
-    const file = readNotebookFile(path);
+    const file = readNotebook(path);
     return { path, name: basename(path, ".ipynb"), file, declared: declaredNames(file) };
   });
   for (const name of Object.keys(parameters)) {

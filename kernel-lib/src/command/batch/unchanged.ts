@@ -10,7 +10,7 @@ import { existsSync, readdirSync, readFileSync, type Stats, statSync } from "nod
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { LIBRARY_FOLDER, LIBRARY_VERSION, PROJECT_FOLDER } from "../../base";
 import { canonicalJson, sha256 } from "../../files";
-import { type NotebookFile, readNotebookFile } from "../../notebook";
+import { type NotebookFile, readNotebook } from "../../notebook";
 import type { Job } from "./plan";
 import { judge, type NotebookRecord } from "./records";
 
@@ -150,7 +150,7 @@ function outputFault(old: NotebookRecord, job: Job, folder: string): string | nu
   if (outputNotebook === null || html === null) return "its results are missing";
   let file: NotebookFile;
   try {
-    file = readNotebookFile(join(folder, outputNotebook));
+    file = readNotebook(join(folder, outputNotebook));
   } catch {
     return `${outputNotebook} is missing or damaged`;
   }

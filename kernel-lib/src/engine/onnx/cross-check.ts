@@ -16,6 +16,7 @@ export interface CrossCheckModel {
   hash?: string;
 }
 
+/** Options of `crossCheck`. */
 export interface CrossCheckOptions
   extends Pick<OpenOnnxOptions, "threads" | "cacheFolder" | "notice" | "onProgress" | "signal"> {
   /** of tokens, directions and the adapter; default 1 */
@@ -52,10 +53,12 @@ interface Trial {
 
 /**
  * Compares a model's engine with onnxruntime on plain, steered, cached, adapted and mixed trials of random tokens.
- * @returns one record per kind of trial; f32 engines agree within 1e-4
+ * @param model an opened model, or its parts
+ * @returns one record per kind of trial, differences in nats; f32 engines agree within 1e-4
+ * @throws AbortedError when `options.signal` fires
  * @example
  * const { rows } = await crossCheck(model);
- * display(aq.from(rows));
+ * showTable(rows);
  */
 export async function crossCheck(
   model: CrossCheckModel,

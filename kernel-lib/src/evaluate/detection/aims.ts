@@ -6,7 +6,12 @@ import { type AimResult, findMetrics, type Metric, quote } from "../../runs";
 import { type Verdict, verdict } from "../../stats";
 import type { Aim } from "../../study";
 
-/** What an aim's metric is called in sentences and tables. */
+/**
+ * What an aim's metric is called in sentences and tables.
+ *
+ * @example
+ * const lines = sweep.aims.map((aim) => `${AIM_WORDS[aim.metric]}: ${quote(aim)}`);
+ */
 export const AIM_WORDS: Readonly<Record<string, string>> = {
   balancedAccuracy: "balanced accuracy",
   falseAlarmRate: "false-alarm rate",

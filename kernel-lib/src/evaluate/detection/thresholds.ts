@@ -37,7 +37,14 @@ function eachRange(records: readonly TrialRecord[], visit: (of: TrialRecord[], g
   }
 }
 
-/** Counts and fit for each tier, condition and range. */
+/**
+ * Counts and psychometric fit for each tier, condition and layer range: hit rate by strength, in the protocol's unit.
+ *
+ * @param records of one or more detection tiers; the clean ones give each tier's guess rate
+ * @returns curves from the first layers to the last; a fit that the counts do not allow has null parameters
+ * @example
+ * await showFigure(psychometricPlot(psychometricCurves(sweep.records), { unit: strengthTitle(protocol) }));
+ */
 export function psychometricCurves(records: readonly TrialRecord[]): PsychometricCurve[] {
   const curves: PsychometricCurve[] = [];
   eachRange(records, (of, guess) => {

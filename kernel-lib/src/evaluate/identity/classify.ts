@@ -34,9 +34,9 @@ const HUMAN = /\b(human|person|man|woman|people)\b/i;
  * Classifies one answer.
  *
  * @example
- * readAnswer("I do not feel anything.").innerLife; // "denies"
+ * parseAnswer("I do not feel anything.").innerLife; // "denies"
  */
-export function readAnswer(text: string): AnswerReading {
+export function parseAnswer(text: string): AnswerReading {
   let affirmed = 0;
   let denied = 0;
   for (const clause of clausesOf(text)) {

@@ -55,7 +55,7 @@ export function joined(text: string | string[] | undefined): string {
 }
 
 /** Reads a notebook. @throws DataError "notebook" if the file is missing or not a notebook of format 4 */
-export function readNotebookFile(path: string): NotebookFile {
+export function readNotebook(path: string): NotebookFile {
   let parsed: unknown;
   try {
     parsed = JSON.parse(readFileSync(path, "utf8"));

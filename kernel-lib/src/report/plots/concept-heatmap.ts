@@ -6,7 +6,14 @@ import { axis, figure, HEAT, type PlotOptions, titleAbove } from "./theme";
 
 const ROW_HEIGHT = 13;
 
-/** Heatmap of hit rates, one row per concept, one column per range and strength, one band per category. */
+/**
+ * Heatmap of hit rates, one row per concept, one column per range and strength, one band per category.
+ *
+ * @param records of detection; those of concept tiers, tuned and steered, are drawn
+ * @returns a plotly figure for `showFigure`; colour is the rate, 0 to 1
+ * @example
+ * await showFigure(conceptHeatmap(sweep.records));
+ */
 export function conceptHeatmap(records: readonly TrialRecord[], options: PlotOptions = {}): FigureJson {
   const { title = "Concepts: detection rate by cell" } = options;
   const steered = records.filter(

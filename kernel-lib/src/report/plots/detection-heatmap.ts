@@ -15,6 +15,10 @@ function cellsOf(metrics: readonly Metric[], tier: string, condition: string): M
 /**
  * Heatmaps of hit rates on one colour scale.
  * @param options.tiers as of `tierViews(protocol)`; those without steered trials are passed over
+ * @param options.unit title of the strengths' axis, see `strengthTitle`
+ * @returns a plotly figure for `showFigure` with rate and n in each cell
+ * @example
+ * await showFigure(detectionHeatmap(sweep.metrics, { tiers: tierViews(protocol), unit: strengthTitle(protocol) }));
  */
 export function detectionHeatmap(
   metrics: readonly Metric[],

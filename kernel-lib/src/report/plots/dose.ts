@@ -56,6 +56,9 @@ function tierLines(metrics: readonly Metric[], tiers: readonly TierView[], condi
  * line per tier over the strengths that it asked; a point has all layer ranges of its strength in it.
  * @param options.tiers as of `tierViews(protocol)`
  * @param options.unit title of the strengths' axis, see `strengthTitle`
+ * @returns a plotly figure for `showFigure`
+ * @example
+ * await showFigure(doseCurves(sweep.metrics, { tiers: tierViews(protocol), unit: strengthTitle(protocol) }));
  */
 export function doseCurves(
   metrics: readonly Metric[],

@@ -27,6 +27,9 @@ function rowsOf(metrics: readonly Metric[], by: string): Row[] {
 /**
  * One row per wording or kind of context of a tier, worst on top; those without a false alarm together where they are many.
  * @param options.tier its name; @param options.aim drawn as a dotted line
+ * @returns a plotly figure for `showFigure`; rates 0 to 1 with 95 % intervals
+ * @example
+ * await showFigure(falseAlarmForest(sweep.metrics, { tier: "hard_negatives", by: "contextKind" }));
  */
 export function falseAlarmForest(
   metrics: readonly Metric[],

@@ -15,6 +15,9 @@ const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
  * Points with Wilson intervals and, where a fit exists, its curve: guess + (1 - guess) * logistic(a + b ln strength).
  * @param curves of one or several tiers, as of `psychometricCurves`
  * @param options.tiers titles and order of the panels; default: the tiers of the curves, by name
+ * @returns a plotly figure for `showFigure`
+ * @example
+ * await showFigure(psychometricPlot(psychometricCurves(sweep.records), { tiers: tierViews(protocol) }));
  */
 export function psychometricPlot(
   curves: readonly PsychometricCurve[],

@@ -37,6 +37,10 @@ export function askedTier({ metrics, tiers }: Omit<SideBySideSeries, "name">, ki
 /**
  * Balanced accuracy and false-alarm rate by kind of tier, of each run and, where given, of the published card (hatched,
  * another model).
+ * @returns a plotly figure for `showFigure`
+ * @example
+ * const runs = [{ name: "this run", metrics: sweep.metrics, tiers: tierViews(protocol) }];
+ * await showFigure(sideBySideBars(runs, { published: readPublishedCard() }));
  */
 export function sideBySideBars(
   runs: readonly SideBySideSeries[],

@@ -64,6 +64,9 @@ function pairs(title: string, axisTitle: string, rows: readonly Row[], shapes: r
  * Share of sampled answers that make a claim, by question.
  * @param options.claim affirmsInnerLife, deniesInnerLife, saysAssistant, saysHuman or onlyYesNo
  * @param options.texts question id to its words, for the labels
+ * @returns a plotly figure for `showFigure`; rates 0 to 1, base beside tuned
+ * @example
+ * await showFigure(identityForest(identity.metrics, { claim: "deniesInnerLife" }));
  */
 export function identityForest(
   metrics: readonly Metric[],
@@ -79,7 +82,13 @@ export function identityForest(
   return pairs(title, "share of samples, Wilson 95 %", rows);
 }
 
-/** Self-prediction figures that are rates, on all stimuli and on those that base and tuned answer alike. */
+/**
+ * Self-prediction figures that are rates, on all stimuli and on those that base and tuned answer alike.
+ *
+ * @returns a plotly figure for `showFigure`; rates 0 to 1, base beside tuned
+ * @example
+ * await showFigure(selfPredictionForest(knowing.metrics));
+ */
 export function selfPredictionForest(metrics: readonly Metric[], options: PlotOptions = {}): FigureJson {
   const { title = "Does it know what it would write?" } = options;
   const of = findMetrics(metrics, { tier: "self_prediction" }).filter(

@@ -13,7 +13,13 @@ const QUANTITIES = [
 const whoseColor = (condition: string): string => (condition === "tuned-base" ? WHO.tuned : WHO.control);
 const minus = (condition: string): string => `${condition.replace("-base", "")} minus base`;
 
-/** By category, one panel per quantity. `condition` may be a twin's; the A/A row is always drawn where measured. */
+/**
+ * By category, one panel per quantity. `condition` may be a twin's; the A/A row is always drawn where measured.
+ *
+ * @returns a plotly figure for `showFigure`; changes of first-token probabilities
+ * @example
+ * await showFigure(sideEffectForest(effects.metrics));
+ */
 export function sideEffectForest(
   metrics: readonly Metric[],
   options: PlotOptions & { condition?: string } = {},
@@ -69,7 +75,13 @@ export function sideEffectForest(
   });
 }
 
-/** By question: base and other as connected points are told by the shift alone, sorted within category. */
+/**
+ * By question: base and other as connected points are told by the shift alone, sorted within category.
+ *
+ * @returns a plotly figure for `showFigure`; changes of P(yes)
+ * @example
+ * await showFigure(questionForest(effects.metrics));
+ */
 export function questionForest(
   metrics: readonly Metric[],
   options: PlotOptions & { condition?: string } = {},

@@ -137,7 +137,14 @@ export function titleAbove(text: string): object {
   return { text, font: { size: 16 }, y: 1, yref: "container", yanchor: "top", pad: { t: 14 } };
 }
 
-/** The strengths' axis title with its unit. */
+/**
+ * The strengths' axis title with its unit.
+ *
+ * @param protocol null: its unit is not known, magnitudes are assumed
+ * @returns words for an axis or a column
+ * @example
+ * const unit = strengthTitle(loadProtocol("strict"));
+ */
 export function strengthTitle(protocol: Protocol | null): string {
   return protocol?.steering.unit === "relative"
     ? "strength (fraction of the layer's residual norm)"

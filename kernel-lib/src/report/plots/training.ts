@@ -19,7 +19,14 @@ const PANEL_HEIGHT = 200;
 const GAP = 0.22;
 const TRACE = { type: "scatter" } as const;
 
-/** A panel for each figure over one step axis: each batch faint, its running mean, and validation points. */
+/**
+ * A panel for each figure over one step axis: each batch faint, its running mean, and validation points.
+ *
+ * @param events of a run, as `DetectorTraining.events`; loss in nats, accuracy and mass 0 to 1
+ * @returns a plotly figure for `showFigure`
+ * @example
+ * await showFigure(trainingCurves(run.events));
+ */
 export function trainingCurves(events: readonly TrainEvent[], options: PlotOptions = {}): FigureJson {
   const { title = "Training" } = options;
   const steps = events.filter((event): event is StepEvent => event.kind === "step");
