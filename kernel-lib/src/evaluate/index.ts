@@ -30,3 +30,6 @@ export { evaluateSideEffects, type SideEffectOptions, spellingIds } from "./side
 export { sideEffectMetrics } from "./side-effects/metrics";
 export type { SideEffectRecord } from "./side-effects/record";
 export { type Summary, summarise, summariseAll } from "./summaries";
+export { runTwins, type TwinsOptions } from "./twins";
+export { estimateTwins, type TwinArm, TwinEstimate } from "./twins/estimate";
+export { STUDY, twinRow, type TwinRow, type TwinTiers, twinTiers } from "./twins/row";

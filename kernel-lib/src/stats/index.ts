@@ -28,6 +28,7 @@ export {
 } from "./clusters";
 export { clusteredDPrime, criterion, dPrime, type RateCorrection } from "./detectability";
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
+export { fitLogistic, type LogisticFit } from "./logistic";
 export { differences, mean, pairedMeanDifference } from "./mean";
 export { type NoiseFloor, noiseFloor } from "./noise";
 export {

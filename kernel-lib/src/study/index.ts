@@ -36,6 +36,7 @@ export { listProtocols, loadProtocol, protocolHash, saveProtocol, twin, TWINS } 
 export type { Trial, TrialRecord } from "./record";
 export { renderProtocol } from "./render";
 export { strengthScale, type StrengthScale } from "./scale";
+export { DEFAULT_TWINS, namedTwin, relabelled } from "./twins";
 export type {
   Aim,
   Control,
