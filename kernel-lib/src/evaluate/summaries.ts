@@ -5,6 +5,7 @@ import type { AimResult, Metric } from "../runs";
 import type { Protocol } from "../study";
 import { summariseDetection } from "./detection/summary";
 import { identityMetrics } from "./identity/metrics";
+import { probeMetrics } from "./probe/metrics";
 import { EVALUATION_KINDS, type EvaluationKind, type RecordOf } from "./records";
 import { selfPredictionMetrics } from "./self-prediction/metrics";
 import { sideEffectMetrics } from "./side-effects/metrics";
@@ -23,6 +24,7 @@ const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], prot
     metrics: selfPredictionMetrics(records, protocol.evaluation.seed),
     aims: [],
   }),
+  probe: (records) => ({ metrics: probeMetrics(records), aims: [] }),
 };
 
 /**

@@ -25,11 +25,13 @@ export interface TwinsOptions {
   signal?: AbortSignal;
   /** what it will take, before the first arm starts */
   onEstimate?: (estimate: TwinEstimate) => void;
-  /** steps and trials so far, of all; the note names the arm */
+  /** work so far in thousandths of an arm, by estimated time; the note names the arm */
   onProgress?: (done: number, total: number, note: string) => void;
 }
 
 const SEEDS: readonly number[] = [1, 2, 3];
+/** Units of progress in one arm. */
+const PER_ARM = 1000;
 
 /**
  * Trains and measures a study and its twins, seed by seed, so that a stopped run holds whole comparisons.
@@ -53,12 +55,14 @@ export async function runTwins(
     const tiers = twinTiers(arms[0].study.protocol);
     const estimate = await estimateTwins(model, arms, tiers, { root, signal });
     options.onEstimate?.(estimate);
-    const perArm = estimate.steps + estimate.trials;
     for (const [i, arm] of arms.entries()) {
       const note = `${arm.twin}, seed ${arm.seed}`;
-      const tick = (done: number): void => options.onProgress?.(i * perArm + done, arms.length * perArm, note);
-      rows.push(await runArm(model, arm, { root, signal, steps: estimate.steps, tick }));
-      tick(perArm);
+      const tick = (steps: number, trials: number): void => {
+        const share = estimate.shareOfArm(steps, trials);
+        options.onProgress?.(Math.round(PER_ARM * (i + share)), PER_ARM * arms.length, note);
+      };
+      rows.push(await runArm(model, arm, { root, signal, tick }));
+      tick(estimate.steps, estimate.trials);
     }
   } catch (error) {
     if (!(error instanceof AbortedError)) throw error;
@@ -104,14 +108,14 @@ function requireSameSteps(studies: readonly { twin: string; study: BoundStudy }[
 async function runArm(
   model: StudyModel,
   { twin, seed, study }: TwinArm,
-  { root, signal, steps, tick }: { root: string; signal?: AbortSignal; steps: number; tick: (done: number) => void },
+  { root, signal, tick }: { root: string; signal?: AbortSignal; tick: (steps: number, trials: number) => void },
 ): Promise<TwinRow> {
-  const training = await trainDetector(model, study, { seed, root, signal, onEvent: ({ step }) => tick(step) });
+  const training = await trainDetector(model, study, { seed, root, signal, onEvent: ({ step }) => tick(step, 0) });
   const adapter = await bound(model, training.adapterFolder, `${twin}-s${seed}`);
   try {
     const { heldOut, controls, clean } = twinTiers(study.protocol);
     const tiers = [heldOut, controls, clean].filter((name): name is string => name !== null);
-    const onProgress = (done: number): void => tick(steps + done);
+    const onProgress = (done: number): void => tick(training.steps, done);
     const detection = await evaluateDetection(model, study, { adapter, root, tiers, signal, onProgress });
     const effects = await evaluateSideEffects(model, study, { adapter, root, signal });
     return twinRow({

@@ -144,12 +144,7 @@ function choleskySolve(matrix: Float64Array[], right: Float64Array): Float64Arra
   return x;
 }
 
-function fitted(
-  rows: readonly ArrayLike<number>[],
-  a: Float64Array,
-  penalty: number,
-  iterations: number,
-): LogisticFit {
+function fitted(rows: readonly ArrayLike<number>[], a: Float64Array, penalty: number, iterations: number): LogisticFit {
   const weights = new Float64Array(rows[0].length);
   let intercept = 0;
   for (const [i, row] of rows.entries()) {

@@ -58,7 +58,11 @@ function labelChanges(protocol: Protocol, steered: string, clean: string): Recor
   if (retention.share > 0 && retention.form === "answers")
     throw new InputError(
       "protocol-labels",
-      expected("training.retention.form distribution", `twin labels-${steered}-${clean}`, "answers, which is yes or no"),
+      expected(
+        "training.retention.form distribution",
+        `twin labels-${steered}-${clean}`,
+        "answers, which is yes or no",
+      ),
     );
   return {
     "conversation.labels": { steered: ` ${steered}`, clean: ` ${clean}` },

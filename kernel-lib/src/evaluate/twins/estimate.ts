@@ -50,6 +50,13 @@ export class TwinEstimate {
     return this.toTrain * this.steps * this.secondsPerStep + this.arms * this.trials * this.secondsPerTrial;
   }
 
+  /** Share of an arm's time, 0..1, that some steps and trials take. */
+  shareOfArm(steps: number, trials: number): number {
+    const seconds = (s: number, t: number): number => s * this.secondsPerStep + t * this.secondsPerTrial;
+    const whole = seconds(this.steps, this.trials);
+    return whole === 0 ? 0 : Math.min(1, seconds(steps, trials) / whole);
+  }
+
   [inspect.custom](): string {
     const minutes = Math.max(1, Math.ceil(this.seconds / 60));
     return (
@@ -95,14 +102,14 @@ export async function estimateTwins(
     toTrain === 0 ? { secondsPerStep: 0, adapterBytes: 0, stateBytes: 0 } : await timeTraining(model, arms[0], signal);
   const plan = planTrials(study, { tiers: Object.values(tiers).filter((name): name is string => name !== null) });
   const batch = plan.filter(({ condition }) => condition === "base").slice(0, DEFAULT_BATCH);
-  const asked = batch.length > 0 ? batch : plan.slice(0, DEFAULT_BATCH).map((trial) => ({ ...trial, condition: "base" as const }));
+  const asked =
+    batch.length > 0 ? batch : plan.slice(0, DEFAULT_BATCH).map((trial) => ({ ...trial, condition: "base" as const }));
   const start = performance.now();
   await askTrials(study, asked, {}, signal);
   const secondsPerTrial = (performance.now() - start) / 1000 / asked.length;
   const trials = plan.length + SIDE_EFFECT_ROWS;
   const checkpoints = training.checkpointEvery === 0 ? 1 : Math.ceil(steps / training.checkpointEvery);
-  const perTraining =
-    (checkpoints + 1) * probe.adapterBytes + Math.min(KEPT_STATES, checkpoints) * probe.stateBytes;
+  const perTraining = (checkpoints + 1) * probe.adapterBytes + Math.min(KEPT_STATES, checkpoints) * probe.stateBytes;
   const disk = toTrain * perTraining + arms.length * trials * BYTES_PER_RECORD;
   return new TwinEstimate(arms.length, toTrain, steps, trials, probe.secondsPerStep, secondsPerTrial, disk);
 }
