@@ -2,7 +2,7 @@
  * Identity, goals and awareness: open questions answered by seeded sampling, read by a tested classifier, base and tuned.
  *
  * At least 100 samples per question and condition, temperature 0.7; each sample has its own seed, so any one can be made
- * again. Rates carry Wilson intervals, differences Newcombe's. identity/classify.ts reads the answers.
+ * again. identity/classify.ts reads the answers, identity/metrics.ts counts them.
  */
 import type { Row, StudyModel } from "../engine";
 import { contentHash } from "../files";

@@ -2,8 +2,10 @@
 export { type DetectionOptions, evaluateDetection, VECTOR_FILES } from "./detection";
 export { AIM_WORDS } from "./detection/aims";
 export { askTrials, trialBatches } from "./detection/ask";
-export { clusterOf, countsOf, groupBy } from "./detection/counts";
 export { asksDetection } from "./detection/controls";
+export { axesOf, countsOf, groupBy } from "./detection/counts";
+export { ALL_TIERS } from "./detection/distinct";
+export { PRIORS } from "./detection/metrics";
 export { summariseDetection } from "./detection/summary";
 export { type PsychometricCurve, psychometricCurves } from "./detection/thresholds";
 export {

@@ -31,7 +31,7 @@ const NOISE = "base-again";
 
 /** Options of `evaluateSideEffects`. */
 export interface SideEffectOptions extends EvaluateOptions {
-  /** control adapters by name, each compared with the base */
+  /** control adapters by name, each compared with the base; two or more whose names begin with "no-steer" show the noise of training seeds */
   twins?: Readonly<Record<string, Adapter>>;
   /** default: the shipped 75 */
   questions?: readonly SideEffectQuestion[];
@@ -145,11 +145,14 @@ async function askQuestions(
 }
 
 function describe({ metrics }: Summary): string[] {
-  const rows = findMetrics(metrics, { name: "deltaYes", condition: "tuned-base" }).filter(
-    ({ group }) => "category" in group && !("question" in group),
-  );
+  const lines = (name: string): string[] =>
+    findMetrics(metrics, { name, condition: "tuned-base" })
+      .filter(({ group }) => "category" in group && !("question" in group))
+      .map((metric) => `${String(metric.group.category).padEnd(22)} ${quote(metric)}`);
   return [
+    "share of answers that turned, tuned - base",
+    ...lines("answerFlips"),
     "change of P(Yes), tuned - base",
-    ...rows.map((metric) => `${String(metric.group.category).padEnd(22)} ${quote(metric)}`),
+    ...lines("deltaYes"),
   ];
 }

@@ -20,10 +20,7 @@ const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], prot
   detection: (records, protocol) => summariseDetection(records, protocol),
   "side-effects": (records, protocol) => ({ metrics: sideEffectMetrics(records, protocol.evaluation.seed), aims: [] }),
   identity: (records) => ({ metrics: identityMetrics(records), aims: [] }),
-  "self-prediction": (records, protocol) => ({
-    metrics: selfPredictionMetrics(records, protocol.evaluation.seed),
-    aims: [],
-  }),
+  "self-prediction": (records) => ({ metrics: selfPredictionMetrics(records), aims: [] }),
   probe: (records) => ({ metrics: probeMetrics(records), aims: [] }),
 };
 

@@ -10,7 +10,9 @@ export {
 } from "./find";
 export { runMeta, type RunMeta, shortName } from "./meta";
 export {
+  adjusted,
   type AimResult,
+  type Evidence,
   findMetrics,
   type Metric,
   metricOf,

@@ -7,10 +7,22 @@
 import { existsSync, readFileSync } from "node:fs";
 import { DataError, expected } from "../base";
 import { parseJsonStrict, writeJsonAtomic } from "../files";
-import type { Estimate } from "../stats";
+import { benjaminiHochberg, type Estimate, type Verdict } from "../stats";
 
-/** One number. */
-export interface Metric extends Estimate {
+/** What a number rests on, where its method tells (`ClusteredEstimate`). */
+export interface Evidence {
+  /** sampled axes with their numbers of clusters */
+  clusters?: Readonly<Record<string, number>>;
+  /** variance over that of independent trials; null where there is no variance */
+  designEffect?: number | null;
+  /** how many independent trials would tell as much; null where there is no variance */
+  effectiveN?: number | null;
+  /** how to quote it where a number can't, such as "below 0.025" */
+  text?: string;
+}
+
+/** One number. An end of its interval that is null while the other is known is open. */
+export interface Metric extends Estimate, Evidence {
   /** hitRate, falseAlarmRate, balancedAccuracy, auroc, dPrime, threshold, ... */
   name: string;
   /** tier, or evaluation such as side_effects */
@@ -37,6 +49,8 @@ export interface AimResult {
   high: number | null;
   /** null where nothing was measured */
   reached: boolean | null;
+  /** the same with what the interval says of it */
+  verdict: Verdict;
   /** one sentence in words */
   text: string;
 }
@@ -48,15 +62,37 @@ export interface RunSummary {
   aims: AimResult[];
 }
 
-/** A metric without a test. */
+/** A metric of an estimate; `p` where it was tested, to be adjusted over all tests of the run (`adjusted`). */
 export function metricOf(
   name: string,
   tier: string,
   condition: string,
-  estimate: Estimate,
+  estimate: Estimate & Evidence,
   group: Metric["group"] = {},
+  p: number | null = null,
 ): Metric {
-  return { name, tier, condition, group, ...estimate, p: null, pAdjusted: null };
+  const { value, n, low, high, method, clusters, designEffect, effectiveN, text } = estimate;
+  return {
+    name,
+    tier,
+    condition,
+    group,
+    value,
+    n,
+    low,
+    high,
+    method,
+    ...(clusters === undefined ? {} : { clusters, designEffect, effectiveN }),
+    ...(text === undefined ? {} : { text }),
+    p,
+    pAdjusted: null,
+  };
+}
+
+/** The same metrics with their p-values adjusted together (Benjamini and Hochberg). */
+export function adjusted(metrics: readonly Metric[]): Metric[] {
+  const pAdjusted = benjaminiHochberg(metrics.map(({ p }) => p));
+  return metrics.map((metric, i) => ({ ...metric, pAdjusted: pAdjusted[i] }));
 }
 
 /**
@@ -83,10 +119,13 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
 }
 
 /** "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none. */
-export function quote(metric: Pick<Metric, "value" | "low" | "high" | "n"> | null | undefined): string {
-  if (metric === null || metric === undefined || metric.value === null) return "not measured";
-  const { value, low, high, n } = metric;
-  const interval = low === null || high === null ? "" : ` [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+export function quote(metric: (Pick<Metric, "value" | "low" | "high" | "n"> & Evidence) | null | undefined): string {
+  if (metric === null || metric === undefined) return "not measured";
+  const { value, low, high, n, text } = metric;
+  if (text !== undefined) return `${text}, n ${n}`;
+  if (value === null) return "not measured";
+  const end = (at: number | null): string => (at === null ? "open" : at.toFixed(3));
+  const interval = low === null && high === null ? "" : ` [${end(low)}, ${end(high)}]`;
   return `${value.toFixed(3)}${interval}, n ${n}`;
 }
 

@@ -9,8 +9,7 @@
  */
 import { expected, InputError, type Random } from "../base";
 import { type ClusterAxes, codeAxis, type CodedAxis, MIN_CLUSTERS } from "./clusters";
-import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
-import { differences } from "./mean";
+import { checkLevel, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
 import { normalCdf, normalQuantile, studentQuantile } from "./special";
 
 export interface BootstrapOptions {
@@ -208,39 +207,4 @@ export function crossedBootstrap(
   const finite = (end: number | null): number | null => (end !== null && Number.isFinite(end) ? end : null);
   const method = `pigeonhole bootstrap ${percent(level)} ${words}, ${samples} samples`;
   return { value, n, low: finite(low), high: finite(high), method };
-}
-
-const average = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/**
- * Mean with a cluster-bootstrap interval.
- *
- * @param clusters one label per value
- * @throws InputError "not-finite", "unpaired", "samples", "level"
- */
-export function clusterMean(
-  values: readonly number[],
-  clusters: readonly (string | number)[],
-  options: BootstrapOptions,
-): Estimate {
-  checkSeries("values", values, clusters);
-  return clusterBootstrap(values, (_value, i) => clusters[i], average, options);
-}
-
-/**
- * Mean of after - before over pairs, pairs resampled by cluster (each pair its own cluster if none are given).
- *
- * @throws InputError "not-finite", "unpaired", "samples", "level"
- *
- * @example
- * pairedBootstrap(tuned, base, { random: random(1), clusters: concepts });
- */
-export function pairedBootstrap(
-  after: ArrayLike<number>,
-  before: ArrayLike<number>,
-  options: BootstrapOptions & { clusters?: readonly (string | number)[] },
-): Estimate {
-  const change = differences(after, before);
-  const estimate = clusterMean(change, options.clusters ?? change.map((_, i) => i), options);
-  return { ...estimate, method: `paired ${estimate.method}` };
 }

@@ -3,9 +3,7 @@ export { auroc, clusteredAuroc, midranks, type ScoreSample } from "./auroc";
 export {
   type BootstrapOptions,
   clusterBootstrap,
-  clusterMean,
   crossedBootstrap,
-  pairedBootstrap,
   percentileInterval,
   sortedQuantile,
 } from "./bootstrap";
@@ -29,7 +27,7 @@ export {
 export { clusteredDPrime, criterion, dPrime, type RateCorrection } from "./detectability";
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
 export { fitLogistic, type LogisticFit } from "./logistic";
-export { differences, mean, pairedMeanDifference } from "./mean";
+export { differences, mean } from "./mean";
 export { type NoiseFloor, noiseFloor } from "./noise";
 export {
   type PlannedDesign,

@@ -1,5 +1,5 @@
 /**
- * Means of independent numbers with Student's t interval, and of paired differences.
+ * Means of independent numbers with Student's t interval, and differences of pairs.
  */
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
 import { studentQuantile } from "./special";
@@ -33,14 +33,4 @@ export function differences(after: ArrayLike<number>, before: ArrayLike<number>)
   checkSeries("after", after, before);
   checkSeries("before", before);
   return Array.from({ length: after.length }, (_, i) => after[i] - before[i]);
-}
-
-/** Mean of after - before over pairs. @throws InputError "not-finite", "unpaired", "level" */
-export function pairedMeanDifference(
-  after: ArrayLike<number>,
-  before: ArrayLike<number>,
-  level: number = DEFAULT_LEVEL,
-): Estimate {
-  const estimate = mean(differences(after, before), level);
-  return { ...estimate, method: `paired ${estimate.method}` };
 }

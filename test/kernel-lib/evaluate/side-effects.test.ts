@@ -19,6 +19,7 @@ import {
   type SideEffectRecord,
 } from "../../../kernel-lib/src/evaluate";
 import { findMetrics, readSummary } from "../../../kernel-lib/src/runs";
+import { clopperPearson } from "../../../kernel-lib/src/stats";
 import { conceptVectors } from "../../../kernel-lib/src/steering";
 import { loadProtocol } from "../../../kernel-lib/src/study";
 import { fakeAdapter, FakeEngine, fakeModel, fakeTokenizer } from "../../helpers/fake-engine";
@@ -93,6 +94,49 @@ describe("side effects", () => {
     expect(at("deltaYes").p).toBe(1); // 2 of the 4 sign flips are as far from 0... exact, 2 pairs, one zero
     for (const metric of metrics) expect(metric.method).not.toBe("");
   });
+
+  it("tells changed answers from changed spellings, and reports them first", () => {
+    const ask = (question: number, condition: string, yes: number, topToken: number): SideEffectRecord => ({
+      ...effect(`q${question}`, "x", condition, yes, 0.9 - yes),
+      topToken,
+    });
+    const base = Array.from({ length: 8 }, (_, i) => ask(i, "base", i < 5 ? 0.2 : 0.7, i < 5 ? 20 : 10));
+    // Two answers turn to yes, one to no, one keeps its answer in another spelling.
+    const tuned = [
+      ask(0, "tuned", 0.8, 10),
+      ask(1, "tuned", 0.6, 10),
+      ask(2, "tuned", 0.3, 21),
+      ...[3, 4].map((i) => ask(i, "tuned", 0.2, 20)),
+      ask(5, "tuned", 0.1, 20),
+      ...[6, 7].map((i) => ask(i, "tuned", 0.7, 10)),
+    ];
+    const metrics = sideEffectMetrics([...base, ...tuned], 1);
+    const share = (name: string) => findMetrics(metrics, { name, condition: "tuned-base", group: {} })[0];
+    expect(share("answerFlips")).toMatchObject({ value: 3 / 8, n: 8, clusters: { question: 8 } });
+    expect(share("answerFlips").high).toBeCloseTo(clopperPearson(3, 8).high!, 6);
+    expect(share("answerFlipsToYes").value).toBe(2 / 8);
+    expect(share("answerFlipsToNo").value).toBe(1 / 8);
+    expect(share("spellingChanges").value).toBe(1 / 8);
+    expect(share("topFlips").value).toBe(4 / 8);
+    const says = (condition: string) => findMetrics(metrics, { name: "saysYes", condition })[0].value;
+    expect([says("base"), says("tuned")]).toEqual([3 / 8, 4 / 8]);
+    const names = metrics.filter(({ condition }) => condition === "tuned-base").map(({ name }) => name);
+    expect(names.lastIndexOf("answerFlips")).toBeLessThan(names.indexOf("deltaYes"));
+    expect(share("deltaYes").method).toMatch(/by question \(8\); sign flips of 8 pairs/);
+  });
+});
+
+it("adapters trained without steering show the noise of seeds", () => {
+  const seeds = [
+    [0.2, 0.4],
+    [0.5, 0.5],
+  ].flatMap(([one, other], q) => [
+    effect(`q${q}`, "x", "no-steer-1", one, 0.5),
+    effect(`q${q}`, "x", "no-steer-2", other, 0.5),
+  ]);
+  const [noise] = findMetrics(sideEffectMetrics(seeds), { name: "seedNoise" });
+  expect(noise.value).toBeCloseTo(0.1, 12); // sqrt((.1^2 + .1^2) / 2)
+  expect(findMetrics(sideEffectMetrics(seeds.slice(0, 1)), { name: "seedNoise" })).toEqual([]);
 });
 
 describe("answer classifier", () => {
@@ -128,7 +172,9 @@ describe("answer classifier", () => {
 
   it.each([
     ["yes yes yes no no yes.", true],
-    ["that yes yes yes yes yes no no", true],
+    ["Yes! No, yes.", true],
+    ["that yes yes yes yes yes no no", false],
+    ["yes yes yes yes yes yes 7", false],
     ["No.", false],
     ["No. I am a program.", false],
     ["", false],
@@ -188,7 +234,13 @@ describe("identity", () => {
     expect(shift.low!).toBeGreaterThan(0.15);
     expect(
       findMetrics(metrics, { name: "deniesInnerLife", condition: "base", group: { kind: "awareness" } })[0],
-    ).toMatchObject({ value: 0.9, n: 100 });
+    ).toMatchObject({ value: 0.9, n: 100, low: null, high: null }); // one question is no sample of a kind
+    const eight = Array.from({ length: 8 }, (_, q) =>
+      make("base", q < 2 ? 100 : 0).map((record) => ({ ...record, id: `${q} ${record.id}`, question: `q${q}` })),
+    ).flat();
+    const [kind] = findMetrics(identityMetrics(eight), { name: "affirmsInnerLife", group: { kind: "awareness" } });
+    expect(kind).toMatchObject({ value: 0.25, n: 800, clusters: { question: 8 } });
+    expect(kind.high).toBeCloseTo(clopperPearson(2, 8).high!, 6); // two questions of eight, not 200 samples of 800
   });
 });
 
@@ -274,6 +326,12 @@ describe("self-prediction", () => {
         group: { task: "property", subset: "all" },
       })[0].value,
     ).toBe(0.5);
+    const [says] = findMetrics(selfPredictionMetrics(all), {
+      name: "saysTrue",
+      group: { task: "property", subset: "all" },
+    });
+    expect(says).toMatchObject({ value: 1, clusters: { stimulus: 20 } });
+    expect(says.low).toBeCloseTo(0.025 ** (1 / 20), 10);
   });
 
   it.each([

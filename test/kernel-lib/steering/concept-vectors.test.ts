@@ -1,6 +1,6 @@
 /** Concept directions: concept minus filler at the last token of each template, after one block. */
 import { describe, expect, it } from "vitest";
-import { type Concept, type ConceptContrast, conceptVectors } from "../../../kernel-lib/src/steering";
+import { type Concept, type ConceptContrast, conceptVectors, geometry } from "../../../kernel-lib/src/steering";
 import { FakeEngine, fakeModel } from "../../helpers/fake-engine";
 
 /** The fake engine's state after block l: (l + 1) x 0.5 everywhere, x 2 at (last token mod 8). */

@@ -126,7 +126,8 @@ describe("plan", () => {
 
   it("says the card's counts for the card's protocol", async () => {
     const card = await bindStudy(fakeModel(engine), loadProtocol("card"));
-    const trials = planTrials(card, { concepts }).filter((t) => t.condition === "tuned");
+    const all = planTrials(card, { concepts }).filter((t) => t.condition === "tuned");
+    const trials = all.filter((t) => t.questionKind === "detection"); // the controls are ours, not the card's
     const count = (tier: string, target: string): number =>
       trials.filter((t) => t.tier === tier && t.target === target).length;
     expect([
@@ -137,6 +138,51 @@ describe("plan", () => {
     expect(count("concepts_102", "steered")).toBe(3 * 3 * 4 * 5);
     expect(new Set(trials.map((t) => t.question))).toEqual(new Set(["train-01"]));
     expect(trials.find((t) => t.strength === 20)?.magnitude).toBe(20);
+  });
+});
+
+describe("tiers that ask the same caches", () => {
+  const caches = (tier: string): string[] =>
+    of(tier)
+      .filter((t) => t.target === "steered")
+      .map((t) => `${t.vector} ${t.range} ${t.strength} ${t.context} ${t.reply}`);
+
+  it("ask controls on exactly the caches of detection, every kind, with the truth of each cache", () => {
+    expect(caches("controls")).toEqual(caches("held_out_random"));
+    const controls = of("controls");
+    expect(new Set(controls.map((t) => t.questionKind))).toEqual(
+      new Set(["reversed", "trueFact", "falseFact", "sideEffect"]),
+    );
+    for (const { questionKind, target, truth } of controls) {
+      const wanted = {
+        reversed: target === "steered" ? "no" : "yes",
+        trueFact: "yes",
+        falseFact: "no",
+        sideEffect: null,
+        detection: null,
+      }[questionKind as "reversed"];
+      expect(truth).toBe(wanted);
+    }
+  });
+
+  it("refuse caches of a tier that is not there", async () => {
+    const tiers = protocol.evaluation.tiers.map((tier) => ({ ...tier, cachesOf: tier.cachesOf && "nowhere" }));
+    const other = await bindStudy(fakeModel(engine), twin(protocol, { "evaluation.tiers": tiers }));
+    expect(() => planTrials(other, { concepts, tiers: ["controls"] })).toThrow(/cachesOf of tier controls .*nowhere/);
+  });
+});
+
+describe("wordings and cells", () => {
+  it("where each wording is asked in turn, each meets every cell equally often", () => {
+    const steered = of("held_out_wordings").filter((t) => t.target === "steered");
+    const met = new Map<string, number>();
+    for (const t of steered) {
+      const key = `${t.question} ${t.range} ${t.strength}`;
+      met.set(key, (met.get(key) ?? 0) + 1);
+    }
+    expect(met.size).toBe(12 * 12);
+    const counts = [...met.values()]; // 25 vectors over 12 wordings: two or three each
+    expect([Math.min(...counts), Math.max(...counts)]).toEqual([2, 3]);
   });
 });
 

@@ -365,7 +365,8 @@ describe("trainDetector", () => {
 
 describe("examples of a protocol", () => {
   it("use training splits only, uniform over vectors, ranges and strengths, half steered", async () => {
-    const study = await bindStudy(fakeModel(), twin(small, { "training.examples": 3000 }));
+    const alone = { "training.examples": 3000, "training.retention.share": 0 };
+    const study = await bindStudy(fakeModel(), twin(small, alone));
     const set = await generateExamples(study, 1);
     const all = [...set.train, ...set.validation];
     expect(set.validation).toHaveLength(150);
@@ -387,6 +388,67 @@ describe("examples of a protocol", () => {
     expect([...starts.keys()].sort()).toEqual([0, 2, 4]);
     for (const n of starts.values()) expect(Math.abs(n - steered.length / 3)).toBeLessThan(91);
     expect(await generateExamples(study, 1)).toEqual(set);
+  });
+
+  it("retention by distribution: its share, on caches and as first turns, with chats at every token of the reply", async () => {
+    const share = { share: 0.5, onCaches: 0.4, chats: 0.2, form: "distribution", weight: 2 };
+    const changed = twin(small, { "training.examples": 2000, "training.retention": share });
+    const study = await bindStudy(fakeModel(), changed);
+    const { train, validation } = await generateExamples(study, 1);
+    const kept = [...train, ...validation].flatMap((e) => ("positions" in e ? [e] : []));
+    expect(Math.abs(kept.length - 1000)).toBeLessThan(112); // binomial(2000, 1/2): 5 sigma
+    for (const { weight, positions, question } of kept) {
+      expect(weight).toBe(2);
+      expect(positions === 1 || positions === question.length).toBe(true);
+    }
+    const contexts = new Set(
+      study.contexts("train").flatMap((c) => [0, 1, 2, 3].map((r) => study.contextTokens(c, r).join())),
+    );
+    const onCaches = kept.filter(({ context }) => contexts.has(context.join()));
+    expect(Math.abs(onCaches.length / kept.length - 0.4)).toBeLessThan(0.08);
+    const steered = onCaches.filter(({ steering }) => steering !== null).length;
+    expect(Math.abs(steered / onCaches.length - 0.5)).toBeLessThan(0.13);
+    expect(kept.filter(({ steering }) => steering !== null).length).toBe(steered); // a first turn has no cache to steer
+    // What detection learns is not touched by how much is kept.
+    const alone = await bindStudy(
+      fakeModel(),
+      twin(small, { "training.examples": 2000, "training.retention.share": 0 }),
+    );
+    const detection = (await generateExamples(alone, 1)).train;
+    for (const example of train)
+      if ("target" in example) expect(example).toEqual(detection.find(({ id }) => id === example.id));
+  });
+
+  it("retention by answers: labels are the base's own, yes as often as no, none in validation", async () => {
+    const share = { share: 0.5, onCaches: 0.5, chats: 0, form: "answers", weight: 1 };
+    const texts = {
+      ...small.retention,
+      suffixes: ["Yes or no?"],
+      questions: ["a", "b"].map((id) => ({ id, category: "x", text: id })),
+    };
+    const engine = new FakeEngine();
+    const answers = engine.forward.bind(engine);
+    const study = await bindStudy(
+      fakeModel(engine),
+      twin(small, { "training.examples": 1000, "training.retention": share, retention: texts }),
+    );
+    let asked = 0;
+    engine.forward = async (rows, options) => {
+      const results = await answers(rows, options);
+      for (const { positions } of results) positions[0]?.logprobs.set(asked++ === 0 ? [-1, -2] : [-2, -1]);
+      return results;
+    };
+    const { train, validation } = await generateExamples(study, 1);
+    expect(validation.every(({ id }) => String(id).startsWith("example-"))).toBe(true);
+    const kept = train.filter(({ id }) => String(id).startsWith("keep-"));
+    const yes = kept.filter((e) => targetOf(e) === 0).length;
+    expect(Math.abs(yes / kept.length - 0.5)).toBeLessThan(0.12);
+    engine.forward = async (rows, options) => {
+      const results = await answers(rows, options);
+      for (const { positions } of results) positions[0]?.logprobs.set([-2, -1]);
+      return results;
+    };
+    await expect(generateExamples(study, 1)).rejects.toMatchObject({ code: "label-balance" });
   });
 
   it("relative strength is a fraction of each layer's residual norm", async () => {

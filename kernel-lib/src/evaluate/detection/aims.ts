@@ -1,7 +1,9 @@
 /**
- * Aims of a protocol against what was measured, in words: where a figure falls short, the report says so from here.
+ * Aims of a protocol against what was measured, in words: where a figure falls short, the report says so from here. The point
+ * value decides the word, its interval how firmly (stats/verdict.ts).
  */
-import { type AimResult, findMetrics, type Metric } from "../../runs";
+import { type AimResult, findMetrics, type Metric, quote } from "../../runs";
+import { type Verdict, verdict } from "../../stats";
 import type { Aim } from "../../study";
 
 /** What an aim's metric is called in sentences and tables. */
@@ -20,19 +22,20 @@ export function aimResults(aims: readonly Aim[], metrics: readonly Metric[]): Ai
   return aims.map((aim) => {
     const found = measured(aim, metrics);
     const { least, most, metric, tier } = aim;
-    const value = found?.value ?? null;
-    const reached = value === null ? null : (least === null || value >= least) && (most === null || value <= most);
+    const { value, low, high, n } = found ?? { value: null, low: null, high: null, n: 0 };
+    const said = verdict(aim, { value, low, high });
     return {
       metric,
       tier,
       least,
       most,
       value,
-      n: found?.n ?? 0,
-      low: found?.low ?? null,
-      high: found?.high ?? null,
-      reached,
-      text: sentence(aim, found, reached),
+      n,
+      low,
+      high,
+      reached: said === "not measured" ? null : said.startsWith("reached"),
+      verdict: said,
+      text: sentence(aim, found, said),
     };
   });
 }
@@ -66,19 +69,26 @@ function most(list: Metric[], of: (item: Metric) => number): Metric | null {
   return list.reduce<Metric | null>((best, item) => (best === null || of(item) > of(best) ? item : best), null);
 }
 
-function sentence({ metric, tier, least, most }: Aim, found: Metric | null, reached: boolean | null): string {
+/** What follows the figure, for each verdict. */
+const SAID: Readonly<Record<Exclude<Verdict, "not measured">, (aim: string) => string>> = {
+  reached: (aim) => `reaches the aim of ${aim}`,
+  "reached, not excluded by its interval": (aim) =>
+    `reaches the aim of ${aim}, but its interval does not exclude a miss`,
+  "reached, without an interval": (aim) => `reaches the aim of ${aim}, with too few clusters for an interval`,
+  missed: (aim) => `falls short of the aim of ${aim}`,
+  "missed, not excluded by its interval": (aim) =>
+    `falls short of the aim of ${aim}, though its interval does not exclude reaching it`,
+  "missed, without an interval": (aim) => `falls short of the aim of ${aim}, with too few clusters for an interval`,
+};
+
+function sentence({ metric, tier, least, most }: Aim, found: Metric | null, said: Verdict): string {
   const aim = [least === null ? "" : `at least ${least}`, most === null ? "" : `at most ${most}`]
     .filter((text) => text !== "")
     .join(" and ");
   const name = `${AIM_WORDS[metric] ?? metric} on ${tier}`;
-  if (found === null || found.value === null) return `${name}: not measured (aim: ${aim}).`;
+  if (found === null || said === "not measured") return `${name}: not measured (aim: ${aim}).`;
   const where = Object.entries(found.group)
     .map(([field, value]) => `${field} ${value}`)
     .join(", ");
-  const interval =
-    found.low === null || found.high === null ? "" : ` [${found.low.toFixed(3)}, ${found.high.toFixed(3)}]`;
-  const value = `${found.value.toFixed(3)}${interval} (n ${found.n}${where === "" ? "" : `, ${where}`})`;
-  return reached === true
-    ? `${name}: ${value} reaches the aim of ${aim}.`
-    : `${name}: ${value} falls short of the aim of ${aim}.`;
+  return `${name}: ${quote(found)}${where === "" ? "" : ` (${where})`} ${SAID[said](aim)}.`;
 }

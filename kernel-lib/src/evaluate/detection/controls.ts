@@ -8,7 +8,8 @@
 import { type Metric, metricOf } from "../../runs";
 import { clusteredDifference, clusteredRate, type ClusterSample } from "../../stats";
 import type { Protocol, QuestionKind, TrialRecord } from "../../study";
-import { groupBy, isSteered } from "./counts";
+import { axesOf, groupBy, isSteered, sampleOf } from "./counts";
+import { promptKey } from "./distinct";
 
 /** True for a trial that asks for detection, false for a control on its cache. */
 export const asksDetection = (record: TrialRecord): boolean => (record.questionKind ?? "detection") === "detection";
@@ -29,17 +30,12 @@ function answerRates(tier: string, records: readonly TrialRecord[]): Metric[] {
   return [...groupBy(records, key)].flatMap(([name, of]) => {
     const [condition, kind, cache] = JSON.parse(name) as [string, QuestionKind, string];
     const group = { kind, cache };
-    const says = metricOf(
-      "controlYes",
-      tier,
-      condition,
-      clusteredRate(sampleOf(of, saysYes).outcomes, axesOf(of)),
-      group,
-    );
+    const { outcomes, clusters } = sampleOf(of, true);
+    const says = metricOf("controlYes", tier, condition, clusteredRate(outcomes, clusters), group);
     const settled = of.filter(({ truth }) => truth !== null && truth !== undefined);
     if (settled.length === 0) return [says];
     const right = settled.map((record) => saysYes(record) === (record.truth === "yes"));
-    return [says, metricOf("controlTruthful", tier, condition, clusteredRate(right, axesOf(settled)), group)];
+    return [says, metricOf("controlTruthful", tier, condition, clusteredRate(right, axesOf(settled, true)), group)];
   });
 }
 
@@ -53,7 +49,7 @@ function selectivity(
   const cachesOf = evaluation.tiers.find(({ name }) => name === tier)?.cachesOf ?? null;
   if (cachesOf === null) return [];
   const base = new Map(
-    controls.filter(({ condition }) => condition === "base").map((record) => [cacheAndQuestion(record), record]),
+    controls.filter(({ condition }) => condition === "base").map((record) => [promptKey(record), record]),
   );
   const tuned = controls.filter(
     (record) => record.condition === "tuned" && isSteered(record) && record.questionKind !== "reversed",
@@ -63,7 +59,7 @@ function selectivity(
   );
   if (tuned.length === 0 || detection.length === 0) return [];
   const leaks = (record: TrialRecord): boolean => {
-    const before = base.get(cacheAndQuestion(record));
+    const before = base.get(promptKey(record));
     return saysYes(record) && !(before !== undefined && saysYes(before));
   };
   const strengths = [...new Set(tuned.map(({ strength }) => strength as number))].sort((a, b) => a - b);
@@ -73,10 +69,10 @@ function selectivity(
     const [asked, hits] = [at(tuned, strength), at(detection, strength)];
     if (asked.length === 0 || hits.length === 0) return [];
     const group: Record<string, number> = strength === null ? {} : { strength };
-    const leak = sampleOf(asked, leaks);
+    const leak = leakSample(asked, leaks);
     return [
       metricOf("controlLeak", tier, "tuned", clusteredRate(leak.outcomes, leak.clusters), group),
-      metricOf("selectivity", tier, "tuned", clusteredDifference(sampleOf(hits, saysYes), leak), group),
+      metricOf("selectivity", tier, "tuned", clusteredDifference(sampleOf(hits, false), leak), group),
     ];
   });
 }
@@ -84,29 +80,6 @@ function selectivity(
 /** The steered label is the protocol's "yes". */
 const saysYes = (record: TrialRecord): boolean => record.saysSteered;
 
-function axesOf(records: readonly TrialRecord[]): ClusterSample["clusters"] {
-  return {
-    vector: records.map(({ vector }) => vector),
-    topic: records.map(({ context }) => context),
-    question: records.map(({ question }) => question),
-  };
-}
-
-function sampleOf(records: readonly TrialRecord[], event: (record: TrialRecord) => boolean): ClusterSample {
-  return {
-    outcomes: records.map(event),
-    clusters: { vector: records.map(({ vector }) => vector), topic: records.map(({ context }) => context) },
-  };
-}
-
-function cacheAndQuestion(record: TrialRecord): string {
-  return JSON.stringify([
-    record.context,
-    record.reply,
-    record.question,
-    record.vector,
-    record.range,
-    record.strength,
-    record.infoPrompt,
-  ]);
+function leakSample(records: readonly TrialRecord[], leaks: (record: TrialRecord) => boolean): ClusterSample {
+  return { outcomes: records.map(leaks), clusters: axesOf(records, false) };
 }

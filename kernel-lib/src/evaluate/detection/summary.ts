@@ -1,16 +1,18 @@
 /**
  * Detection records -> every metric of the study, with intervals, thresholds, paired tests and aims. Needs no model.
  */
-import type { AimResult, Metric } from "../../runs";
+import { adjusted, type AimResult, type Metric } from "../../runs";
 import type { Protocol, TrialRecord } from "../../study";
 import { aimResults } from "./aims";
 import { asksDetection, controlMetrics } from "./controls";
+import { distinctMetrics } from "./distinct";
+import { doseMetrics } from "./doses";
 import { detectionMetrics } from "./metrics";
 import { pairedMetrics } from "./paired";
 import { thresholdMetrics } from "./thresholds";
 
 /**
- * Metrics and aims of detection records. A pure function of records and protocol.
+ * Metrics and aims of detection records. A pure function of records and protocol; p-values adjusted over all tests of the run.
  *
  * @param seed moves bootstrap and Monte Carlo draws only
  * @example
@@ -23,12 +25,14 @@ export function summariseDetection(
 ): { metrics: Metric[]; aims: AimResult[] } {
   const all = inPlanOrder(recorded, protocol);
   const records = all.filter(asksDetection);
-  const metrics = [
-    ...detectionMetrics(records, seed),
+  const metrics = adjusted([
+    ...detectionMetrics(records),
+    ...distinctMetrics(records),
+    ...doseMetrics(records, seed),
     ...thresholdMetrics(records, seed),
     ...pairedMetrics(records, seed),
     ...controlMetrics(all, protocol),
-  ];
+  ]);
   return { metrics, aims: aimResults(protocol.aims, metrics) };
 }
 

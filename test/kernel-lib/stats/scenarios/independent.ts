@@ -9,7 +9,6 @@ import {
   mean,
   normalCdf,
   normalQuantile,
-  pairedBootstrap,
   rateDifference,
   wilson,
 } from "../../../../kernel-lib/src/stats";
@@ -48,12 +47,4 @@ export const independent: Scenario[] = [
     0.9,
   ),
   plain("mean, 12 normal values", 1, (rng) => mean(normals(rng, 12, 1))),
-  {
-    ...plain("pairedBootstrap BCa, 12 normal differences", 1, (rng) => {
-      const before = normals(rng, 12, 0);
-      const after = before.map((value) => value + 1 + rng.normal());
-      return pairedBootstrap(after, before, { random: rng.fork("bootstrap"), samples: 500 });
-    }),
-    sets: 100,
-  },
 ];
