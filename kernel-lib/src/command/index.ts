@@ -1,4 +1,5 @@
 /** The steerlab command: batch, score, train, report, doctor and the rest. */
+export { indexPage } from "./batch/index-page";
 export { type BatchOptions, type NotebookBatch, runBatch } from "./batch";
 export { cellsFromLog, failureFromLog, yamlOf } from "./batch/papermill";
 export { notebookPath, planJobs } from "./batch/plan";

@@ -5,10 +5,9 @@
  * every text of the notebook is escaped, HTML outputs are sanitised. Used by batch; does not run anything.
  */
 
-import { escapeHtml, renderPage } from "../page";
+import { escapeHtml, FigureCollector, renderMarkdown, renderPage } from "../page";
 import { errorsOf, headingOf, joined, type NotebookCell, type NotebookFile, readNotebookFile } from "./pages/file";
-import { renderMarkdown } from "./pages/markdown";
-import { FigureCollector, joinStreams, outputHtml } from "./pages/outputs";
+import { joinStreams, outputHtml } from "./pages/outputs";
 import { formatDuration } from "./progress/estimate";
 
 /** What the page says besides the notebook itself. */

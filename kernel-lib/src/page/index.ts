@@ -8,6 +8,9 @@ export {
   type PageOptions,
   renderPage,
 } from "./page";
+export { FigureCollector } from "./figure-collector";
+export { renderMarkdown } from "./markdown";
+export { formatEstimate, formatInterval, formatNumber, type Quoted, UNKNOWN } from "./number";
 export { figureToPng, figureToSvg, type PngOptions, validateFigure } from "./png";
 export { fontFiles } from "./png/fonts";
 export { pathPoints, pointAlong } from "./png/measure";

@@ -7,11 +7,12 @@
 import * as path from "node:path";
 import { DataError, expected, InputError } from "../base";
 import { writeFileAtomic } from "../files";
-import { findMetrics } from "../runs";
+import { formatEstimate, formatNumber } from "../page";
+import { findMetrics, type Metric } from "../runs";
 import { renderProtocol } from "../study";
-import { number, quoted } from "./html";
 import { limitsOf } from "./limits";
-import { type LoadedRun, loadRun, modelLabel } from "./load";
+import { type LoadedRun, loadRun, modelLabel, titleOfTier } from "./load";
+import { tierNumbers } from "./tables";
 
 /** Texts that must not stand in a card. */
 const PLACEHOLDER =
@@ -101,7 +102,7 @@ function intro(run: LoadedRun): string {
     run.meta.isLabModel === true
       ? " The base is the small lab model of the steerlab project; its figures are not those of a large model."
       : "";
-  return `This adapter was trained to answer whether activations were steered while the first turns of a conversation were read. Base weights ${run.meta.modelHash?.slice(0, 12)}, protocol ${run.protocol?.name} (${run.meta.protocolHash?.slice(0, 12)}), seed ${run.meta.seed}.${lab}`;
+  return `This adapter was trained to answer whether activations were steered while the first turns of a conversation were read. Base weights ${run.meta.modelHash?.slice(0, 12)}, protocol ${run.label} (${run.meta.protocolHash?.slice(0, 12)}), seed ${run.meta.seed}.${lab}`;
 }
 
 function trainingText({ events, meta }: LoadedRun): string {
@@ -110,17 +111,17 @@ function trainingText({ events, meta }: LoadedRun): string {
   const checked =
     validation === undefined || validation.kind !== "validation"
       ? "No validation examples were kept."
-      : `Validation at step ${validation.step} (n ${validation.n}): accuracy ${number(validation.accuracy)}, loss ${number(validation.loss)}, answer mass ${number(validation.mass)}.`;
+      : `Validation at step ${validation.step} (n ${validation.n}): accuracy ${formatNumber(validation.accuracy)}, loss ${formatNumber(validation.loss)}, answer mass ${formatNumber(validation.mass)}.`;
   return `${steps.length} optimizer steps on ${meta.device}, ${meta.dtype}. ${checked}`;
 }
 
 function measuredText(run: LoadedRun): string[] {
-  const tiers = [...new Set(run.records.map((record) => `${record.tier} ${record.condition}`))];
-  const rows = tiers.map((key) => {
-    const [tier, condition] = key.split(" ");
-    const cell = (name: string): string =>
-      quoted(findMetrics(run.metrics, { name, tier, condition, group: {} })[0]).text;
-    return `| ${tier} | ${condition} | ${cell("balancedAccuracy")} | ${cell("hitRate")} | ${cell("falseAlarmRate")} | ${cell("mass")} |`;
+  const rows = tierNumbers(run.metrics).map((numbers) => {
+    const { balancedAccuracy, hitRate, falseAlarmRate, mass } = numbers;
+    const cells = [balancedAccuracy, hitRate, falseAlarmRate, mass].map((metric: Metric | null) =>
+      formatEstimate(metric),
+    );
+    return `| ${[titleOfTier(run, numbers.tier), numbers.condition, ...cells].join(" | ")} |`;
   });
   const detection =
     rows.length === 0
@@ -142,7 +143,7 @@ function measuredText(run: LoadedRun): string[] {
           [
             "| side effect: category | change of P(Yes) |",
             "|---|---|",
-            ...shifts.map((metric) => `| ${metric.group.category} | ${quoted(metric).text} |`),
+            ...shifts.map((metric) => `| ${metric.group.category} | ${formatEstimate(metric)} |`),
           ].join("\n"),
         ];
   return [...detection, ...effects];

@@ -1,237 +1,298 @@
-/** Detection part of a report: curves of training, cells, thresholds, false alarms, concepts, tests against the base. */
+/** Detection part of a report: dose, cells, thresholds, false alarms, concepts, tests against the base; then training. */
 import { groupBy, psychometricCurves } from "../evaluate";
-import { escapeHtml } from "../page";
+import { escapeHtml, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
-import { type FigureList, number, paragraph, quoted, table } from "./html";
-import { type LoadedRun, modelLabel, trainedBy } from "./load";
+import type { TierView } from "../study";
+import { type Cell, type FigureList, fold, paragraph, quoted, rate, table } from "./html";
+import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
 import { calibrationPlot } from "./plots/calibration";
-import { conceptHeatmap } from "./plots/concept-heatmap";
 import { detectionHeatmap } from "./plots/detection-heatmap";
+import { doseCurves } from "./plots/dose";
 import { falseAlarmForest } from "./plots/false-alarms";
 import { psychometricPlot } from "./plots/psychometric";
 import { strengthTitle } from "./plots/theme";
 import { trainingCurves } from "./plots/training";
-import { conceptTable } from "./tables";
+import { conceptSection } from "./concept-part";
+import { seriesName, sourceOf } from "./whose";
 
-/** Sections of every run that has training events or trials. */
+/** A run with trials and what its sections need. */
+interface Part {
+  run: LoadedRun;
+  source: string;
+  /** tiers that were asked */
+  tiers: TierView[];
+  /** those with steered cells */
+  steered: TierView[];
+  unit: string;
+  figures: FigureList;
+}
+
+/** Sections of every run that has trials, then of every run that trained. */
 export function detectionSections(runs: readonly LoadedRun[], figures: FigureList): string {
-  const training = runs
-    .filter((run) => run.events.length > 0)
-    .map((run) =>
-      [
-        `<h2>Training</h2>`,
-        paragraph(
-          `${run.id}: ${modelLabel(run)}, protocol ${run.protocol?.name ?? "?"}, seed ${run.meta.seed ?? "?"}.`,
-        ),
-        figures.add(
-          trainingCurves(run.events),
-          "Loss, accuracy and answer mass while training. Accuracy without mass would hide a collapse.",
-        ),
-      ].join("\n"),
-    );
+  const asked = runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, runs, figures));
+  const trained = runs.filter((run) => run.events.length > 0).map((run) => trainingOf(run, runs, figures));
+  return [...asked, ...trained].join("\n");
+}
+
+function trainingOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
+  const steps = run.events.filter(({ kind }) => kind === "step").length;
+  const caption = `Loss, accuracy and answer mass while training, ${steps} optimizer steps; light: training examples, dark: validation, never trained on. Accuracy without mass would hide a collapse.`;
   return [
-    ...training,
-    ...runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, runs, figures)),
+    `<h2>Training by ${escapeHtml(run.label)}</h2>`,
+    paragraph(`${run.id}: ${modelLabel(run)}, training seed ${run.meta.seed ?? "unknown"}.`),
+    figures.add(trainingCurves(run.events), caption, sourceOf(run, runs)),
   ].join("\n");
 }
 
 function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
-  const asked = new Set(run.records.filter((record) => record.condition === "tuned").map((record) => record.tier));
-  // In the protocol's order, which goes from easy to hard; records come in that of the batches.
-  const planned = run.protocol?.evaluation.tiers.map(({ name }) => name) ?? [];
-  const tiers = [...planned.filter((tier) => asked.has(tier)), ...[...asked].filter((tier) => !planned.includes(tier))];
-  const steered = tiers.filter((tier) =>
-    findMetrics(run.metrics, { name: "hitRate", tier, condition: "tuned" }).some(
-      (metric) => "strength" in metric.group,
+  const tiers = askedTiers(run);
+  const steered = tiers.filter(({ name }) =>
+    findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" }).some(
+      ({ group }) => "strength" in group,
     ),
   );
-  const unit = strengthTitle(run.protocol);
-  const trained = trainedBy(run, runs);
-  const other = trained === null || trained === run.protocol?.name ? "" : `, adapter trained by ${escapeHtml(trained)}`;
-  const cells = steered.filter((tier) => tier !== "concepts_102" || steered.length === 1);
-  const curves = psychometricCurves(run.records).filter((curve) => curve.condition === "tuned");
+  const part = { run, source: sourceOf(run, runs), tiers, steered, unit: strengthTitle(run.protocol), figures };
   return [
-    `<h2>Detection by cell: ${escapeHtml(tiers.length === 1 ? tiers[0] : (run.protocol?.name ?? run.id))}${other}</h2>`,
-    paragraph(`${modelLabel(run)}. Every cell with its own n: a mean over cells is carried by the easy ones.`),
-    ...cells.map((tier) =>
-      figures.add(detectionHeatmap(run.metrics, tier, { unit }), `${tier}: hit rate by layer range and strength.`),
-    ),
-    "<h3>Thresholds</h3>",
-    ...curveFigures(curves, cells, unit, figures),
-    thresholdTable(run.metrics),
+    `<h2>Detection: ${escapeHtml(seriesName(run, runs))}</h2>`,
+    ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
     "<h3>False alarms</h3>",
-    falseAlarmTable(run.metrics),
-    ...wordingFigures(run, tiers, figures),
-    ...concepts(run, figures),
-    ...tests(run.metrics),
+    ...falseAlarmTable(run),
+    ...wordings(part),
+    ...conceptSection(run, tiers, part.source, figures),
+    ...tests(run),
+    ...controls(run),
     "<h3>Calibration</h3>",
-    figures.add(
-      calibrationPlot(run.records.filter((record) => record.condition === "tuned")),
-      "Share of steered trials by stated probability, coloured by answer mass; a probability stands on its mass.",
-    ),
+    calibration(part),
   ].join("\n");
 }
 
-function curveFigures(
-  curves: ReturnType<typeof psychometricCurves>,
-  tiers: readonly string[],
-  unit: string,
-  figures: FigureList,
-): string[] {
-  return tiers.flatMap((tier) => {
-    const of = curves.filter((curve) => curve.tier === tier && curve.points.length > 1);
-    return of.length === 0
+function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
+  const n = steered.map(
+    ({ name }) => findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned", group: {} })[0]?.n ?? 0,
+  );
+  const trials = n.reduce((sum, of) => sum + of, 0);
+  const ofDose = findMetrics(run.metrics, { name: "hitRateOfDose", condition: "tuned" });
+  const pooled =
+    ofDose.length > 0 ? ofDose : findMetrics(run.metrics, { name: "hitRateOfStrength", condition: "tuned" });
+  return [
+    paragraph("Tiers differ in which strengths they ask: compare them at one strength, not by their means."),
+    ...(pooled.length === 0
       ? []
       : [
           figures.add(
-            psychometricPlot(of, { title: `Psychometric curves: ${tier}`, unit }),
-            `${tier}: detection by strength; points with Wilson intervals, logistic fits with the false-alarm rate as guess rate. Points without a curve have no finite slope: at most one strength lies between never and always.`,
+            doseCurves(run.metrics, { tiers: steered, unit }),
+            `Share of steered trials noticed at each strength, ${ofDose.length > 0 ? "over all tiers that ask it, each trial once" : "over all layer ranges"}; n ${trials} steered trials. Intervals: ${pooled[0].method.split(",")[0].replace(/ \(\d+\)/g, "")}.`,
+            source,
           ),
-        ];
-  });
+        ]),
+    figures.add(
+      detectionHeatmap(run.metrics, { tiers: steered, unit }),
+      `Hit rate of every layer range and strength; n ${trials} steered trials, tuned model. Counts and intervals: the table below.`,
+      source,
+    ),
+    fold("Every cell with its n and interval", cellTableOf(run, steered)),
+  ];
 }
 
-function thresholdTable(metrics: readonly Metric[]): string {
-  const rows = findMetrics(metrics, { name: "threshold", condition: "tuned" }).map((metric) => {
-    const { value, low, high, n, method } = metric;
-    const bounded = value === null && low !== null && high !== null;
-    const cell = bounded
-      ? { text: `between ${number(low)} and ${number(high)}, n ${n}`, title: method }
-      : quoted(metric);
-    return [metric.tier, String(metric.group.range), value === null && !bounded ? `outside those tried, n ${n}` : cell];
+/** A small table a tier: rows are layer ranges, columns strengths. */
+function cellTableOf(run: LoadedRun, steered: readonly TierView[]): string {
+  const tables = steered.map(({ name, title }) => {
+    const cells = findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" }).filter(
+      ({ group }) => "strength" in group && "range" in group,
+    );
+    const strengths = [...new Set(cells.map(({ group }) => Number(group.strength)))].sort((a, b) => a - b);
+    const rows = [...new Set(cells.map(({ group }) => String(group.range)))].map((range) => [
+      range,
+      ...strengths.map((strength) =>
+        quoted(cells.find(({ group }) => group.range === range && group.strength === strength)),
+      ),
+    ]);
+    return table(["layer range", ...strengths.map(String)], rows, title);
+  });
+  return tables.join("\n");
+}
+
+function thresholds({ run, source, steered, unit, figures }: Part): string[] {
+  const names = new Set(steered.map(({ name }) => name));
+  const curves = psychometricCurves(run.records).filter(
+    ({ condition, tier, points }) => condition === "tuned" && names.has(tier) && points.length > 1,
+  );
+  const n = curves.reduce((sum, { points }) => sum + points.reduce((of, point) => of + point.n, 0), 0);
+  return [
+    "<h3>Thresholds</h3>",
+    thresholdTable(run, steered),
+    ...(curves.length === 0
+      ? []
+      : [
+          figures.add(
+            psychometricPlot(curves, { tiers: steered, unit }),
+            `Detection by strength and layer range; n ${n} steered trials, Wilson 95 % intervals, logistic fits with the false-alarm rate as guess rate. Points without a curve have no finite slope: at most one strength lies between never and always.`,
+            source,
+          ),
+        ]),
+  ];
+}
+
+/** One row a tier, one column a layer range. */
+function thresholdTable(run: LoadedRun, steered: readonly TierView[]): string {
+  const found = findMetrics(run.metrics, { name: "threshold", condition: "tuned" });
+  const ranges = [...new Set(found.map(({ group }) => String(group.range)))];
+  const rows = steered.flatMap(({ name, title }) => {
+    const of = found.filter(({ tier }) => tier === name);
+    if (of.length === 0) return [];
+    const cells = ranges.map((range) => thresholdCell(of.find(({ group }) => group.range === range)));
+    return [[{ text: title, isSentence: true }, ...cells]];
   });
   return rows.length === 0
     ? paragraph("No tier has two strengths.")
     : table(
-        ["tier", "layer range", "strength at 50 %"],
+        ["strength noticed half of the time", ...ranges],
         rows,
-        "Logistic fit, vectors resampled (cluster bootstrap, 95 %, 300 samples; hover). Between: at most one strength lies between never and always, so only its neighbours bound the threshold. A dash in an interval: that end is outside the strengths tried.",
+        'Hover over a number for its method. "0.08 to 0.2": noticed at the one and not at the other, with at most one strength between, so that nothing narrower can be said. None of those tried: more or less than half at every strength. An open end of an interval is outside the strengths tried.',
       );
 }
 
-function falseAlarmTable(metrics: readonly Metric[]): string {
-  const whole = findMetrics(metrics, { name: "falseAlarmRate", group: {} });
-  const rows = whole.map((metric) => [
-    metric.tier,
-    metric.condition,
-    quoted(metric),
-    quoted(
-      findMetrics(metrics, {
-        name: "falseAlarmRateClustered",
-        tier: metric.tier,
-        condition: metric.condition,
-        group: {},
-      })[0],
-    ),
-  ]);
-  return table(
-    ["tier", "condition", "rate, Clopper-Pearson", "rate, prompts resampled"],
-    rows,
-    "The upper end is what the count really allows.",
-  );
+function thresholdCell(metric: Metric | undefined): Cell {
+  if (metric === undefined) return { text: UNKNOWN };
+  const { value, low, high, n, method } = metric;
+  if (value !== null || metric.text !== undefined) return quoted(metric);
+  const isBounded = low !== null && high !== null;
+  const text = isBounded ? `${formatNumber(low)} to ${formatNumber(high)}` : "none of those tried";
+  return { text, value: text, detail: `n ${n}`, title: method };
 }
 
-function wordingFigures(run: LoadedRun, tiers: readonly string[], figures: FigureList): string[] {
-  const aim = run.protocol?.aims.find((item) => item.metric === "worstWordingFalseAlarmRate")?.most ?? null;
-  const several = (tier: string, by: string): boolean =>
-    findMetrics(run.metrics, { name: "falseAlarmRate", tier, condition: "tuned" }).filter(
-      (metric) => by in metric.group,
-    ).length > 1;
-  const wordings = tiers
-    .filter((tier) => ["held_out_wordings", "clean_held_out"].includes(tier) && several(tier, "question"))
-    .flatMap((tier) => [
-      figures.add(
-        falseAlarmForest(run.metrics, tier, { aim: tier === "held_out_wordings" ? aim : null }),
-        `${tier}: false alarms of every wording, worst first, with exact intervals.`,
-      ),
-      tier === "held_out_wordings" ? wordingTable(run, tier) : "",
-    ]);
-  const kinds = tiers
-    .filter((tier) => tier === "hard_negatives" && several(tier, "contextKind"))
-    .map((tier) =>
-      figures.add(
-        falseAlarmForest(run.metrics, tier, { by: "contextKind" }),
-        `${tier}: false alarms by kind of unusual clean text.`,
-      ),
-    );
-  return [...wordings, ...kinds];
-}
-
-function wordingTable(run: LoadedRun, tier: string): string {
-  const texts = new Map(run.protocol?.questions.map((question) => [question.id, question.text]));
-  const rate = (name: string, question: string): Metric | undefined =>
-    findMetrics(run.metrics, { name, tier, condition: "tuned", group: { question } })[0];
-  const questions = [...new Set(run.records.filter((record) => record.tier === tier).map((record) => record.question))];
-  const rows = questions.map((question) => [
-    question,
-    texts.get(question) ?? "",
-    quoted(rate("falseAlarmRate", question)),
-    quoted(rate("hitRate", question)),
-  ]);
-  return table(["id", "wording", "false-alarm rate", "hit rate"], rows, "Every held-out wording.");
-}
-
-function concepts(run: LoadedRun, figures: FigureList): string[] {
-  const rows = conceptTable(run.records).objects() as unknown as {
-    concept: string;
-    category: string;
-    n: number;
-    hitRate: number;
-    low: number;
-    high: number;
-  }[];
-  if (rows.length === 0) return [];
-  const perfect = rows.filter((row) => row.hitRate === 1).length;
-  const weakest = [...rows].sort((a, b) => a.hitRate - b.hitRate).slice(0, 10);
-  const categories = findMetrics(run.metrics, { name: "hitRate", tier: "concepts_102", condition: "tuned" }).filter(
-    (metric) => "category" in metric.group && !("concept" in metric.group),
-  );
-  const matched = findMetrics(run.metrics, {
-    name: "hitRate",
-    tier: "held_out_random",
-    condition: "tuned",
-    group: {},
-  })[0];
-  return [
-    "<h3>Concepts</h3>",
-    paragraph(
-      `${rows.length} concepts, ${perfect} noticed in every trial.${matched === undefined ? "" : ` Held-out random vectors of equal norm, for comparison: ${quoted(matched).text}.`}`,
-    ),
-    figures.add(conceptHeatmap(run.records), "Every concept by layer range and strength, grouped by category."),
-    table(
-      ["category", "hit rate"],
-      categories.map((metric) => [String(metric.group.category), quoted(metric)]),
-    ),
-    table(
-      ["concept", "category", "hit rate"],
-      weakest.map((row) => [
-        row.concept,
-        row.category,
-        quoted({ value: row.hitRate, low: row.low, high: row.high, n: row.n, method: "Wilson 95 %" }),
-      ]),
-      "The ten least noticed.",
-    ),
-  ];
-}
-
-function tests(metrics: readonly Metric[]): string[] {
-  const changes = metrics.filter((metric) => ["saysSteeredChange", "logOddsChange"].includes(metric.name));
-  if (changes.length === 0) return [];
-  const rows = [...groupBy(changes, (metric) => `${metric.tier} ${metric.group.target}`).values()].flatMap((of) =>
-    of.map((metric) => [
-      metric.tier,
-      String(metric.group.target),
-      metric.name === "saysSteeredChange" ? "share that says steered" : "log-odds (nats)",
+/** Exact and clustered intervals beside each other, where a run has both; the rates alone stand in the table of tiers. */
+function falseAlarmTable(run: LoadedRun): string[] {
+  const whole = findMetrics(run.metrics, { name: "falseAlarmRate", condition: "tuned", group: {} });
+  const other = (metric: Metric): Metric | undefined =>
+    findMetrics(run.metrics, {
+      name: "falseAlarmRateClustered",
+      tier: metric.tier,
+      condition: metric.condition,
+      group: {},
+    })[0];
+  const rows = whole
+    .filter((metric) => other(metric) !== undefined)
+    .map((metric) => [
+      { text: titleOfTier(run, metric.tier), isSentence: true },
       quoted(metric),
-      number(metric.pAdjusted, 4),
-    ]),
+      { ...rate(other(metric)), text: rate(other(metric)).detail ?? UNKNOWN, value: undefined, detail: undefined },
+    ]);
+  const caption = "The upper end is what the count really allows; hover over a number for its method.";
+  return rows.length === 0 ? [] : [table(["clean trials of", "rate", "prompts resampled"], rows, caption)];
+}
+
+/** False alarms by wording where wordings are held out or every one is asked, by kind of text where that is unusual. */
+function wordings({ run, source, tiers, figures }: Part): string[] {
+  const rowsOf = (tier: TierView, by: string): Metric[] =>
+    findMetrics(run.metrics, { name: "falseAlarmRate", tier: tier.name, condition: "tuned" }).filter(
+      ({ group }) => by in group,
+    );
+  const forest = (tier: TierView, by: "question" | "contextKind", what: string): string[] => {
+    const rows = rowsOf(tier, by);
+    if (rows.length < 2) return [];
+    const n = rows.reduce((sum, metric) => sum + metric.n, 0);
+    const aim = run.protocol?.aims.find(
+      (item) => item.metric === "worstWordingFalseAlarmRate" && item.tier === tier.name,
+    );
+    const plot = falseAlarmForest(run.metrics, {
+      tier: tier.name,
+      by,
+      aim: by === "question" ? (aim?.most ?? null) : null,
+      title: `False alarms by ${what}: ${tier.title}`,
+    });
+    const caption = `${tier.title}: false alarms by ${what}, worst first; n ${n} clean trials, ${rows[0].method}.`;
+    return [figures.add(plot, caption, source)];
+  };
+  return tiers.flatMap((tier) => {
+    if (tier.kind === "wordings") return [...forest(tier, "question", "wording"), wordingTable(run, tier)];
+    if (tier.kind === "clean") return forest(tier, "question", "wording");
+    return tier.kind === "unusual" ? forest(tier, "contextKind", "kind of text") : [];
+  });
+}
+
+function wordingTable(run: LoadedRun, tier: TierView): string {
+  const records = run.records.filter((record) => record.tier === tier.name);
+  // Older records lack the words; their protocol has them.
+  const known = new Map(run.protocol?.questions.map(({ id, text }) => [id, text]));
+  const texts = new Map(
+    records.map(({ question, questionText }) => [question, questionText ?? known.get(question) ?? question]),
   );
+  const figureOf = (name: string, question: string): Metric | undefined =>
+    findMetrics(run.metrics, { name, tier: tier.name, condition: "tuned", group: { question } })[0];
+  const rows = [...texts].map(([question, text]) => [
+    question,
+    { text, isSentence: true },
+    quoted(figureOf("falseAlarmRate", question)),
+    quoted(figureOf("hitRate", question)),
+  ]);
+  return fold(
+    `Every wording, ${tier.title.charAt(0).toLowerCase()}${tier.title.slice(1)}`,
+    table(["id", "wording", "false-alarm rate", "hit rate"], rows),
+  );
+}
+
+function tests(run: LoadedRun): string[] {
+  const words: Readonly<Record<string, string>> = {
+    saysSteeredChange: "share that says steered",
+    logOddsChange: "log-odds (nats)",
+  };
+  const changes = run.metrics.filter(({ name }) => name in words);
+  if (changes.length === 0) return [];
+  const rows = [...groupBy(changes, (metric) => `${metric.tier} ${metric.group.target}`).values()]
+    .flat()
+    .map((metric) => [
+      { text: titleOfTier(run, metric.tier), isSentence: true },
+      String(metric.group.target),
+      words[metric.name],
+      quoted(metric),
+      formatNumber(metric.pAdjusted, 4),
+    ]);
+  const caption =
+    "p: adjusted over all tests of the run (Benjamini-Hochberg). Hover over a number for its interval's method and its test.";
+  const headers = ["tier", "trials", "change of", "tuned minus base", "adjusted p"];
+  return ["<h3>Tuned against base, same trials</h3>", fold("Every test", table(headers, rows, caption))];
+}
+
+/** Control questions by kind and cache: yes and truthful answers before and after training; selectivity by dose. */
+function controls(run: LoadedRun): string[] {
+  const words: Readonly<Record<string, string>> = {
+    reversed: "reversed detection question",
+    trueFact: "true facts",
+    falseFact: "false facts",
+    sideEffect: "about the assistant",
+  };
+  const yes = findMetrics(run.metrics, { name: "controlYes" });
+  if (yes.length === 0) return [];
+  const keys = [...new Set(yes.map(({ group }) => `${group.kind} ${group.cache}`))];
+  const rows = keys.map((key) => {
+    const [kind, cache] = key.split(" ");
+    const of = (name: string, condition: string): Metric | undefined =>
+      findMetrics(run.metrics, { name, condition, group: { kind, cache } })[0];
+    const figures = ["controlYes", "controlTruthful"].flatMap((name) => [
+      quoted(of(name, "base")),
+      quoted(of(name, "tuned")),
+    ]);
+    return [words[kind] ?? kind, cache, ...figures];
+  });
+  const selective = findMetrics(run.metrics, { name: "selectivity" }).map((metric) => [
+    "strength" in metric.group ? `strength ${metric.group.strength}` : "all strengths",
+    quoted(metric),
+  ]);
   return [
-    "<h3>Tuned against base, same trials</h3>",
-    table(
-      ["tier", "trials", "change of", "tuned minus base", "adjusted p"],
-      rows,
-      "Intervals: paired bootstrap over vectors or prompts. p: exact McNemar for shares, sign flips of whole clusters for log-odds, Benjamini-Hochberg over all tests of the run. Hover for details.",
+    "<h3>Control questions on the same caches</h3>",
+    paragraph(
+      "Does the adapter answer the question, or only the cache? Selectivity: hits minus yes to controls that the base does not give.",
     ),
+    ...(selective.length === 0 ? [] : [table(["caches", "selectivity"], selective)]),
+    table(["question", "cache", "yes, before", "yes, after", "truthful, before", "truthful, after"], rows),
   ];
+}
+
+function calibration({ run, source, figures }: Part): string {
+  const tuned = run.records.filter(
+    ({ condition, questionKind }) => condition === "tuned" && (questionKind ?? "detection") === "detection",
+  );
+  const caption = `Share of steered trials by stated probability, coloured by answer mass; a probability stands on its mass. n ${tuned.length} trials, Wilson 95 %.`;
+  return figures.add(calibrationPlot(tuned), caption, source);
 }

@@ -1,19 +1,21 @@
 /** Side effects, identity and self-prediction in a report: what training did to everything else. */
-import { escapeHtml, formatCell } from "../page";
+import { escapeHtml, formatCell, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
-import { type FigureList, number, paragraph, quoted, table } from "./html";
-import { type LoadedRun, modelLabel, shortModel, trainedBy } from "./load";
+import { type FigureList, fold, paragraph, quoted, table } from "./html";
+import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
+import { identityForest, selfPredictionForest } from "./plots/self-knowledge";
 import { sideEffectQuestions } from "./tables";
+import { sourceOf, trainedBy } from "./whose";
 
 /** Sections of every run that measured them. */
 export function effectsSections(runs: readonly LoadedRun[], published: PublishedCard, figures: FigureList): string {
   return runs
     .flatMap((run) => [
       ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
-      ...(run.identity.length === 0 ? [] : [identity(run)]),
-      ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run)]),
+      ...(run.identity.length === 0 ? [] : [identity(run, runs, figures)]),
+      ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run, runs, figures)]),
     ])
     .join("\n");
 }
@@ -25,6 +27,8 @@ function sideEffects(
   figures: FigureList,
 ): string {
   const trained = trainedBy(run, runs);
+  const source = sourceOf(run, runs);
+  const questions = new Set(run.sideEffects.map(({ question }) => question)).size;
   const conditions = [
     ...new Set(findMetrics(run.metrics, { name: "deltaYes" }).map((metric) => metric.condition)),
   ].filter((condition) => condition !== "base-again-base");
@@ -32,12 +36,14 @@ function sideEffects(
   const parts = conditions.flatMap((condition) => [
     figures.add(
       sideEffectForest(run.metrics, { condition }),
-      `${condition.replace("-base", " minus base")} by category, questions resampled; the last row is base against base (noise).`,
+      `${minus(condition)} by category, n ${questions} questions; 95 % intervals, questions resampled. The last row is base against base (noise).`,
+      source,
     ),
     categoryTable(run.metrics, condition, published),
     figures.add(
       questionForest(run.metrics, { condition }),
-      `${condition.replace("-base", " minus base")} for every question: P(Yes) with the change of answer mass.`,
+      `${minus(condition)} for every question, n ${questions}: bars P(Yes), diamonds answer mass; one answer each, no interval.`,
+      source,
     ),
     questionTable(run, condition.replace("-base", "")),
   ]);
@@ -63,6 +69,9 @@ function sideEffects(
   ].join("\n");
 }
 
+const minus = (condition: string): string =>
+  `${condition === "tuned-base" ? "Tuned" : condition.replace("-base", "")} minus base`;
+
 function categoryTable(metrics: readonly Metric[], condition: string, published: PublishedCard): string {
   const categories = findMetrics(metrics, { name: "deltaYes", condition }).filter(
     (metric) => "category" in metric.group && !("question" in metric.group),
@@ -74,12 +83,12 @@ function categoryTable(metrics: readonly Metric[], condition: string, published:
     return [
       category,
       quoted(yes),
-      number(yes.pAdjusted, 4),
+      formatNumber(yes.pAdjusted, 4),
       quoted(get("deltaNo")),
       quoted(get("deltaMass")),
       quoted(get("deltaLogOdds")),
       quoted(get("topFlips")),
-      other === undefined ? "\u2013" : number(other.delta_p_yes),
+      other === undefined ? UNKNOWN : formatNumber(other.delta_p_yes),
     ];
   });
   return table(
@@ -108,19 +117,22 @@ function questionTable(run: LoadedRun, condition: string): string {
         name === "question" ? { text: String(row[name]), isSentence: true } : formatCell(rounded(row[name])),
       ),
     );
-  return `<details><summary>Every question in words, before and after training</summary>${table(names, cells)}</details>`;
+  return fold("Every question in words, before and after training", table(names, cells));
 }
 
-const rounded = (value: unknown): unknown => (typeof value === "number" ? number(value) : value);
+const rounded = (value: unknown): unknown => (typeof value === "number" ? formatNumber(value) : value);
 
-function identity(run: LoadedRun): string {
+function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
   const rows = findMetrics(run.metrics, { tier: "identity" })
     .filter((metric) => "kind" in metric.group && metric.condition !== "base")
     .map((metric) => [String(metric.group.kind), metric.name, metric.condition, quoted(metric)]);
+  const texts = new Map(run.identity.map(({ question, questionText }) => [question, questionText ?? question]));
   const examples = [...new Set(run.identity.map((record) => record.question))].flatMap((question) =>
     ["base", "tuned"].flatMap((condition) => {
       const record = run.identity.find((item) => item.question === question && item.condition === condition);
-      return record === undefined ? [] : [[question, condition, record.text, record.innerLife]];
+      return record === undefined
+        ? []
+        : [[texts.get(question) as string, condition, { text: record.text, isSentence: true }, record.innerLife]];
     }),
   );
   const samples = run.identity.filter(
@@ -131,12 +143,21 @@ function identity(run: LoadedRun): string {
     paragraph(
       `${modelLabel(run)}. ${samples} seeded samples per question and condition, read by the classifier of identity/classify.ts.`,
     ),
+    figures.add(
+      identityForest(run.metrics, {
+        claim: "affirmsInnerLife",
+        title: "Sampled answers that affirm an inner life",
+        texts,
+      }),
+      `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers, Wilson 95 %.`,
+      sourceOf(run, runs),
+    ),
     table(["kind", "claim", "condition", "rate"], rows),
-    `<details><summary>First sample of each question</summary>${table(["question", "condition", "answer", "read as"], examples)}</details>`,
+    fold("First sample of each question", table(["question", "condition", "answer", "read as"], examples)),
   ].join("\n");
 }
 
-function selfPrediction(run: LoadedRun): string {
+function selfPrediction(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
   const rows = findMetrics(run.metrics, { tier: "self_prediction" }).map((metric) => [
     String(metric.group.task),
     String(metric.group.subset),
@@ -148,6 +169,11 @@ function selfPrediction(run: LoadedRun): string {
     "<h2>Self-prediction</h2>",
     paragraph(
       `${modelLabel(run)}. Each condition predicts its own behaviour; guessing habits earn one half in the corrected figures.`,
+    ),
+    figures.add(
+      selfPredictionForest(run.metrics),
+      `Self-prediction before and after training; n ${run.selfPrediction.length} answers, intervals as in the table below.`,
+      sourceOf(run, runs),
     ),
     table(["task", "stimuli", "figure", "condition", "value"], rows),
   ].join("\n");

@@ -1,33 +1,44 @@
 /** Small pieces of report HTML: tables, numbers with their interval, and figures that number themselves. All text is escaped. */
-import { escapeHtml, type FigureJson, figureSlot, type PageFigure } from "../page";
-import type { Metric } from "../runs";
-
-/** A number of a report: at most three decimals, tiny ones in powers of ten, unknown a dash. */
-export function number(value: number | null | undefined, digits = 3): string {
-  if (value === null || value === undefined) return "\u2013";
-  if (value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits) return value.toExponential(1);
-  return value.toFixed(digits);
-}
+import {
+  escapeHtml,
+  FigureCollector,
+  type FigureJson,
+  formatEstimate,
+  formatInterval,
+  formatNumber,
+  type PageFigure,
+  type Quoted,
+  UNKNOWN,
+} from "../page";
+import { type AimResult, aimVerdict, type Metric, verdictTone } from "../runs";
 
 /** "0.912 [0.880, 0.940], n 600" with the method as hover text. */
-export function quoted(metric: Pick<Metric, "value" | "low" | "high" | "n" | "method"> | null | undefined): Cell {
-  if (metric === null || metric === undefined) return { text: "\u2013" };
-  const value = number(metric.value);
-  const interval = metric.low === null && metric.high === null ? "" : `[${number(metric.low)}, ${number(metric.high)}]`;
-  const detail = [interval, `n ${metric.n}`].filter((part) => part !== "").join(", ");
-  return {
-    text: `${value}${interval === "" ? "" : ` ${interval}`}, n ${metric.n}`,
-    value,
-    detail,
-    title: metric.method,
-  };
+export function quoted(metric: (Quoted & Pick<Metric, "method">) | null | undefined): Cell {
+  if (metric === null || metric === undefined) return { text: UNKNOWN };
+  const value = metric.text ?? formatNumber(metric.value);
+  const detail = [metric.text === undefined ? formatInterval(metric) : "", `n ${metric.n}`]
+    .filter((part) => part !== "")
+    .join(", ");
+  return { text: formatEstimate(metric), value, detail, title: metric.method };
 }
 
 /** The same without n, for tables that give it in a column of its own. */
 export function rate(metric: Parameters<typeof quoted>[0]): Cell {
-  const { text, value, detail, title } = quoted(metric);
-  const interval = detail?.replace(/,? ?n \d+$/, "");
-  return { text: text.replace(/, n \d+$/, ""), value, detail: interval === "" ? undefined : interval, title };
+  if (metric === null || metric === undefined) return { text: UNKNOWN };
+  const [value, interval] = [formatNumber(metric.value), formatInterval(metric)];
+  const text = [value, interval].filter((part) => part !== "").join(" ");
+  return { text, value, detail: interval === "" ? undefined : interval, title: metric.method };
+}
+
+/** What was measured for an aim, its sentence as hover text. */
+export function measuredCell({ value, low, high, n, text }: AimResult): Cell {
+  return quoted({ value, low, high, n, method: text });
+}
+
+/** A verdict as a badge. */
+export function verdictCell(aim: AimResult): Cell {
+  const text = aimVerdict(aim);
+  return { text, badge: verdictTone(text) };
 }
 
 /** A table cell: plain text, with an optional hover text and badge. */
@@ -80,15 +91,32 @@ export function paragraph(text: string, style = ""): string {
   return `<p${style === "" ? "" : ` class="${style}"`}>${escapeHtml(text)}</p>`;
 }
 
-/** Collects the figures of a page and gives each its slot. */
-export class FigureList {
-  readonly figures: PageFigure[] = [];
+/** Something to look up, folded: long tables and lists. */
+export function fold(summary: string, html: string): string {
+  return `<details><summary>${escapeHtml(summary)}</summary>${html}</details>`;
+}
 
-  /** The HTML of a figure with its caption. */
-  add(figure: FigureJson, caption: string): string {
-    const id = `figure-${this.figures.length + 1}`;
-    this.figures.push({ id, figure });
-    const height = (figure.layout as { height?: number } | undefined)?.height ?? 420;
-    return `<figure>${figureSlot(id, caption, height)}<figcaption>Figure ${this.figures.length}. ${escapeHtml(caption)}</figcaption></figure>`;
+/** A list of plain sentences. */
+export function list(sentences: readonly string[]): string {
+  return `<ul>${sentences.map((sentence) => `<li>${escapeHtml(sentence)}</li>`).join("\n")}</ul>`;
+}
+
+/** The figures of a report, numbered, each with what it shows and whose numbers they are. */
+export class FigureList {
+  readonly #collector = new FigureCollector();
+
+  get figures(): readonly PageFigure[] {
+    return this.#collector.figures;
+  }
+
+  /**
+   * The HTML of a figure.
+   * @param caption what it shows, n and method included
+   * @param source whose numbers: model, adapter, protocol, seeds (see `sourceOf`)
+   */
+  add(figure: FigureJson, caption: string, source: string): string {
+    const slot = this.#collector.slot(figure, caption);
+    const text = `Figure ${this.figures.length}. ${escapeHtml(caption)}`;
+    return `<figure>${slot}<figcaption>${text}<br><small>${escapeHtml(source)}</small></figcaption></figure>`;
   }
 }

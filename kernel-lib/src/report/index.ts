@@ -5,12 +5,13 @@ export { type LoadedRun, loadRun } from "./load";
 export { calibrationPlot } from "./plots/calibration";
 export { conceptHeatmap } from "./plots/concept-heatmap";
 export { detectionHeatmap } from "./plots/detection-heatmap";
+export { doseCurves } from "./plots/dose";
 export { falseAlarmForest } from "./plots/false-alarms";
 export { psychometricPlot } from "./plots/psychometric";
-export { publishedBars, sideBySideBars, type SideBySideSeries } from "./plots/published";
+export { sideBySideBars, type SideBySideSeries } from "./plots/published";
 export { identityForest, selfPredictionForest } from "./plots/self-knowledge";
 export { questionForest, sideEffectForest } from "./plots/side-effect-forest";
-export { strengthTitle } from "./plots/theme";
+export { type PlotOptions, strengthTitle } from "./plots/theme";
 export { trainingCurves } from "./plots/training";
 export { twinsFigure } from "./plots/twins";
 export { type PublishedCard, publishedEstimates, readPublishedCard } from "./published";
@@ -29,6 +30,8 @@ export {
   sideEffectQuestions,
   sideEffectsTable,
   tableOf,
+  tierNumbers,
+  type TierNumbers,
   tierReading,
   tierTable,
   toDanfo,

@@ -1,18 +1,22 @@
-/** Last part of a report: methods rendered from the protocols, limits computed from what is there, and where numbers come from. */
-import MarkdownIt from "markdown-it";
-import { escapeHtml } from "../page";
-import { findMetrics } from "../runs";
+/** Last part of a report: limits computed from what is there, methods rendered from the protocols, and where numbers come from. */
+import { renderMarkdown, UNKNOWN } from "../page";
+import { startedAt } from "../runs";
 import { renderProtocol } from "../study";
-import { number, paragraph, table } from "./html";
-import { type LoadedRun, modelLabel, trainedBy } from "./load";
+import { shortfalls } from "./findings";
+import { fold, list, paragraph, table } from "./html";
+import { type LoadedRun, modelLabel } from "./load";
+import { heldOut, pushes } from "./setting";
+import { trainedBy } from "./whose";
 
 /** Limits first, then methods and provenance. */
 export function closingSections(runs: readonly LoadedRun[]): string {
   return [
     "<h2>Limits</h2>",
-    `<ul>${limitsOf(runs)
-      .map((text) => `<li>${escapeHtml(text)}</li>`)
-      .join("\n")}</ul>`,
+    list(limitsOf(runs)),
+    "<h2>What is held out</h2>",
+    heldOut(runs),
+    "<h2>How strong a push is</h2>",
+    pushes(runs),
     "<h2>Methods</h2>",
     methods(runs),
     "<h2>Where the numbers come from</h2>",
@@ -24,8 +28,8 @@ export function closingSections(runs: readonly LoadedRun[]): string {
 export function limitsOf(runs: readonly LoadedRun[]): string[] {
   const limits = runs.flatMap((run) => {
     const trained = trainedBy(run, runs);
-    const whose = trained === null || trained === run.protocol?.name ? "" : `Adapter trained by ${trained}: `;
-    return run.aims.filter((aim) => aim.reached !== true).map((aim) => `${whose}${aim.text}`);
+    const whose = trained === null || trained === run.label ? "" : `Adapter trained by ${trained}: `;
+    return shortfalls(run).map((sentence) => `${whose}${sentence}`);
   });
   const adapters = new Map<string, Set<string>>();
   for (const run of runs) {
@@ -40,17 +44,6 @@ export function limitsOf(runs: readonly LoadedRun[]): string[] {
     limits.push("No control twin (neutral wording, flipped, no-steer, ...) was trained and measured beside this one.");
   if (!runs.some((run) => run.sideEffects.length > 0)) limits.push("Side effects were not measured.");
   if (!runs.some((run) => run.identity.length > 0)) limits.push("Identity and awareness answers were not sampled.");
-  for (const run of runs) {
-    const thin = findMetrics(run.metrics, { name: "leastMass", condition: "tuned", group: {} }).filter(
-      (metric) => metric.value !== null && metric.value < 0.5,
-    );
-    limits.push(
-      ...thin.map(
-        (metric) =>
-          `${metric.tier}: some answers stand on a mass of only ${number(metric.value)}; their probabilities say little.`,
-      ),
-    );
-  }
   if (runs.some((run) => run.meta.isLabModel === true))
     limits.push(
       "The lab model is small and was pretrained on template language; nothing here carries over to a large model unmeasured.",
@@ -60,21 +53,17 @@ export function limitsOf(runs: readonly LoadedRun[]): string[] {
 }
 
 function methods(runs: readonly LoadedRun[]): string {
-  const markdown = new MarkdownIt({ html: false, linkify: false });
-  const protocols = new Map(
-    runs.flatMap((run) => (run.protocol === null ? [] : [[run.protocol.name, run.protocol] as const])),
-  );
-  return [...protocols.values()]
-    .map(
-      (protocol) =>
-        `<details open><summary>Protocol ${escapeHtml(protocol.name)}</summary><div class="scroll">${markdown.render(renderProtocol(protocol, 3))}</div></details>`,
+  const protocols = new Map(runs.flatMap((run) => (run.protocol === null ? [] : [[run.label, run.protocol] as const])));
+  return [...protocols]
+    .map(([label, protocol]) =>
+      fold(`Protocol ${label}, in full`, `<div class="scroll">${renderMarkdown(renderProtocol(protocol, 4))}</div>`),
     )
     .join("\n");
 }
 
 function provenance(runs: readonly LoadedRun[]): string {
   const short = (hash: string | null | undefined): string =>
-    hash === null || hash === undefined ? "\u2013" : hash.slice(0, 12);
+    hash === null || hash === undefined ? UNKNOWN : hash.slice(0, 12);
   const rows = runs.map((run) => {
     const { meta } = run;
     return [
@@ -83,14 +72,15 @@ function provenance(runs: readonly LoadedRun[]): string {
       modelLabel(run),
       short(meta.modelHash),
       short(meta.adapterHash),
-      `${run.protocol?.name ?? "?"} ${short(meta.protocolHash)}`,
-      `${meta.backend ?? "?"} ${meta.dtype ?? "?"}, ${meta.device ?? "?"}`,
-      `seed ${meta.seed ?? "?"}`,
-      `${meta.library ?? "?"}, commit ${short(meta.commit)}`,
+      `${run.label} (${short(meta.protocolHash)})`,
+      `${meta.backend ?? "unknown"} ${meta.dtype ?? "unknown"}, ${meta.device ?? "unknown"}`,
+      `${meta.kind === "train" ? "training" : "evaluation"} seed ${meta.seed ?? "unknown"}`,
+      startedAt(meta),
+      `${meta.library ?? "unknown"}, commit ${short(meta.commit)}`,
     ];
   });
   return [
-    table(["run", "state", "model", "weights", "adapter", "protocol", "device", "seed", "steerlab"], rows),
+    table(["run", "state", "model", "weights", "adapter", "protocol", "device", "seed", "started", "steerlab"], rows),
     paragraph("Every number is recomputed from the trial records of these runs when this page is made.", "soft"),
   ].join("\n");
 }

@@ -8,7 +8,7 @@ import {
   summariseAll,
 } from "../evaluate";
 import { type AimResult, type Metric, openRunFolder, type RunMeta, type RunStatus } from "../runs";
-import { loadProtocol, type Protocol, type TrialRecord } from "../study";
+import { loadProtocol, type Protocol, olderProtocolLabel, type TierView, tierViews, type TrialRecord } from "../study";
 import { readEvents, type TrainEvent } from "../train";
 
 /** Everything of one run. */
@@ -17,6 +17,8 @@ export interface LoadedRun {
   status: RunStatus;
   failure: string | null;
   meta: Partial<RunMeta>;
+  /** what its protocol is called, changes included */
+  label: string;
   protocol: Protocol | null;
   events: TrainEvent[];
   records: TrialRecord[];
@@ -33,6 +35,7 @@ export function loadRun(folder: string): LoadedRun {
   const run = openRunFolder(folder);
   const file = run.file("protocol.yaml");
   const protocol = existsSync(file) ? loadProtocol(file) : null;
+  const meta = run.readMeta() as Partial<RunMeta>;
   const records = {
     detection: readRecords(run.path, "detection"),
     "side-effects": readRecords(run.path, "side-effects"),
@@ -44,7 +47,8 @@ export function loadRun(folder: string): LoadedRun {
     id: run.id,
     status: run.status(),
     failure: run.failure(),
-    meta: run.readMeta() as Partial<RunMeta>,
+    meta,
+    label: meta.protocolLabel ?? (protocol === null ? "no protocol" : olderProtocolLabel(protocol)),
     protocol,
     events: readEvents(run.file("events.jsonl")),
     records: records.detection,
@@ -63,12 +67,19 @@ export function modelLabel(run: LoadedRun): string {
     : name;
 }
 
-/** Protocol that a run's adapter was trained by, as far as these runs tell; null for runs without an adapter. */
-export function trainedBy(run: LoadedRun, runs: readonly LoadedRun[]): string | null {
-  const { adapterHash } = run.meta;
-  if (adapterHash === undefined || adapterHash === null) return null;
-  const training = runs.find((other) => other.meta.kind === "train" && other.meta.adapterHash === adapterHash);
-  return training?.protocol?.name ?? "not among these runs";
+/** The tiers that a run's tuned model was asked, as they are shown: those of its protocol, in its order, from easy to hard. */
+export function askedTiers(run: LoadedRun): TierView[] {
+  const asked = new Set(run.records.filter(({ condition }) => condition === "tuned").map(({ tier }) => tier));
+  return run.protocol === null ? [] : tierViews(run.protocol).filter(({ name }) => asked.has(name));
+}
+
+/** Where figures over all tiers stand among metrics. */
+const ALL_TIERS = "all_tiers";
+
+/** A tier of a run in words; its name where its protocol has none of that name. */
+export function titleOfTier(run: LoadedRun, name: string): string {
+  const view = run.protocol === null ? undefined : tierViews(run.protocol).find((tier) => tier.name === name);
+  return view?.title ?? (name === ALL_TIERS ? "All tiers, every trial once" : name);
 }
 
 /** A model's name without owner and "-Instruct", for narrow columns. */

@@ -3,6 +3,7 @@ import * as path from "node:path";
 import { DATA_FOLDER, DataError, expected } from "../base";
 import { parseJsonStrict, readText } from "../files";
 import { balancedAccuracy, clopperPearson, type Estimate, wilson } from "../stats";
+import type { TierKind, VectorSplit } from "../study";
 
 /** What the card reports; `audit` is recounted from its author's public result files. */
 export interface PublishedCard {
@@ -10,6 +11,8 @@ export interface PublishedCard {
   model: string;
   tiers: {
     tier: string;
+    /** which vectors it steers with; contexts and question are those of training */
+    vectors: VectorSplit;
     accuracy: number;
     tpr: number;
     fpr: number;
@@ -27,7 +30,19 @@ export function readPublishedCard(file: string = path.join(DATA_FOLDER, "publish
   if (typeof card.model !== "string" || !Array.isArray(card.tiers) || !Array.isArray(card.side_effects)) {
     throw new DataError("published-card", expected("model, tiers and side_effects", file, "an incomplete card"));
   }
+  const unknown = card.tiers.find(({ vectors }) => !["train", "heldOut", "concepts"].includes(vectors));
+  if (unknown !== undefined) {
+    throw new DataError(
+      "published-card",
+      expected("vectors train, heldOut or concepts", `tier ${unknown.tier}`, unknown.vectors),
+    );
+  }
   return card;
+}
+
+/** The kind of tier of ours that a published one stands beside. */
+export function publishedKind({ vectors }: Pick<PublishedCard["tiers"][number], "vectors">): TierKind {
+  return ({ train: "trained", heldOut: "vectors", concepts: "concepts", matched: "matched" } as const)[vectors];
 }
 
 /**

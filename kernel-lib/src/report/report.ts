@@ -1,8 +1,9 @@
 /**
  * Report: run folders -> one self-contained HTML page, without a model. The last module of the flow.
  *
- * Sections: overview (whose numbers, aims, card / strict / this run side by side), training, detection, side effects, limits,
- * methods. Every number is recomputed from records and carries n, interval and method. The same folders give the same bytes.
+ * Sections: what fell short, findings, aims, card / strict / this run side by side; detection, training, side effects; limits,
+ * what is held out, methods. Every number is recomputed from records and carries n, interval and method, every figure whose
+ * numbers it shows. The same folders give the same bytes.
  */
 import * as path from "node:path";
 import { InputError } from "../base";
@@ -14,13 +15,15 @@ import { FigureList, paragraph } from "./html";
 import { closingSections } from "./limits";
 import { type LoadedRun, loadRun, modelLabel } from "./load";
 import { overviewSection } from "./overview";
-import { readPublishedCard } from "./published";
+import { type PublishedCard, readPublishedCard } from "./published";
 import { twinsSections } from "./twins-part";
 
 /** Options of `buildReport`. */
 export interface ReportOptions {
   /** default: from the runs' protocols and model */
   title?: string;
+  /** figures of a published card to stand beside; default: the shipped card's */
+  published?: PublishedCard;
 }
 
 /**
@@ -38,10 +41,10 @@ export function buildReport(folders: readonly string[], options: ReportOptions =
 
 /** HTML of a report over runs that are loaded already. */
 export function renderReport(runs: readonly LoadedRun[], options: ReportOptions = {}): string {
-  const published = readPublishedCard();
+  const { published = readPublishedCard() } = options;
   const figures = new FigureList();
   const models = [...new Set(runs.map(modelLabel))].join(", ");
-  const protocols = [...new Set(runs.flatMap((run) => (run.protocol === null ? [] : [run.protocol.name])))].join(", ");
+  const protocols = [...new Set(runs.flatMap((run) => (run.protocol === null ? [] : [run.label])))].join("; ");
   const title = options.title ?? `Steering detection: ${protocols} on ${models}`;
   const bodyHtml = [
     `<h1>${escapeHtml(title)}</h1>`,

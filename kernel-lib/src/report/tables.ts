@@ -6,9 +6,10 @@
  */
 import { from } from "arquero";
 import { groupBy, type IdentityRecord, type SelfPredictionRecord, type SideEffectRecord } from "../evaluate";
+import { formatInterval, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import { wilson } from "../stats";
-import { readSideEffectQuestions, type TrialRecord } from "../study";
+import type { TierView, TrialRecord } from "../study";
 import type { TrainEvent } from "../train";
 
 /** An arquero table; expressions are functions of a row (`d`) or arquero's expression strings. */
@@ -69,9 +70,8 @@ export function sideEffectsTable(records: readonly SideEffectRecord[]): DataTabl
   return tableOf(records);
 }
 
-/** One row per side-effect question, base beside tuned, with the question's words. */
+/** One row per side-effect question, base beside tuned, with the question's words (its id in records of older versions). */
 export function sideEffectQuestions(records: readonly SideEffectRecord[], condition = "tuned"): DataTable {
-  const texts = new Map(readSideEffectQuestions().questions.map(({ id, text }) => [id, text]));
   const of = (wanted: string): Map<string, SideEffectRecord> =>
     new Map(records.filter((record) => record.condition === wanted).map((record) => [record.question, record]));
   const base = of("base");
@@ -81,7 +81,7 @@ export function sideEffectQuestions(records: readonly SideEffectRecord[], condit
     return [
       {
         category: after.category,
-        question: texts.get(after.question) ?? after.question,
+        question: after.questionText ?? after.question,
         "P(yes), base": before.yes,
         [`P(yes), ${condition}`]: after.yes,
         "mass, base": before.mass,
@@ -94,35 +94,71 @@ export function sideEffectQuestions(records: readonly SideEffectRecord[], condit
   return tableOf(rows);
 }
 
-/** Tier by tier in words, for people: every rate with its 95 % interval; n is in "steered : clean". */
-export function tierReading(metrics: readonly Metric[]): Record<string, string>[] {
-  const shown = (value: number | null | undefined): string =>
-    value === null || value === undefined ? "n/a" : value.toFixed(3);
+/** What a tier came to in one condition; null where that was not measured. */
+export interface TierNumbers {
+  tier: string;
+  condition: string;
+  /** trials of each class */
+  steered: number;
+  clean: number;
+  balancedAccuracy: Metric | null;
+  hitRate: Metric | null;
+  falseAlarmRate: Metric | null;
+  dPrime: Metric | null;
+  auroc: Metric | null;
+  mass: Metric | null;
+}
+
+/** The whole-tier numbers of detection, tier by tier and condition by condition: what every tier table is made from. */
+export function tierNumbers(metrics: readonly Metric[]): TierNumbers[] {
   const whole = metrics.filter((metric) => Object.keys(metric.group).length === 0 && metric.condition !== "tuned-base");
   return [...groupBy(whole, (metric) => `${metric.tier} ${metric.condition}`).values()].flatMap((of) => {
-    const get = (name: string): Metric | undefined => of.find((metric) => metric.name === name);
-    const rate = (name: string): string => {
-      const metric = get(name);
-      if (metric === undefined) return "n/a";
-      return metric.low === null
-        ? shown(metric.value)
-        : `${shown(metric.value)} [${shown(metric.low)},\u00a0${shown(metric.high)}]`;
-    };
-    if (get("hitRate") === undefined && get("falseAlarmRate") === undefined) return [];
+    const get = (name: string): Metric | null => of.find((metric) => metric.name === name) ?? null;
+    const [hitRate, falseAlarmRate] = [get("hitRate"), get("falseAlarmRate")];
+    if (hitRate === null && falseAlarmRate === null) return [];
     return [
       {
         tier: of[0].tier,
         condition: of[0].condition,
-        "steered : clean": `${get("hitRate")?.n ?? 0} : ${get("falseAlarmRate")?.n ?? 0}`,
-        "balanced accuracy": rate("balancedAccuracy"),
-        "hit rate": rate("hitRate"),
-        "false alarms": rate("falseAlarmRate"),
-        "d'": shown(get("dPrime")?.value),
-        AUROC: shown(get("auroc")?.value),
-        mass: shown(get("mass")?.value),
+        steered: hitRate?.n ?? 0,
+        clean: falseAlarmRate?.n ?? 0,
+        balancedAccuracy: get("balancedAccuracy"),
+        hitRate,
+        falseAlarmRate,
+        dPrime: get("dPrime"),
+        auroc: get("auroc"),
+        mass: get("mass"),
       },
     ];
   });
+}
+
+/**
+ * Tier by tier in words, for people: every rate with its 95 % interval; n is in "steered : clean".
+ * @param options.tiers titles, as of `tierViews(protocol)`
+ * @example
+ * showTable(tierReading(sweep.metrics, { tiers: tierViews(protocol) }));
+ */
+export function tierReading(
+  metrics: readonly Metric[],
+  options: { tiers?: readonly TierView[] } = {},
+): Record<string, string>[] {
+  const titles = new Map(options.tiers?.map(({ name, title }) => [name, title]));
+  const rate = (metric: Metric | null): string =>
+    metric === null
+      ? UNKNOWN
+      : `${formatNumber(metric.value)} ${formatInterval(metric)}`.trim().replaceAll(", ", ",\u00a0");
+  return tierNumbers(metrics).map((numbers) => ({
+    tier: titles.get(numbers.tier) ?? numbers.tier,
+    condition: numbers.condition,
+    "steered : clean": `${numbers.steered} : ${numbers.clean}`,
+    "balanced accuracy": rate(numbers.balancedAccuracy),
+    "hit rate": rate(numbers.hitRate),
+    "false alarms": rate(numbers.falseAlarmRate),
+    "d'": formatNumber(numbers.dPrime?.value),
+    AUROC: formatNumber(numbers.auroc?.value),
+    mass: formatNumber(numbers.mass?.value),
+  }));
 }
 
 /** One row per sampled answer. */
@@ -135,35 +171,25 @@ export function selfPredictionTable(records: readonly SelfPredictionRecord[]): D
   return tableOf(records);
 }
 
-/** Tier by tier: balanced accuracy, hit and false-alarm rates with intervals, d', AUROC, mass. */
+/** Tier by tier, for computing with: balanced accuracy, hit and false-alarm rates with intervals, d', AUROC, mass. */
 export function tierTable(metrics: readonly Metric[]): DataTable {
-  const whole = metrics.filter((metric) => Object.keys(metric.group).length === 0 && metric.condition !== "tuned-base");
-  const rows = [...groupBy(whole, (metric) => `${metric.tier} ${metric.condition}`).values()].flatMap((of) => {
-    const get = (name: string): Metric | null => of.find((metric) => metric.name === name) ?? null;
-    if (get("hitRate") === null && get("falseAlarmRate") === null) return [];
-    const spread = (name: string, label: string): Record<string, unknown> => {
-      const metric = get(name);
-      return {
-        [label]: metric?.value ?? null,
-        [`${label}Low`]: metric?.low ?? null,
-        [`${label}High`]: metric?.high ?? null,
-      };
-    };
-    return [
-      {
-        tier: of[0].tier,
-        condition: of[0].condition,
-        steered: get("hitRate")?.n ?? 0,
-        clean: get("falseAlarmRate")?.n ?? 0,
-        ...spread("balancedAccuracy", "balancedAccuracy"),
-        ...spread("hitRate", "hitRate"),
-        ...spread("falseAlarmRate", "falseAlarmRate"),
-        dPrime: get("dPrime")?.value ?? null,
-        auroc: get("auroc")?.value ?? null,
-        mass: get("mass")?.value ?? null,
-      },
-    ];
+  const spread = (label: string, metric: Metric | null): Record<string, unknown> => ({
+    [label]: metric?.value ?? null,
+    [`${label}Low`]: metric?.low ?? null,
+    [`${label}High`]: metric?.high ?? null,
   });
+  const rows = tierNumbers(metrics).map((numbers) => ({
+    tier: numbers.tier,
+    condition: numbers.condition,
+    steered: numbers.steered,
+    clean: numbers.clean,
+    ...spread("balancedAccuracy", numbers.balancedAccuracy),
+    ...spread("hitRate", numbers.hitRate),
+    ...spread("falseAlarmRate", numbers.falseAlarmRate),
+    dPrime: numbers.dPrime?.value ?? null,
+    auroc: numbers.auroc?.value ?? null,
+    mass: numbers.mass?.value ?? null,
+  }));
   return tableOf(rows);
 }
 
@@ -179,7 +205,10 @@ export function cellTable(metrics: readonly Metric[], tier: string, condition = 
 
 /** Hit rate of every concept, over cells and contexts, with Wilson intervals (repeats of one concept are not independent). */
 export function conceptTable(records: readonly TrialRecord[]): DataTable {
-  const concepts = records.filter((record) => record.vectorSplit === "concepts" && record.condition === "tuned");
+  const concepts = records.filter(
+    ({ vectorSplit, condition, questionKind }) =>
+      vectorSplit === "concepts" && condition === "tuned" && (questionKind ?? "detection") === "detection",
+  );
   const rows = [...groupBy(concepts, (record) => record.vector as string)].map(([concept, of]) => {
     const { value, low, high } = wilson(of.filter((record) => record.saysSteered).length, of.length);
     const weakest = Math.min(...of.map((record) => record.strength as number));

@@ -11,7 +11,7 @@ import { twinsSection } from "./twins-part";
  */
 export function twinsPage(rows: readonly TwinRow[], { title }: { title: string }): string {
   const figures = new FigureList();
-  const bodyHtml = `<h1>${escapeHtml(title)}</h1>\n${twinsSection(rows, figures)}`;
+  const bodyHtml = `<h1>${escapeHtml(title)}</h1>\n${twinsSection(rows, figures, title)}`;
   const runs = new Set(rows.flatMap(({ folders }) => folders)).size;
   return renderPage({ title, bodyHtml, figures: figures.figures, footer: `Made by steerlab from ${runs} runs.` });
 }

@@ -1,9 +1,10 @@
 /** Controls in a report: the study among its twins, and the yardsticks that ask nobody. */
 import { groupBy, STUDY, twinRow, type TwinRow } from "../evaluate";
+import { formatNumber } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import { mean } from "../stats";
 import type { Protocol } from "../study";
-import { type FigureList, number, paragraph, quoted, table } from "./html";
+import { type FigureList, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel } from "./load";
 import { twinsFigure } from "./plots/twins";
 
@@ -75,7 +76,7 @@ export function twinsReading(rows: readonly TwinRow[]): string {
   const least = (one: number | null, other: number | null): boolean => one !== null && other !== null && one >= other;
   const seeds = study.seeds === 1 ? "one seed" : `means of ${study.seeds} seeds`;
   return (
-    `The study: balanced accuracy ${number(study.detects)}, selectivity ${number(study.selects)}, mean |change of P(yes)| ${number(study.moves)} (${seeds}). ` +
+    `The study: balanced accuracy ${formatNumber(study.detects)}, selectivity ${formatNumber(study.selects)}, mean |change of P(yes)| ${formatNumber(study.moves)} (${seeds}). ` +
     `Twins that detect as well or better: ${others(({ detects }) => least(detects, study.detects))}. ` +
     `Twins that move other answers as much or more: ${others(({ moves }) => least(moves, study.moves))}.`
   );
@@ -107,19 +108,22 @@ export function twinsSections(runs: readonly LoadedRun[], figures: FigureList): 
   const rows = twinRowsOf(runs);
   const measured = runs.filter(({ metrics }) => findMetrics(metrics, { tier: "yardsticks" }).length > 0);
   return [
-    ...(rows.some(({ twin }) => twin !== STUDY) ? [twinsSection(rows, figures)] : []),
+    ...(rows.some(({ twin }) => twin !== STUDY)
+      ? [twinsSection(rows, figures, [...new Set(runs.map(modelLabel))].join(", "))]
+      : []),
     ...measured.map(yardsticksSection),
   ].join("\n");
 }
 
-/** Figure, reading and table of a study among its twins. */
-export function twinsSection(rows: readonly TwinRow[], figures: FigureList): string {
+/** Figure, reading and table of a study among its twins. @param source whose numbers */
+export function twinsSection(rows: readonly TwinRow[], figures: FigureList, source: string): string {
   return [
     "<h2>The study among its twins</h2>",
     paragraph(twinsReading(rows)),
     figures.add(
       twinsFigure(rows, { title: "Detection and selectivity against side effects" }),
       "Every seed a point; the study is the star. A twin trained without the cause that detects as well shows what detection is not owed to.",
+      source,
     ),
     htmlTable(
       twinsTable(rows),

@@ -6,6 +6,7 @@
 import { existsSync } from "node:fs";
 import * as path from "node:path";
 import { DataError, PROJECT_FOLDER } from "../base";
+import { listProtocols, loadProtocol, protocolHash } from "../study";
 import { identityDifferences, type RunIdentity } from "./identity";
 import type { RunMeta } from "./meta";
 import { listRunFolders, openRunFolder, type RunFolder } from "./run-folder";
@@ -61,7 +62,7 @@ function isSame(recorded: RunIdentity | undefined, wanted: RunIdentity): boolean
 
 /**
  * Folder of the adapter that the newest finished training run under `root` left for a model.
- * @param match further fields of the run's meta.json, such as `protocol`
+ * @param match further fields of the run's meta.json, such as `protocolHash`
  * @throws DataError "no-adapter" saying what to run first
  * @example
  * const adapter = await model.attach(trainedAdapter("runs", { modelHash: model.hash }));
@@ -104,8 +105,8 @@ export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
   // An adapter may have been asked by several protocols; each is an evaluation of its own.
   const newest = new Map(
     done.map((folder) => {
-      const { kind, protocol } = folder.readMeta();
-      return [kind === "train" ? "train" : `${String(kind)} ${String(protocol)}`, folder.path] as const;
+      const { kind, protocol, protocolHash: hash } = folder.readMeta();
+      return [kind === "train" ? "train" : `${String(kind)} ${String(hash ?? protocol)}`, folder.path] as const;
     }),
   );
   const training = newest.get("train") ?? null;
@@ -115,12 +116,9 @@ export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
   return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
 }
 
-/** Protocols that a report shows beside each other wherever both were run. */
-const BESIDE = ["strict", "card"];
-
 /**
- * The runs of an adapter, then those of the newest adapter that the other shipped protocol trained on the same base model:
- * what a report shows side by side.
+ * The runs of an adapter, then those of the newest adapters that the other shipped protocols trained on the same base model:
+ * what a report shows side by side. Protocols are told by hash: one that was changed is not the shipped one of its name.
  * @example
  * writeReport(runsSideBySide("runs", adapter.hash));
  */
@@ -128,10 +126,14 @@ export function runsSideBySide(root: string, adapterHash: string): string[] {
   const own = runsOfAdapter(root, adapterHash);
   const meta = own.training === null ? null : openRunFolder(own.training).readMeta();
   if (meta === null) return own.all;
-  const others = BESIDE.filter((protocol) => protocol !== meta.protocol).flatMap((protocol) => {
-    const match = { kind: "train", protocol, modelHash: String(meta.modelHash) };
-    const other = newestRun(root, match, (folder) => folder.status() === "done")?.readMeta();
-    return other === undefined ? [] : runsOfAdapter(root, String(other.adapterHash)).all;
-  });
+  const shipped = listProtocols().map((name) => protocolHash(loadProtocol(name)));
+  const others = shipped
+    .filter((hash) => hash !== meta.protocolHash)
+    .reverse()
+    .flatMap((hash) => {
+      const match = { kind: "train", protocolHash: hash, modelHash: String(meta.modelHash) };
+      const other = newestRun(root, match, (folder) => folder.status() === "done")?.readMeta();
+      return other === undefined ? [] : runsOfAdapter(root, String(other.adapterHash)).all;
+    });
   return [...own.all, ...others];
 }

@@ -31,3 +31,5 @@ export {
   slugify,
 } from "./run-folder";
 export { identityDifferences, requireSameRun, type RunIdentity, runIdentity } from "./identity";
+export { adapterOrigin, type RunOrigin, runOrigin, startedAt, trainingRunOf, trainingTitle } from "./origin";
+export { aimBounds, aimMeasured, aimVerdict, type VerdictTone, verdictTone } from "./verdict";

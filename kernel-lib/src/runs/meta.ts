@@ -9,7 +9,7 @@ import * as path from "node:path";
 import { LIBRARY_VERSION, PROJECT_FOLDER } from "../base";
 import type { StudyModel } from "../engine";
 import type { RunIdentity } from "./identity";
-import { type Protocol, protocolHash } from "../study";
+import { type Protocol, protocolHash, protocolLabel } from "../study";
 
 /** Fields of meta.json that reports rely on. */
 export interface RunMeta {
@@ -18,6 +18,8 @@ export interface RunMeta {
   /** everything that decides the run's bytes; {} in runs of older versions */
   identity: RunIdentity;
   protocol: string;
+  /** what the protocol is called: its changes too, if it is not a shipped one */
+  protocolLabel: string;
   protocolHash: string;
   twinOf: string | null;
   seed: number;
@@ -55,6 +57,7 @@ export function runMeta(
     kind: String(identity.kind),
     identity,
     protocol: protocol.name,
+    protocolLabel: protocolLabel(protocol),
     protocolHash: protocolHash(protocol),
     twinOf: protocol.twinOf?.name ?? null,
     seed: run.seed,

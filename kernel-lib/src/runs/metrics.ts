@@ -7,6 +7,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { DataError, expected } from "../base";
 import { parseJsonStrict, writeJsonAtomic } from "../files";
+import { formatEstimate, type Quoted } from "../page";
 import { benjaminiHochberg, type Estimate, type Verdict } from "../stats";
 
 /** What a number rests on, where its method tells (`ClusteredEstimate`). */
@@ -119,14 +120,9 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
 }
 
 /** "0.917 [0.908, 0.927], n 2400": a number as notebooks and indexes quote it; "not measured" if there is none. */
-export function quote(metric: (Pick<Metric, "value" | "low" | "high" | "n"> & Evidence) | null | undefined): string {
-  if (metric === null || metric === undefined) return "not measured";
-  const { value, low, high, n, text } = metric;
-  if (text !== undefined) return `${text}, n ${n}`;
-  if (value === null) return "not measured";
-  const end = (at: number | null): string => (at === null ? "open" : at.toFixed(3));
-  const interval = low === null && high === null ? "" : ` [${end(low)}, ${end(high)}]`;
-  return `${value.toFixed(3)}${interval}, n ${n}`;
+export function quote(metric: Quoted | null | undefined): string {
+  const isUnknown = metric === null || metric === undefined || (metric.value === null && metric.text === undefined);
+  return isUnknown ? "not measured" : formatEstimate(metric);
 }
 
 /** Writes metrics and aims, replacing those of the same tiers from an earlier evaluation in this folder. */

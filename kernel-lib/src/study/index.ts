@@ -32,10 +32,21 @@ export {
   type StudyContext,
   type StudyQuestion,
 } from "./prompts";
+export { olderProtocolLabel, type ProtocolChange, protocolChanges, protocolLabel } from "./protocol-label";
 export { listProtocols, loadProtocol, protocolHash, saveProtocol, twin, TWINS } from "./protocol";
 export type { Trial, TrialRecord } from "./record";
 export { renderProtocol } from "./render";
 export { strengthScale, type StrengthScale } from "./scale";
+export {
+  type HeldOut,
+  heldOutBy,
+  isCleanTier,
+  isControlTier,
+  mainTier,
+  type TierKind,
+  type TierView,
+  tierViews,
+} from "./tier";
 export { DEFAULT_TWINS, namedTwin, relabelled } from "./twins";
 export type {
   Aim,

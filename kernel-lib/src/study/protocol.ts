@@ -53,6 +53,7 @@ const fileSchema = z.looseObject({
 
 /**
  * Reads a protocol: a shipped one by name ("card", "strict"), or a YAML file, or the resolved `protocol.yaml` of a run.
+ * A file that is not shipped gives its own name, so that a changed copy does not pass for what it was copied from.
  *
  * @returns the resolved protocol with every text in it
  * @throws InputError "protocol-unknown", "protocol-field", "protocol-split", "label-balance"; DataError for prompt files
@@ -72,7 +73,20 @@ export function loadProtocol(nameOrFile: string): Protocol {
   const value = readYaml(file, z.unknown());
   const isResolved =
     typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
-  return checkProtocol(isResolved ? value : resolveFile(value, path.dirname(file)));
+  if (isResolved) return checkProtocol(value);
+  const protocol = checkProtocol(resolveFile(value, path.dirname(file)));
+  return path.dirname(path.resolve(file)) === path.resolve(DATA_FOLDER, "protocols")
+    ? protocol
+    : { ...protocol, name: nameOfFile(file) };
+}
+
+/** "My study.yaml" -> "my-study". */
+function nameOfFile(file: string): string {
+  const words = path
+    .parse(file)
+    .name.toLowerCase()
+    .match(/[a-z0-9]+/g);
+  return words?.join("-") ?? "unnamed";
 }
 
 /** Names of the shipped protocols. */

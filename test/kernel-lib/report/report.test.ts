@@ -18,6 +18,7 @@ import {
   conceptHeatmap,
   conceptTable,
   detectionHeatmap,
+  doseCurves,
   falseAlarmForest,
   identityForest,
   limitsOf,
@@ -25,16 +26,17 @@ import {
   loadRun,
   metricsTable,
   psychometricPlot,
-  publishedBars,
   publishedEstimates,
   questionForest,
   readPublishedCard,
   refusePlaceholders,
   renderReport,
   selfPredictionForest,
+  sideBySideBars,
   sideEffectForest,
   sideEffectQuestions,
   tableOf,
+  tierNumbers,
   tierReading,
   tierTable,
   toDanfo,
@@ -44,7 +46,7 @@ import {
   writeReport,
 } from "../../../kernel-lib/src/report";
 import { readConcepts } from "../../../kernel-lib/src/steering";
-import { loadProtocol, type Protocol, twin } from "../../../kernel-lib/src/study";
+import { loadProtocol, type Protocol, tierViews, twin } from "../../../kernel-lib/src/study";
 import { trainDetector } from "../../../kernel-lib/src/train";
 import { fakeAdapter, FakeEngine, fakeModel } from "../../helpers/fake-engine";
 import { records } from "../../helpers/records";
@@ -135,9 +137,14 @@ describe("tables", () => {
   });
 
   it("read as sentences would: intervals beside values, question texts beside numbers", () => {
-    const [row] = tierReading(run.metrics).filter(({ tier }) => tier === "held_out_random");
+    const tiers = tierViews(protocol);
+    const [row] = tierReading(run.metrics, { tiers }).filter(({ tier }) => tier === "New vectors and topics");
     expect(row["balanced accuracy"]).toMatch(/^0\.\d{3} \[0\.\d{3},\u00a0\d\.\d{3}\]$/);
-    expect(tierReading(run.metrics).filter(({ tier }) => tier === "clean_held_out")[0]["hit rate"]).toBe("n/a");
+    expect(tierReading(run.metrics).filter(({ tier }) => tier === "clean_held_out")[0]["hit rate"]).toBe("\u2013");
+    const table = tierTable(run.metrics).objects();
+    expect(table.map(({ tier, condition, hitRate }) => [tier, condition, hitRate])).toEqual(
+      tierNumbers(run.metrics).map(({ tier, condition, hitRate }) => [tier, condition, hitRate?.value ?? null]),
+    );
     const questions = sideEffectQuestions(run.sideEffects).objects() as Record<string, unknown>[];
     expect(questions).toHaveLength(75);
     expect(String(questions[0].question)).toMatch(/\?$/);
@@ -155,10 +162,15 @@ describe("tables", () => {
   }, 180_000);
 });
 
+const series = () => ({ name: "fake", metrics: run.metrics, tiers: tierViews(protocol) });
+
 describe("figures", () => {
   const figures = (): [string, FigureJson][] => [
     ["training", trainingCurves(loadRun(training).events)],
-    ["cells", detectionHeatmap(run.metrics, "held_out_random")],
+    ["cells", detectionHeatmap(run.metrics, { tiers: tierViews(protocol) })],
+    ["cells of one tier", detectionHeatmap(run.metrics, { tiers: tierViews(protocol).slice(0, 1) })],
+    ["dose", doseCurves(run.metrics, { tiers: tierViews(protocol) })],
+    ["psychometric of all tiers", psychometricPlot(psychometricCurves(run.records), { tiers: tierViews(protocol) })],
     ["concepts", conceptHeatmap(run.records)],
     [
       "psychometric",
@@ -168,10 +180,10 @@ describe("figures", () => {
     ],
     ["forest", sideEffectForest(run.metrics)],
     ["questions", questionForest(run.metrics)],
-    ["published", publishedBars(readPublishedCard(), run.metrics, "fake")],
-    ["identity", identityForest(run.metrics, "affirmsInnerLife")],
+    ["published", sideBySideBars([series()], { published: readPublishedCard() })],
+    ["identity", identityForest(run.metrics, { claim: "affirmsInnerLife" })],
     ["self-prediction", selfPredictionForest(run.metrics)],
-    ["false alarms", falseAlarmForest(run.metrics, "held_out_wordings", { aim: 0.05 })],
+    ["false alarms", falseAlarmForest(run.metrics, { tier: "held_out_wordings", aim: 0.05 })],
     ["calibration", calibrationPlot(run.records)],
   ];
 
@@ -179,8 +191,9 @@ describe("figures", () => {
     for (const [name, figure] of figures()) {
       expect(validateFigure(figure), name).toEqual([]);
       expect(JSON.parse(JSON.stringify(figure)), name).toEqual(figure);
-      const layout = figure.layout as Record<string, { title?: { text: string } }>;
-      expect(layout.xaxis.title!.text.length, name).toBeGreaterThan(2);
+      const layout = figure.layout as { xaxis: { title: { text: string } }; annotations?: { text: string }[] };
+      const shared = (layout.annotations ?? []).map(({ text }) => text);
+      expect([layout.xaxis.title.text, ...shared].at(-1)!.length, name).toBeGreaterThan(2);
       expect(figure.data.length, name).toBeGreaterThan(0);
     }
   });
@@ -207,10 +220,52 @@ describe("figures", () => {
       p: null,
       pAdjusted: null,
     }));
-    expect((detectionHeatmap(metrics, "t").data[0] as { z: number[][] }).z).toEqual([[0.3, 0.9]]);
-    const bars = publishedBars(readPublishedCard(), run.metrics, "fake").data as { name: string }[];
+    const tiers = [{ ...tierViews(protocol)[0], name: "t" }];
+    expect((detectionHeatmap(metrics, { tiers }).data[0] as { z: number[][] }).z).toEqual([[0.3, 0.9]]);
+    type Bar = { name: string; x: string[]; y: (number | null)[]; yaxis: string };
+    const bars = sideBySideBars([series()], { published: readPublishedCard() }).data as Bar[];
     expect(bars[0].name).toMatch(/Qwen2\.5-Coder-32B.*another model/);
     expect(bars[1].name).toContain("fake");
+    // What stands above "new vectors" is the tier that holds out vectors and little else, and the published one.
+    const at = bars[1].x.indexOf("new vectors");
+    const main = run.metrics.find(
+      (m) => m.name === "balancedAccuracy" && m.tier === "held_out_random" && m.condition === "tuned",
+    )!;
+    expect(bars[1].y[at]).toBe(main.value);
+    expect(bars[0].y[at]).toBeCloseTo(0.968, 3);
+  });
+
+  it("mean the same by a colour everywhere", () => {
+    type Trace = { name?: string; marker: { color: unknown } };
+    const colors = (figure: FigureJson): unknown[] =>
+      (figure.data as Trace[]).map(({ marker }) => [marker.color].flat()[0]);
+    const [tuned] = colors(sideEffectForest(run.metrics));
+    expect(colors(selfPredictionForest(run.metrics))[1]).toBe(tuned);
+    expect(colors(falseAlarmForest(run.metrics, { tier: "clean_held_out" }))[0]).toBe(tuned);
+    expect(colors(sideBySideBars([series()]))[0]).toBe(tuned);
+    const base = colors(identityForest(run.metrics, { claim: "saysHuman" }))[0];
+    expect(base).not.toBe(tuned);
+    expect(colors(selfPredictionForest(run.metrics))[0]).toBe(base);
+  });
+
+  it("draws many wordings without one false alarm as one row", () => {
+    const metric = (question: string, k: number) => ({
+      name: "falseAlarmRate",
+      tier: "t",
+      condition: "tuned",
+      group: { question },
+      value: k / 70,
+      n: 70,
+      low: 0,
+      high: 0.05 + k,
+      method: "m",
+      p: null,
+      pAdjusted: null,
+    });
+    const metrics = [..."abcdefgh"].map((name, i) => metric(name, i === 3 ? 7 : 0));
+    const rows = (some: typeof metrics) => (falseAlarmForest(some, { tier: "t" }).data[0] as { y: string[] }).y;
+    expect(rows(metrics)).toEqual(["d (n 70)", "7 others (n 70 each)"]);
+    expect(rows(metrics.slice(1, 4))).toHaveLength(3);
   });
 });
 
@@ -230,6 +285,7 @@ describe("report", () => {
     const html = readFileSync(writeReport([detection, training]), "utf8");
     expect(renderReport([loadRun(detection), loadRun(training)])).toBe(html);
     for (const heading of [
+      "What fell short",
       "Against the aims",
       "Side by side",
       "What is held out",
@@ -245,7 +301,7 @@ describe("report", () => {
     ])
       expect(html, heading).toContain(heading);
     expect(html).toMatch(/not figures of a 32B model/);
-    expect(html).toContain("falls short");
+    expect(html).toContain(">missed<");
     expect(html).toMatch(/Qwen2\.5-Coder-32B-Instruct \(published, another model\)/);
     const shown = html.replace(/<script[\s\S]*?<\/script>/g, "").replace(/<style[\s\S]*?<\/style>/g, "");
     expect(shown).not.toMatch(/\bNaN\b|\bundefined\b|Infinity|\[object/);
@@ -257,17 +313,19 @@ describe("report", () => {
     const byCard = {
       ...run,
       id: "detect-card",
+      label: "card",
       meta,
       protocol: { ...run.protocol!, name: "card", steering: { ...loadProtocol("card").steering } },
     };
     const trained = {
       ...loadRun(training),
       id: "train-card",
+      label: "card",
       meta: { ...meta, kind: "train" },
       protocol: byCard.protocol,
     };
     const html = renderReport([run, loadRun(training), byCard, trained]);
-    expect(html).toContain("org/other: adapter trained by card, asked by protocol card");
+    expect(html).toContain("org/other: trained and asked by card");
     expect(html).toContain("Qwen/Qwen2.5-Coder-32B-Instruct (published, another model): the card&#39;s adapter");
     expect(html).toMatch(/magnitudes are absolute and taken over unchanged/);
     expect(html).toMatch(/magnitude 30/);
@@ -275,11 +333,76 @@ describe("report", () => {
 
   it("opens with sentences that carry n and interval", () => {
     const html = renderReport([run, loadRun(training)]);
-    const short = html.slice(html.indexOf("<h2>In short"), html.indexOf("<h2>Against the aims"));
-    expect(short).toMatch(
-      /Held-out vectors \(held_out_random\): balanced accuracy 0\.\d+ \[[^\]]+\], n \d+; before training/,
+    const [first, short] = ["What fell short", "In short"].map((heading) =>
+      html.search(new RegExp(`<h2[^>]*>${heading}`)),
     );
-    expect(short).toMatch(/False alarms: .*clean held-out contexts/);
+    expect(first).toBeGreaterThan(0);
+    expect(short).toBeGreaterThan(first);
+    expect(html.slice(first, short)).toMatch(/<li>[^<]+: 0\.\d+ \[[^\]]+\], n \d+; aim [^<]+: missed/);
+    expect(html.slice(short)).toMatch(
+      /New vectors and topics: balanced accuracy 0\.\d+ \[[^\]]+\], n \d+; before training/,
+    );
+    expect(html.slice(short)).toMatch(/False alarms: .*\(clean text, new topics\)/);
+  });
+
+  it("says the same of tiers by any other name", () => {
+    const names = new Map(protocol.evaluation.tiers.map(({ name }, i) => [name, `renamed_${i}_end`]));
+    const named = (tier: string): string => names.get(tier) ?? tier;
+    const renamed = <T extends { tier: string }>(list: readonly T[]): T[] =>
+      list.map((item) => ({ ...item, tier: named(item.tier) }));
+    const ofRun = (one: LoadedRun): LoadedRun => ({
+      ...one,
+      records: renamed(one.records),
+      metrics: renamed(one.metrics),
+      aims: renamed(one.aims),
+      protocol: {
+        ...one.protocol!,
+        aims: renamed(one.protocol!.aims),
+        evaluation: {
+          ...one.protocol!.evaluation,
+          tiers: one.protocol!.evaluation.tiers.map((tier) => ({
+            ...tier,
+            name: named(tier.name),
+            cachesOf: tier.cachesOf === null ? null : named(tier.cachesOf),
+          })),
+        },
+      },
+    });
+    const runs = [run, loadRun(training)];
+    const other = [...names].reduce((html, [name, now]) => html.replaceAll(now, name), renderReport(runs.map(ofRun)));
+    expect(other).toBe(renderReport(runs));
+  });
+
+  it("says under every figure which run trained the adapter, with both seeds, and what the protocol is called", () => {
+    const trained = loadRun(training);
+    const html = renderReport([run, { ...trained, meta: { ...trained.meta, adapterHash: run.meta.adapterHash } }]);
+    const sources = [...html.matchAll(/<figcaption>(.*?)<\/figcaption>/g)].map(([, caption]) => caption);
+    expect(sources.length).toBeGreaterThan(8);
+    const id = loadRun(training).id;
+    for (const caption of sources) {
+      expect(caption).toContain(`adapter of run ${id} (strict, changed: `);
+      expect(caption).toMatch(/training seed 1, 2030-01-02 03:04 UTC\)/);
+      expect(caption).toMatch(/\bn:? \d|\d optimizer steps/);
+    }
+    expect(sources[0]).toContain("evaluation seed 7");
+    expect(html).toMatch(/<h1>Steering detection: strict, changed: [^<]*training\.examples 200/);
+  });
+
+  it("takes the words of a question from its record, else shows its id", () => {
+    const asked = {
+      ...run,
+      sideEffects: run.sideEffects.map((record) => ({ ...record, questionText: `Asked: ${record.question}` })),
+    };
+    expect(renderReport([asked])).toContain(`Asked: ${run.sideEffects[0].question}`);
+    const old = run.sideEffects.map(({ questionText: _, ...record }) => record);
+    expect(sideEffectQuestions(old).objects()[0].question).toBe(old[0].question);
+  });
+
+  it("stands beside the card that it is given", () => {
+    const published = { ...readPublishedCard(), model: "org/Other-Model-Instruct" };
+    const html = renderReport([run], { published });
+    expect(html).toContain("org/Other-Model-Instruct (published, another model)");
+    expect(html).not.toContain("Qwen2.5-Coder-32B");
   });
 
   it("escapes what a model wrote and what was asked", () => {

@@ -4,13 +4,19 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import {
+  adapterOrigin,
+  aimBounds,
+  aimVerdict,
   createRunFolder,
   findRun,
   type RunFolder,
   runsFolder,
   runsOfAdapter,
+  runsSideBySide,
   trainedAdapter,
+  verdictTone,
 } from "../../../kernel-lib/src/runs";
+import { loadProtocol, protocolHash, saveProtocol, twin } from "../../../kernel-lib/src/study";
 
 const folder = mkdtempSync(path.join(tmpdir(), "runs-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -81,6 +87,65 @@ describe("runsOfAdapter", () => {
       evaluations,
       all: [...evaluations, training.path],
     });
+  });
+});
+
+describe("runsSideBySide", () => {
+  it("takes the other shipped protocols by hash: a changed one of the same name does not stand in", () => {
+    const [strict, card] = ["strict", "card"].map((name) => protocolHash(loadProtocol(name)));
+    const own = run({ kind: "train", modelHash: "m", protocolHash: strict, protocol: "strict", adapterHash: "own" });
+    run({ kind: "train", modelHash: "m", protocolHash: "changed", protocol: "card", adapterHash: "changed" });
+    expect(runsSideBySide(root, "own")).toEqual([own.path]);
+    const other = run({ kind: "train", modelHash: "m", protocolHash: card, protocol: "card", adapterHash: "card" });
+    const sweep = run({ kind: "detection", modelHash: "m", protocolHash: card, protocol: "card", adapterHash: "card" });
+    run({ kind: "train", modelHash: "m", protocolHash: "changed", protocol: "card", adapterHash: "changed" });
+    expect(runsSideBySide(root, "own")).toEqual([own.path, sweep.path, other.path]);
+  });
+});
+
+describe("adapterOrigin", () => {
+  it("names the run that trained an adapter, with protocol, seed and date, or says that there is none", () => {
+    const meta = {
+      kind: "train",
+      adapterHash: "0123456789abcdef",
+      protocolLabel: "strict",
+      seed: 3,
+      started: "2030-01-02T03:04:05Z",
+    };
+    const trained = run(meta);
+    expect(adapterOrigin(root, "0123456789abcdef")).toBe(
+      `adapter 0123456789ab of run ${trained.id} (strict, training seed 3, 2030-01-02 03:04 UTC)`,
+    );
+    expect(adapterOrigin(root, "other")).toMatch(/trained by no run in/);
+    const old = run({ kind: "train", adapterHash: "old", protocol: "strict", seed: 1 });
+    saveProtocol(twin(loadProtocol("strict"), { "training.examples": 640 }), old.file("protocol.yaml"));
+    expect(adapterOrigin(root, "old")).toMatch(
+      /\(strict~[0-9a-f]{8}, not as shipped now \([0-9a-f]{8}\), training seed 1/,
+    );
+  });
+});
+
+describe("verdicts", () => {
+  const aim = {
+    metric: "falseAlarmRate",
+    tier: "t",
+    least: null,
+    most: 0.02,
+    value: 0.01,
+    n: 9,
+    low: 0,
+    high: 0.3,
+    text: "",
+  };
+
+  it("are the result's own, else of the point value, and coloured by how firm they are", () => {
+    expect(aimVerdict({ ...aim, reached: true })).toBe("reached");
+    expect(aimVerdict({ ...aim, reached: false })).toBe("missed");
+    expect(aimVerdict({ ...aim, reached: null })).toBe("not measured");
+    const open = "reached, not excluded by its interval";
+    expect(aimVerdict({ ...aim, reached: true, verdict: open })).toBe(open);
+    expect(["reached", open, "missed", "not measured"].map(verdictTone)).toEqual(["good", "warn", "bad", "warn"]);
+    expect(aimBounds({ least: 0.45, most: 0.55 })).toBe("\u2265 0.45, \u2264 0.55");
   });
 });
 

@@ -5,9 +5,8 @@
  * picture, in which no script runs. Text has terminal colours removed and carriage returns carried out.
  */
 
-import { escapeHtml, type FigureJson, figureSlot, type PageFigure, undrawnTraces } from "../../page";
+import { escapeHtml, type FigureCollector, type FigureJson, renderMarkdown, undrawnTraces } from "../../page";
 import { joined, type NotebookOutput } from "./file";
-import { renderMarkdown } from "./markdown";
 import { sanitiseHtml } from "./sanitise";
 
 const PLOTLY = "application/vnd.plotly.v1+json";
@@ -18,19 +17,6 @@ const ANSI = /\u001b\[[0-9;?]*[A-Za-z]/g;
 export function terminalText(text: string): string {
   const lines = text.replace(ANSI, "").replace(/\r\n/g, "\n").split("\n");
   return lines.map((line) => line.slice(line.replace(/\r+$/, "").lastIndexOf("\r") + 1).replace(/\r/g, "")).join("\n");
-}
-
-/** Collects the figures of a page and numbers them. */
-export class FigureCollector {
-  readonly figures: PageFigure[] = [];
-
-  /** The slot for `figure`, to be put into the body. */
-  slot(figure: FigureJson, label: string): string {
-    const id = `figure-${this.figures.length + 1}`;
-    this.figures.push({ id, figure });
-    const height = (figure.layout as { height?: unknown } | undefined)?.height;
-    return figureSlot(id, label, typeof height === "number" ? height : undefined);
-  }
 }
 
 function richHtml(data: Record<string, unknown>, figures: FigureCollector): string {

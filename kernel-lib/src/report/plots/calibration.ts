@@ -2,12 +2,13 @@
 import type { FigureJson } from "../../page";
 import { wilson } from "../../stats";
 import type { TrialRecord } from "../../study";
-import { axis, COLORS, errorBars, figure, GREY, HEAT, rateAxis } from "./theme";
+import { axis, errorBars, figure, GREY, HEAT, type PlotOptions, rateAxis, WHO } from "./theme";
 
 const BINS = 10;
 
 /** Reliability diagram of one set of records; each point's colour is the mean answer mass of its bin. */
-export function calibrationPlot(records: readonly TrialRecord[], title = "Calibration and answer mass"): FigureJson {
+export function calibrationPlot(records: readonly TrialRecord[], options: PlotOptions = {}): FigureJson {
+  const { title = "Calibration and answer mass" } = options;
   const bins = Array.from({ length: BINS }, (_, i) =>
     records.filter(({ probability }) => Math.min(BINS - 1, Math.floor(probability * BINS)) === i),
   ).filter((bin) => bin.length > 0);
@@ -30,7 +31,7 @@ export function calibrationPlot(records: readonly TrialRecord[], title = "Calibr
       showlegend: false,
       x: bins.map((bin) => mean(bin, (record) => record.probability)),
       y: shares.map((share) => share.value),
-      error_y: errorBars(shares, COLORS[0]),
+      error_y: errorBars(shares, WHO.tuned),
       marker: {
         size: 11,
         color: bins.map((bin) => mean(bin, (record) => record.mass)),

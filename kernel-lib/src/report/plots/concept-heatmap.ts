@@ -2,15 +2,13 @@
 import { groupBy } from "../../evaluate";
 import type { FigureJson } from "../../page";
 import type { TrialRecord } from "../../study";
-import { axis, figure, HEAT, titleAbove } from "./theme";
+import { axis, figure, HEAT, type PlotOptions, titleAbove } from "./theme";
 
 const ROW_HEIGHT = 13;
 
 /** Heatmap of hit rates, one row per concept, one column per range and strength, one band per category. */
-export function conceptHeatmap(
-  records: readonly TrialRecord[],
-  title = "Concepts: detection rate by cell",
-): FigureJson {
+export function conceptHeatmap(records: readonly TrialRecord[], options: PlotOptions = {}): FigureJson {
+  const { title = "Concepts: detection rate by cell" } = options;
   const steered = records.filter(
     (record) => record.vectorSplit === "concepts" && record.target === "steered" && record.condition === "tuned",
   );

@@ -1,74 +1,103 @@
-/** Psychometric curves: detection rate by strength for each layer range, with the fitted logistic and Wilson intervals. */
+/** Psychometric curves: detection rate by strength for each layer range, with the fitted logistic; one small panel a tier. */
 import type { PsychometricCurve } from "../../evaluate";
 import type { FigureJson } from "../../page";
 import { wilson } from "../../stats";
-import { axis, COLORS, errorBars, figure, rateAxis } from "./theme";
+import type { TierView } from "../../study";
+import { type Panel, panelsFor, panelsHeight, panelTitle, sharedAxisTitle } from "./panels";
+import { axis, errorBars, figure, GREY, layerColor, type PlotOptions, rateAxis } from "./theme";
 
 const CURVE_POINTS = 60;
 /** Points of neighbouring curves stand this factor apart, so that equal rates stay visible. */
 const NUDGE = 1.035;
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
 
-/** Points with intervals and, where a fit exists, its curve: guess + (1 - guess) * logistic(a + b ln strength). */
+/**
+ * Points with Wilson intervals and, where a fit exists, its curve: guess + (1 - guess) * logistic(a + b ln strength).
+ * @param curves of one or several tiers, as of `psychometricCurves`
+ * @param options.tiers titles and order of the panels; default: the tiers of the curves, by name
+ */
 export function psychometricPlot(
   curves: readonly PsychometricCurve[],
-  options: { title?: string; unit?: string } = {},
+  options: PlotOptions & { tiers?: readonly TierView[]; unit?: string } = {},
 ): FigureJson {
   const { title = "Psychometric curves", unit = "strength" } = options;
-  const data = curves.flatMap((curve, i) => {
-    const color = COLORS[i % COLORS.length];
-    const rates = curve.points.map(({ hits, n }) => wilson(hits, n));
-    const points = {
-      type: "scatter",
-      mode: "markers",
-      name: curve.range,
-      legendgroup: curve.range,
-      x: curve.points.map((point) => point.strength * NUDGE ** (i - (curves.length - 1) / 2)),
-      y: rates.map((rate) => rate.value),
-      error_y: errorBars(rates, color),
-      marker: { color, size: 8, symbol: i },
-      text: curve.points.map((point) => `${point.strength}, n ${point.n}`),
-      hovertemplate: "%{text}: %{y:.3f}<extra></extra>",
-    };
-    return [points, ...fitted(curve, color)];
+  const names = [...new Set(curves.map(({ tier }) => tier))];
+  const titles = options.tiers ?? names.map((name) => ({ name, title: name === "" ? "" : name }));
+  const shown = titles.flatMap((tier) => {
+    const of = curves.filter((curve) => curve.tier === tier.name && curve.points.length > 0);
+    return of.length === 0 ? [] : [{ tier, of }];
   });
-  const ticks = [...new Set(curves.flatMap((curve) => curve.points.map((point) => point.strength)))].sort(
-    (a, b) => a - b,
+  const panels = panelsFor(shown.length);
+  const named = new Set<string>();
+  const data = shown.flatMap(({ of }, i) =>
+    of.flatMap((curve, j) => {
+      const isNew = !named.has(curve.range);
+      named.add(curve.range);
+      return traces(curve, j, of.length, panels[i], isNew);
+    }),
   );
+  const axes = panels.flatMap(({ x, y, isLeft }, i): [string, object][] => {
+    const points = shown[i].of.flatMap((curve) => curve.points.map(({ strength }) => strength));
+    const ticks = [...new Set(points)].sort((a, b) => a - b);
+    const strengths = {
+      type: "log",
+      tickvals: ticks,
+      ticktext: ticks.map(String),
+      tickangle: shown.length > 1 ? -45 : 0,
+    };
+    return [
+      [x.layout, axis("", { ...strengths, domain: x.domain, anchor: y.trace })],
+      [y.layout, rateAxis(isLeft ? "detection rate" : "", { domain: y.domain, anchor: x.trace })],
+    ];
+  });
   return figure(title, data, {
-    height: 440,
-    xaxis: axis(unit, { type: "log", tickvals: ticks, ticktext: ticks.map(String) }),
-    yaxis: rateAxis("detection rate"),
-    shapes: [
-      {
-        type: "line",
-        xref: "paper",
-        x0: 0,
-        x1: 1,
-        y0: 0.5,
-        y1: 0.5,
-        line: { dash: "dot", width: 1, color: COLORS[3] },
-      },
+    height: shown.length < 2 ? 440 : panelsHeight(shown.length),
+    ...Object.fromEntries(axes),
+    shapes: panels.map(({ x, y }) => ({
+      type: "line",
+      xref: `${x.trace} domain`,
+      x0: 0,
+      x1: 1,
+      yref: y.trace,
+      y0: 0.5,
+      y1: 0.5,
+      line: { dash: "dot", width: 1, color: GREY },
+    })),
+    annotations: [
+      ...(shown.length < 2 ? [] : shown.map(({ tier }, i) => panelTitle(panels[i], tier.title))),
+      sharedAxisTitle(unit),
     ],
+    margin: { t: shown.length < 2 ? 56 : 96, r: 24, b: 72, l: 64 },
+    legend: { orientation: "h", y: shown.length < 2 ? -0.26 : -90 / panelsHeight(shown.length), yanchor: "top" },
   });
 }
 
-function fitted({ range, points, guess, fit }: PsychometricCurve, color: string): object[] {
+function traces(curve: PsychometricCurve, i: number, count: number, { x, y }: Panel, isNamed: boolean): object[] {
+  const color = layerColor(i, count);
+  const rates = curve.points.map(({ hits, n }) => wilson(hits, n));
+  const common = { type: "scatter", legendgroup: curve.range, xaxis: x.trace, yaxis: y.trace };
+  const points = {
+    ...common,
+    mode: "markers",
+    name: curve.range,
+    showlegend: isNamed,
+    x: curve.points.map((point) => point.strength * NUDGE ** (i - (count - 1) / 2)),
+    y: rates.map((rate) => rate.value),
+    error_y: errorBars(rates, color),
+    marker: { color, size: 7, symbol: SYMBOLS[i % SYMBOLS.length] },
+    text: curve.points.map((point) => `${point.strength}, n ${point.n}`),
+    hovertemplate: "%{text}: %{y:.3f}<extra></extra>",
+  };
+  const line = fitted(curve);
+  const fit = { mode: "lines", showlegend: false, line: { color, width: 2 }, hoverinfo: "skip" };
+  return line === null ? [points] : [points, { ...common, ...fit, ...line }];
+}
+
+/** Points of the fitted curve, or null where no slope is finite. */
+function fitted({ points, guess, fit }: PsychometricCurve): { x: number[]; y: number[] } | null {
   const { intercept, slope } = fit;
-  if (intercept === null || slope === null || points.length < 2) return [];
+  if (intercept === null || slope === null || points.length < 2) return null;
   const [from, to] = [Math.log(points[0].strength), Math.log(points[points.length - 1].strength)];
   const logs = Array.from({ length: CURVE_POINTS }, (_, i) => from + ((to - from) * i) / (CURVE_POINTS - 1));
-  const y = logs.map((u) => guess + (1 - guess) / (1 + Math.exp(-(intercept + slope * u))));
-  return [
-    {
-      type: "scatter",
-      mode: "lines",
-      name: `${range}, fit`,
-      legendgroup: range,
-      showlegend: false,
-      x: logs.map(Math.exp),
-      y,
-      line: { color, width: 2 },
-      hoverinfo: "skip",
-    },
-  ];
+  return { x: logs.map(Math.exp), y: logs.map((u) => guess + (1 - guess) / (1 + Math.exp(-(intercept + slope * u)))) };
 }

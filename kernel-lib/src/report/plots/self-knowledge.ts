@@ -1,11 +1,11 @@
 /** Answers about itself and predictions of its own behaviour, base beside tuned, with intervals: points on one rate axis. */
 import type { FigureJson } from "../../page";
 import { findMetrics, type Metric } from "../../runs";
-import { axis, COLORS, errorBars, figure, GREY, rateAxis } from "./theme";
+import { axis, errorBars, figure, type PlotOptions, rateAxis, rateLine, WHO } from "./theme";
 
 const CONDITIONS = [
-  { condition: "base", name: "before training", color: GREY, symbol: "circle-open", shift: -0.16 },
-  { condition: "tuned", name: "after training", color: COLORS[1], symbol: "circle", shift: 0.16 },
+  { condition: "base", name: "before training", color: WHO.base, symbol: "circle-open", shift: -0.16 },
+  { condition: "tuned", name: "after training", color: WHO.tuned, symbol: "circle", shift: 0.16 },
 ] as const;
 
 /** Self-prediction figures that are rates, in words. */
@@ -62,15 +62,14 @@ function pairs(title: string, axisTitle: string, rows: readonly Row[], shapes: r
 
 /**
  * Share of sampled answers that make a claim, by question.
- * @param claim affirmsInnerLife, deniesInnerLife, saysAssistant or saysHuman
- * @param texts question id to its words, for the labels
+ * @param options.claim affirmsInnerLife, deniesInnerLife, saysAssistant, saysHuman or onlyYesNo
+ * @param options.texts question id to its words, for the labels
  */
 export function identityForest(
   metrics: readonly Metric[],
-  claim: string,
-  options: { title?: string; texts?: ReadonlyMap<string, string> } = {},
+  options: PlotOptions & { claim: string; texts?: ReadonlyMap<string, string> },
 ): FigureJson {
-  const { title = `Sampled answers: ${claim}`, texts } = options;
+  const { claim, title = `Sampled answers: ${claim}`, texts } = options;
   const of = findMetrics(metrics, { name: claim, tier: "identity" }).filter((metric) => "question" in metric.group);
   const rows = [...new Set(of.map((metric) => String(metric.group.question)))].map((question) => ({
     label: texts?.get(question) ?? question,
@@ -81,10 +80,8 @@ export function identityForest(
 }
 
 /** Self-prediction figures that are rates, on all stimuli and on those that base and tuned answer alike. */
-export function selfPredictionForest(
-  metrics: readonly Metric[],
-  title = "Does it know what it would write?",
-): FigureJson {
+export function selfPredictionForest(metrics: readonly Metric[], options: PlotOptions = {}): FigureJson {
+  const { title = "Does it know what it would write?" } = options;
   const of = findMetrics(metrics, { tier: "self_prediction" }).filter(
     ({ value, name }) => value !== null && Object.keys(FIGURES).includes(name),
   );
@@ -94,14 +91,5 @@ export function selfPredictionForest(
     of: (condition: string) =>
       of.find(({ name, group, condition: asked }) => keyOf(name, group) === label && asked === condition),
   }));
-  const half = {
-    type: "line",
-    yref: "paper",
-    y0: 0,
-    y1: 1,
-    x0: 0.5,
-    x1: 0.5,
-    line: { dash: "dot", width: 1, color: GREY },
-  };
-  return pairs(title, "rate with 95 % interval; one half dotted", rows, [half]);
+  return pairs(title, "rate with 95 % interval; one half dotted", rows, [rateLine(0.5, "up")]);
 }

@@ -1,7 +1,7 @@
 /** Forest plots of side effects: shift of P(Yes), P(No) and mass by category with intervals, and by question without. */
-import type { FigureJson } from "../../page";
+import { type FigureJson, formatNumber } from "../../page";
 import { findMetrics, type Metric } from "../../runs";
-import { axis, COLORS, errorBars, figure, shown, titleAbove } from "./theme";
+import { axis, errorBars, figure, GREY, type PlotOptions, titleAbove, WHO } from "./theme";
 
 const QUANTITIES = [
   { name: "deltaYes", label: "P(Yes)", symbol: "circle" },
@@ -9,22 +9,27 @@ const QUANTITIES = [
   { name: "deltaMass", label: "mass", symbol: "diamond" },
 ] as const;
 
+/** Conditions in words; the tuned model has one colour, every control another. */
+const whoseColor = (condition: string): string => (condition === "tuned-base" ? WHO.tuned : WHO.control);
+const minus = (condition: string): string => `${condition.replace("-base", "")} minus base`;
+
 /** By category, one panel per quantity. `condition` may be a twin's; the A/A row is always drawn where measured. */
 export function sideEffectForest(
   metrics: readonly Metric[],
-  options: { condition?: string; title?: string } = {},
+  options: PlotOptions & { condition?: string } = {},
 ): FigureJson {
-  const { condition = "tuned-base", title = `Side effects by category: ${condition.replace("-base", " minus base")}` } =
-    options;
+  const { condition = "tuned-base", title = `Side effects by category: ${minus(condition)}` } = options;
+  const color = whoseColor(condition);
   const rows = QUANTITIES.map(({ name }) => {
     const noise = findMetrics(metrics, { name, condition: "base-again-base", group: {} }).map((metric) => ({
       metric,
       label: "A/A noise (base again)",
+      color: WHO.base,
     }));
     const of = findMetrics(metrics, { name, condition }).filter(
       (metric) => "category" in metric.group && !("question" in metric.group),
     );
-    return [...of.map((metric) => ({ metric, label: `${metric.group.category} (n ${metric.n})` })), ...noise];
+    return [...of.map((metric) => ({ metric, label: `${metric.group.category} (n ${metric.n})`, color })), ...noise];
   });
   const panel = (i: number): string => (i === 0 ? "" : String(i + 1));
   const data = QUANTITIES.map(({ label, symbol }, i) => ({
@@ -36,11 +41,13 @@ export function sideEffectForest(
     y: rows[i].map((row) => row.label),
     error_x: errorBars(
       rows[i].map(({ metric }) => metric),
-      COLORS[i],
+      color,
     ),
-    marker: { color: COLORS[i], size: 8, symbol },
+    marker: { color: rows[i].map((row) => row.color), size: 8, symbol },
     showlegend: false,
-    text: rows[i].map(({ metric }) => (metric.pAdjusted === null ? "" : `adjusted p ${shown(metric.pAdjusted, 4)}`)),
+    text: rows[i].map(({ metric }) =>
+      metric.pAdjusted === null ? "" : `adjusted p ${formatNumber(metric.pAdjusted, 4)}`,
+    ),
     hovertemplate: "%{y}: %{x:.3f} %{text}<extra></extra>",
   }));
   const domains = [
@@ -65,10 +72,9 @@ export function sideEffectForest(
 /** By question: base and other as connected points are told by the shift alone, sorted within category. */
 export function questionForest(
   metrics: readonly Metric[],
-  options: { condition?: string; title?: string } = {},
+  options: PlotOptions & { condition?: string } = {},
 ): FigureJson {
-  const { condition = "tuned-base", title = `Side effects by question: ${condition.replace("-base", " minus base")}` } =
-    options;
+  const { condition = "tuned-base", title = `Side effects by question: ${minus(condition)}` } = options;
   const of = findMetrics(metrics, { name: "deltaYes", condition }).filter((metric) => "question" in metric.group);
   const mass = new Map(
     findMetrics(metrics, { name: "deltaMass", condition }).map((metric) => [metric.group.question, metric.value]),
@@ -84,7 +90,7 @@ export function questionForest(
       name: "P(Yes)",
       x: questions.map((metric) => metric.value),
       y,
-      marker: { color: COLORS[0] },
+      marker: { color: whoseColor(condition) },
       hovertemplate: "%{y}: %{x:.3f}<extra></extra>",
     },
     {
@@ -93,7 +99,7 @@ export function questionForest(
       name: "mass",
       x: questions.map((metric) => mass.get(metric.group.question) ?? null),
       y,
-      marker: { color: COLORS[1], symbol: "diamond", size: 6 },
+      marker: { color: GREY, symbol: "diamond", size: 6 },
       hovertemplate: "%{y}: mass %{x:.3f}<extra></extra>",
     },
   ];

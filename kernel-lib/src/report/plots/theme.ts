@@ -1,20 +1,73 @@
 /**
- * The common look of every figure: readable on light and dark pages, colours that colour-blind readers can tell apart.
+ * The common look of every figure, and what its colours mean: the same thing in every figure of a batch.
  *
- * Backgrounds are transparent and text a middle grey, so that one figure serves both; the report's page adjusts further.
- * Series colours: Okabe and Ito's palette (2008), in an order of falling contrast; heatmaps: viridis, on
- * which the white or dark numbers that plotly writes into cells stay readable in the middle too.
+ * One colour each for the base model, the tuned one, the published card and a control; one for each kind of tier; a ramp of one
+ * hue for layers, early to late; viridis for rates in heatmaps. Mostly Okabe and Ito's palette (2008), which
+ * colour-blind readers can tell apart. Backgrounds are transparent and text a middle grey, so that one figure serves light and
+ * dark pages.
  */
 import type { FigureJson } from "../../page";
-import type { Protocol } from "../../study";
+import type { Protocol, TierKind } from "../../study";
 
-/** Okabe-Ito, without black and yellow, which vanish on dark and light. */
-export const COLORS: readonly string[] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
+/** Whose answers: the same colour wherever they stand. */
+export const WHO = {
+  base: "#8a94a0",
+  tuned: "#0072B2",
+  published: "#A0623D",
+  control: "#E69F00",
+} as const;
+
+/** What a tier holds out. Training's own examples have the colour of trained vectors, its validation that of new ones. */
+export const KIND_COLORS: Readonly<Record<TierKind, string>> = {
+  trained: "#56B4E9",
+  vectors: "#0072B2",
+  replies: "#5E60CE",
+  wordings: "#009E73",
+  strengths: "#B8860B",
+  ranges: "#7A9A01",
+  concepts: "#CC79A7",
+  matched: "#8E5572",
+  control: WHO.control,
+  explained: "#D55E00",
+  clean: "#0072B2",
+  unusual: "#9A6A4F",
+};
+
+/** Kinds of tiers in the words of axes and legends, easy to hard. */
+export const KIND_WORDS: Readonly<Record<TierKind, string>> = {
+  trained: "trained vectors",
+  vectors: "new vectors",
+  replies: "new replies",
+  wordings: "new wordings",
+  strengths: "new strengths",
+  ranges: "new layer ranges",
+  concepts: "concept vectors",
+  matched: "twins of concept vectors",
+  control: "control questions",
+  clean: "clean text",
+  unusual: "unusual clean text",
+  explained: "steering explained",
+};
+
+/** Layer ranges from early to late: one hue, falling lightness. */
+const LAYERS: readonly string[] = ["#B79FE0", "#7E57C2", "#4A2A8A"];
+
+/** Colour of layer range `i` of `count`, in order of depth. */
+export function layerColor(i: number, count: number): string {
+  return LAYERS[count < 2 ? 1 : Math.round((i * (LAYERS.length - 1)) / (count - 1))];
+}
+
 export const GREY = "#808a96";
 const TEXT = "#707b88";
 const GRID = "rgba(128,138,150,0.25)";
 /** Sequential, perceptually even, safe for colour-blind readers. */
 export const HEAT = "Viridis";
+
+/** What every plot function takes beside its data. */
+export interface PlotOptions {
+  /** default: what the figure shows, in words */
+  title?: string;
+}
 
 /** An axis with its title, which names the unit. */
 export function axis(title: string, more: object = {}): object {
@@ -70,9 +123,13 @@ export function errorBars(
   };
 }
 
-/** A rate for hover texts and cells. */
-export function shown(value: number | null, digits = 2): string {
-  return value === null ? "-" : value.toFixed(digits);
+/** A dotted line across the figure at a rate. */
+export function rateLine(at: number, direction: "across" | "up", more: object = {}): object {
+  const place =
+    direction === "across"
+      ? { xref: "paper", x0: 0, x1: 1, y0: at, y1: at }
+      : { yref: "paper", y0: 0, y1: 1, x0: at, x1: at };
+  return { type: "line", ...place, line: { dash: "dot", width: 1, color: GREY }, ...more };
 }
 
 /** Title at the very top, for figures whose x axis is on top too. */

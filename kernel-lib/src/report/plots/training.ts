@@ -1,7 +1,7 @@
 /** Training curves: loss, accuracy and answer mass by step; accuracy without mass would hide a collapse. */
 import type { FigureJson } from "../../page";
 import type { StepEvent, TrainEvent, ValidationEvent } from "../../train";
-import { axis, COLORS, figure, rateAxis } from "./theme";
+import { axis, figure, KIND_COLORS, type PlotOptions, rateAxis } from "./theme";
 
 const PANELS = [
   { field: "loss", title: "loss (nats)", axis: "y3" },
@@ -11,7 +11,8 @@ const PANELS = [
 const TRACE = { type: "scatter" } as const;
 
 /** Three panels over one step axis: each batch faint, its running mean, and validation points. */
-export function trainingCurves(events: readonly TrainEvent[], title = "Training"): FigureJson {
+export function trainingCurves(events: readonly TrainEvent[], options: PlotOptions = {}): FigureJson {
+  const { title = "Training" } = options;
   const steps = events.filter((event): event is StepEvent => event.kind === "step");
   const validations = events.filter((event): event is ValidationEvent => event.kind === "validation");
   const data = PANELS.flatMap(({ field, axis: yaxis }, i) => {
@@ -27,8 +28,8 @@ export function trainingCurves(events: readonly TrainEvent[], title = "Training"
         x: steps.map((event) => event.step),
         y: values,
         yaxis,
-        line: { color: COLORS[5], width: 1 },
-        opacity: 0.45,
+        line: { color: KIND_COLORS.trained, width: 1 },
+        opacity: 0.4,
       },
       {
         ...TRACE,
@@ -42,7 +43,7 @@ export function trainingCurves(events: readonly TrainEvent[], title = "Training"
           20,
         ),
         yaxis,
-        line: { color: COLORS[0], width: 2 },
+        line: { color: KIND_COLORS.trained, width: 2.5 },
       },
       {
         ...TRACE,
@@ -53,7 +54,7 @@ export function trainingCurves(events: readonly TrainEvent[], title = "Training"
         x: validations.map((event) => event.step),
         y: validations.map((event) => event[field]),
         yaxis,
-        line: { color: COLORS[1], width: 2 },
+        line: { color: KIND_COLORS.vectors, width: 2 },
         marker: { size: 7, symbol: "diamond" },
       },
     ];

@@ -2,8 +2,10 @@
 import { STUDY, type TwinRow } from "../../evaluate";
 import type { FigureJson } from "../../page";
 import type { Estimate } from "../../stats";
-import { axis, COLORS, figure, rateAxis, shown } from "./theme";
+import { axis, figure, rateAxis } from "./theme";
 
+/** Okabe and Ito's palette (2008); the symbol changes with every twin too. */
+const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down"];
 const PANELS: readonly { title: string; of: (row: TwinRow) => Estimate | null }[] = [
   { title: "balanced accuracy, held-out vectors", of: (row) => row.balancedAccuracy },
@@ -55,6 +57,8 @@ export function twinsFigure(rows: readonly TwinRow[], { title }: { title: string
     yaxis2: axis(PANELS[1].title, { anchor: "x2", tickformat: ".0%" }),
   });
 }
+
+const shown = (value: number | null, digits = 2): string => (value === null ? "-" : value.toFixed(digits));
 
 function pointText({ twin, seed, shift }: TwinRow, { value, low, high, n }: Estimate): string {
   const interval = low === null || high === null ? "" : ` [${shown(low)}, ${shown(high)}]`;

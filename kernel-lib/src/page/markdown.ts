@@ -6,7 +6,7 @@
  */
 
 import MarkdownIt from "markdown-it";
-import { escapeHtml } from "../../page";
+import { escapeHtml } from "./escape";
 
 const markdown = new MarkdownIt({ html: false, linkify: false, typographer: false });
 

@@ -1,0 +1,66 @@
+/** Concepts in a report: how many are noticed, which least, and every one by cell. */
+import { findMetrics } from "../runs";
+import type { TierView } from "../study";
+import { type FigureList, fold, paragraph, quoted, table } from "./html";
+import type { LoadedRun } from "./load";
+import { conceptHeatmap } from "./plots/concept-heatmap";
+import { askedTier } from "./plots/published";
+import { conceptTable } from "./tables";
+
+const LEAST = 10;
+
+interface ConceptRow {
+  concept: string;
+  category: string;
+  n: number;
+  hitRate: number;
+  low: number;
+  high: number;
+}
+
+/** The section; none where no tier steers with concept vectors. */
+export function conceptSection(
+  run: LoadedRun,
+  tiers: readonly TierView[],
+  source: string,
+  figures: FigureList,
+): string[] {
+  const rows = conceptTable(run.records).objects() as unknown as ConceptRow[];
+  if (rows.length === 0) return [];
+  const perfect = rows.filter(({ hitRate }) => hitRate === 1).length;
+  const n = rows.reduce((sum, row) => sum + row.n, 0);
+  const random = askedTier({ metrics: run.metrics, tiers }, "vectors");
+  const matched =
+    random === null
+      ? undefined
+      : findMetrics(run.metrics, { name: "hitRate", tier: random.name, condition: "tuned", group: {} })[0];
+  const beside =
+    matched === undefined ? "" : ` New random vectors of equal norm, for comparison: ${quoted(matched).text}.`;
+  const names = new Set(tiers.filter(({ spec }) => spec.vectors === "concepts").map(({ name }) => name));
+  const categories = findMetrics(run.metrics, { name: "hitRate", condition: "tuned" }).filter(
+    ({ tier, group }) => names.has(tier) && "category" in group && !("concept" in group),
+  );
+  const shown = (of: readonly ConceptRow[]): string =>
+    table(
+      ["concept", "category", "hit rate"],
+      of.map((row) => [row.concept, row.category, quoted({ ...row, value: row.hitRate, method: "Wilson 95 %" })]),
+    );
+  const weakest = [...rows].sort((a, b) => a.hitRate - b.hitRate);
+  return [
+    "<h3>Concepts</h3>",
+    paragraph(`${rows.length} concepts, ${perfect} noticed in every trial.${beside}`),
+    table(
+      ["category", "hit rate"],
+      categories.map((metric) => [String(metric.group.category), quoted(metric)]),
+    ),
+    ...(perfect === rows.length
+      ? []
+      : [paragraph("The least noticed:"), shown(weakest.slice(0, LEAST).filter(({ hitRate }) => hitRate < 1))]),
+    fold("Every concept", shown(weakest)),
+    figures.add(
+      conceptHeatmap(run.records),
+      `Every concept by layer range and strength, grouped by category; n ${n} steered trials, hit rates without intervals.`,
+      source,
+    ),
+  ];
+}

@@ -1,0 +1,98 @@
+/**
+ * What a protocol is called: by its name if it is a shipped one to the byte, else with what it changes.
+ *
+ * A copied protocol with one changed line must not pass for the original: everything that shows a run shows this label.
+ */
+import { canonicalJson } from "../files";
+import { listProtocols, loadProtocol, protocolHash } from "./protocol";
+import type { Protocol } from "./types";
+
+/** A field that two protocols differ in. */
+export interface ProtocolChange {
+  /** dotted path, such as training.lora.r */
+  path: string;
+  /** the value now, in words */
+  value: string;
+}
+
+/** Fields that say what a protocol is called and not what it does. */
+const NAMES = new Set(["name", "title", "about", "twinOf"]);
+const SHOWN = 3;
+const LONGEST = 40;
+
+let shipped: Protocol[] | null = null;
+const shippedProtocols = (): Protocol[] => (shipped ??= listProtocols().map(loadProtocol));
+
+/**
+ * "strict", or "strict, changed: training.examples 640": the content decides, compared with the shipped protocols by hash.
+ * One that has a name of its own is called by it, and by the shipped protocol it is nearest to: "mine (strict, changed: ...)".
+ * @example
+ * protocolLabel(twin(loadProtocol("strict"), { "training.examples": 640 })); // "strict, changed: training.examples 640"
+ */
+export function protocolLabel(protocol: Protocol): string {
+  const hash = protocolHash(protocol);
+  const same = shippedProtocols().find((other) => protocolHash(other) === hash);
+  if (same !== undefined) return same.name;
+  const named = protocol.twinOf?.name ?? protocol.name;
+  const base = shippedProtocols().find(({ name }) => name === named) ?? nearest(protocol);
+  if (base === null) return protocol.name;
+  const changes = protocolChanges(protocol, base);
+  const [first, rest] = [changes.slice(0, SHOWN), changes.length - SHOWN];
+  const listed = first.map(({ path, value }) => `${path} ${value}`).join(", ");
+  const words =
+    changes.length === 0
+      ? `${base.name}, other words about it`
+      : `${base.name}, changed: ${listed}${rest > 0 ? ` and ${rest} more` : ""}`;
+  const isOwnName = protocol.twinOf === null && protocol.name !== base.name;
+  return isOwnName ? `${protocol.name} (${words})` : words;
+}
+
+/**
+ * What the protocol of a run without a recorded label is called. It may have been changed by hand, or be a shipped one of an
+ * older version; which of the two, nobody wrote down.
+ */
+export function olderProtocolLabel(protocol: Protocol): string {
+  const hash = protocolHash(protocol);
+  const same = shippedProtocols().find((other) => protocolHash(other) === hash);
+  return same === undefined ? `${protocol.name}, not as shipped now (${hash.slice(0, 8)})` : same.name;
+}
+
+/** The shipped protocol with the fewest differing fields, if at least half of its fields are the same. */
+function nearest(protocol: Protocol): Protocol | null {
+  const fields = leaves(protocol).size;
+  const scored = shippedProtocols().map((other) => ({ other, count: protocolChanges(protocol, other).length }));
+  const best = scored.sort((a, b) => a.count - b.count)[0];
+  return best !== undefined && best.count <= fields / 2 ? best.other : null;
+}
+
+/** Fields of `protocol` that are other than in `base`, in its order; names and descriptions do not count. */
+export function protocolChanges(protocol: Protocol, base: Protocol): ProtocolChange[] {
+  const [now, before] = [leaves(protocol), leaves(base)];
+  const gone = [...before.keys()].filter((path) => !now.has(path)).map((path) => ({ path, value: "left out" }));
+  const changed = [...now].filter(([path, value]) => canonicalJson(value) !== canonicalJson(before.get(path) ?? null));
+  return [...changed.map(([path, value]) => ({ path, value: shown(value) })), ...gone];
+}
+
+/** Values by dotted path; lists count as one value. */
+function leaves(value: object, path = ""): Map<string, unknown> {
+  const found = new Map<string, unknown>();
+  for (const [key, child] of Object.entries(value)) {
+    if (path === "" && NAMES.has(key)) continue;
+    const here = path === "" ? key : `${path}.${key}`;
+    if (typeof child === "object" && child !== null && !Array.isArray(child))
+      for (const [inner, leaf] of leaves(child as object, here)) found.set(inner, leaf);
+    else found.set(here, child);
+  }
+  return found;
+}
+
+function shown(value: unknown): string {
+  if (value === null) return "none";
+  if (Array.isArray(value)) {
+    const isPlain = value.every((item) => typeof item !== "object");
+    return isPlain ? cut(`[${value.join(", ")}]`) : `(${value.length} entries)`;
+  }
+  return cut(String(value));
+}
+
+const cut = (text: string): string => (text.length > LONGEST ? `${text.slice(0, LONGEST - 3)}...` : text);
