@@ -126,6 +126,7 @@ export {
   type DoseRow,
   evaluateDetection,
   evaluateIdentity,
+  evaluateProbe,
   evaluateSelfPrediction,
   evaluateSideEffects,
   type EvaluationRun,
@@ -133,13 +134,19 @@ export {
   type FactAnswer,
   type IdentityOptions,
   type IdentityRecord,
+  type ProbeOptions,
+  type ProbeRecord,
   type PsychometricCurve,
   psychometricCurves,
+  runTwins,
   type SelfPredictionOptions,
   type SelfPredictionRecord,
   type SideEffectOptions,
   type SideEffectRecord,
   type SteerRemoveAskCheck,
+  type TwinEstimate,
+  type TwinRow,
+  type TwinsOptions,
 } from "./evaluate";
 
 // report: plots, tables, the report and the adapter's card
@@ -173,8 +180,12 @@ export {
   toDanfo,
   trainingCurves,
   trialsTable,
+  twinsFigure,
+  twinsReading,
+  twinsTable,
   writeAdapterCard,
   writeReport,
+  yardsticksTable,
 } from "./report";
 
 // notebook: show results, progress and figures in a cell; the stop button

@@ -185,7 +185,7 @@ export class FakeEngine implements Engine {
             .map((token) => ({ token, logprob: all[token] })),
           all: options.fullVocabulary === true ? Float32Array.from(all) : null,
         })),
-        captures: options.capture === undefined ? null : this.capture(own, options.capture),
+        captures: options.capture === undefined ? null : this.capture(own, options.capture, state.energy),
       };
     });
   }
@@ -202,12 +202,22 @@ export class FakeEngine implements Engine {
     return all;
   }
 
-  private capture(tokens: number[], { layers, positions }: NonNullable<ForwardOptions["capture"]>): Float32Array {
+  /** Steering is seen in the first coordinate. */
+  private capture(
+    tokens: number[],
+    { layers, positions }: NonNullable<ForwardOptions["capture"]>,
+    energy: number,
+  ): Float32Array {
     const C = this.config.hidden_size;
     const at = positions === "all" ? tokens.map((_, t) => t) : [tokens.length - 1];
     return Float32Array.from(
       at.flatMap((t) =>
-        layers.flatMap((layer) => Array.from({ length: C }, (_, c) => (layer + 1) * (c === tokens[t] % C ? 2 : 0.5))),
+        layers.flatMap((layer) =>
+          Array.from(
+            { length: C },
+            (_, c) => (layer + 1) * (c === tokens[t] % C ? 2 : 0.5) + jitter(tokens) * 0.1 + (c === 0 ? energy : 0),
+          ),
+        ),
       ),
     );
   }

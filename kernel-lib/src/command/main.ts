@@ -7,7 +7,7 @@
 import { AbortedError, InputError, LIBRARY_VERSION, SteerlabError } from "../base";
 import { type CommandTable, helpOf, wantsText } from "./flags";
 import { type SignalWatch, stopOnSignals } from "./signals";
-import { BATCH, DOCTOR, EXPORT_ONNX, KERNEL, LAB, REPORT, SCORE, TRAIN } from "./tables";
+import { BATCH, DOCTOR, EXPORT_ONNX, KERNEL, LAB, REPORT, SCORE, TRAIN, TWINS } from "./tables";
 
 type Run = (args: readonly string[], signal: AbortSignal) => Promise<void> | void;
 
@@ -23,6 +23,11 @@ const AGAIN = "Nothing was written; run the same again.";
 const COMMANDS: Record<string, Command> = {
   score: { table: SCORE, load: async () => (await import("./score")).score, goOn: AGAIN },
   train: { table: TRAIN, load: async () => (await import("./train")).train, goOn: AGAIN },
+  twins: {
+    table: TWINS,
+    load: async () => (await import("./twins")).twins,
+    goOn: "Run the same again to go on: what is finished is kept.",
+  },
   "export-onnx": {
     table: EXPORT_ONNX,
     load: async () => (await import("./export-onnx")).exportOnnxCommand,

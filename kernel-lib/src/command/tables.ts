@@ -125,6 +125,39 @@ epochs or with total_steps, whichever is first`,
   },
 } as const satisfies CommandTable;
 
+/** `steerlab twins` */
+export const TWINS = {
+  about: "train and measure a study beside its control twins",
+  usage: "[--twins NAME,NAME] [--seeds 1,2,3] [--out DIR] [options] [-p protocol.FIELD VALUE ...]",
+  text: `Trains a study and its twins (the same study with one thing changed) by every seed and measures detection, selectivity and side
+effects of each, over one loaded model. Says what it will take, then runs; stopped, it goes on when it is run again.`,
+  operands: null,
+  flags: {
+    model: { kind: "text", value: "DIR|ORG/NAME", about: "checkpoint folder or hub name (default: the lab model)" },
+    protocol: { kind: "text", value: "NAME|FILE", about: "a shipped protocol or a YAML file (default: strict)" },
+    twins: {
+      kind: "text",
+      value: "NAME,...",
+      about: `no-retention, no-steer, flipped, corrupt, deny, neutral, vague, unrelated, pair, full, rank-1;
+labels-left-right (left for steered, right for clean; any two words of one token each);
+band-early, band-middle, band-late (default: all but deny, vague and unrelated; labels in both orders)`,
+    },
+    seeds: { kind: "text", value: "N,...", about: "training seeds (default: 1,2,3)" },
+    out: { kind: "text", value: "DIR", about: "folder for the runs, twins.json and twins.html (default: runs/twins)" },
+    backend: {
+      kind: "choice",
+      choices: ["auto", "cpu", "cuda"],
+      about: "cpu or cuda (default: cuda where usable, else cpu)",
+    },
+    dtype: DTYPE_FLAG,
+    threads: THREADS_FLAG,
+    parameter: {
+      kind: "pairs",
+      about: "-p protocol.training.examples 2000 changes one field of the protocol, in the study and all twins",
+    },
+  },
+} as const satisfies CommandTable;
+
 /** `steerlab export-onnx` */
 export const EXPORT_ONNX = {
   about: "write a model as a steerable ONNX graph for onnxruntime",

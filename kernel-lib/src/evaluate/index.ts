@@ -22,6 +22,10 @@ export { evaluateIdentity, type IdentityOptions } from "./identity";
 export { type AnswerReading, type InnerLife, parseAnswer } from "./identity/classify";
 export { identityMetrics, isOnlyYesNo } from "./identity/metrics";
 export type { IdentityRecord } from "./identity/record";
+export { evaluateProbe, type ProbeOptions } from "./probe";
+export { fitProbe, type FittedProbe, type LabelledStates, type ProbeScores, type State } from "./probe/fit";
+export { probeMetrics } from "./probe/metrics";
+export type { ProbeRecord } from "./probe/record";
 export { EVALUATION_KINDS, type EvaluationKind, readRecords, RECORD_FILES, type RecordOf } from "./records";
 export { type EvaluateOptions, type Evaluation, EvaluationRun, type Planned, runEvaluation } from "./runner";
 export { evaluateSelfPrediction, type SelfPredictionOptions } from "./self-prediction";
@@ -32,3 +36,6 @@ export { evaluateSideEffects, type SideEffectOptions, spellingIds } from "./side
 export { sideEffectMetrics } from "./side-effects/metrics";
 export type { SideEffectRecord } from "./side-effects/record";
 export { type Summary, summarise, summariseAll } from "./summaries";
+export { runTwins, type TwinsOptions } from "./twins";
+export { estimateTwins, type TwinArm, TwinEstimate } from "./twins/estimate";
+export { STUDY, twinRow, type TwinRow, type TwinTiers, twinTiers } from "./twins/row";

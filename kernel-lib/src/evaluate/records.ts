@@ -6,6 +6,7 @@ import * as path from "node:path";
 import { readJsonl } from "../files";
 import type { TrialRecord } from "../study";
 import type { IdentityRecord } from "./identity/record";
+import type { ProbeRecord } from "./probe/record";
 import type { SelfPredictionRecord } from "./self-prediction/record";
 import type { SideEffectRecord } from "./side-effects/record";
 
@@ -15,6 +16,7 @@ export interface RecordOf {
   "side-effects": SideEffectRecord;
   identity: IdentityRecord;
   "self-prediction": SelfPredictionRecord;
+  probe: ProbeRecord;
 }
 
 /** Kinds of evaluation, in the order of a report. */
@@ -26,6 +28,7 @@ export const RECORD_FILES: Readonly<Record<EvaluationKind, string>> = {
   "side-effects": "side-effects.jsonl",
   identity: "identity.jsonl",
   "self-prediction": "self-prediction.jsonl",
+  probe: "probe.jsonl",
 };
 
 /** All kinds. */

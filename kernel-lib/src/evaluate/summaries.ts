@@ -5,6 +5,7 @@ import type { AimResult, Metric } from "../runs";
 import type { Protocol } from "../study";
 import { summariseDetection } from "./detection/summary";
 import { identityMetrics } from "./identity/metrics";
+import { probeMetrics } from "./probe/metrics";
 import { EVALUATION_KINDS, type EvaluationKind, type RecordOf } from "./records";
 import { selfPredictionMetrics } from "./self-prediction/metrics";
 import { sideEffectMetrics } from "./side-effects/metrics";
@@ -20,6 +21,7 @@ const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], prot
   "side-effects": (records, protocol) => ({ metrics: sideEffectMetrics(records, protocol.evaluation.seed), aims: [] }),
   identity: (records) => ({ metrics: identityMetrics(records), aims: [] }),
   "self-prediction": (records) => ({ metrics: selfPredictionMetrics(records), aims: [] }),
+  probe: (records) => ({ metrics: probeMetrics(records), aims: [] }),
 };
 
 /**

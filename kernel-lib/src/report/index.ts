@@ -13,7 +13,10 @@ export { identityForest, selfPredictionForest } from "./plots/self-knowledge";
 export { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 export { type PlotOptions, strengthTitle } from "./plots/theme";
 export { trainingCurves } from "./plots/training";
+export { twinsFigure } from "./plots/twins";
 export { type PublishedCard, publishedEstimates, readPublishedCard } from "./published";
+export { twinRowsOf, twinsReading, twinsTable, yardsticksTable } from "./twins-part";
+export { twinsPage } from "./twins-page";
 export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
 export {
   cellTable,

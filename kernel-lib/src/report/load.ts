@@ -49,6 +49,7 @@ export function loadRun(folder: string): LoadedRun {
     "side-effects": readRecords(run.path, "side-effects"),
     identity: readRecords(run.path, "identity"),
     "self-prediction": readRecords(run.path, "self-prediction"),
+    probe: readRecords(run.path, "probe"),
   };
   return {
     id: run.id,

@@ -16,6 +16,7 @@ import { closingSections } from "./limits";
 import { type LoadedRun, loadRun, modelLabel } from "./load";
 import { overviewSection } from "./overview";
 import { type PublishedCard, readPublishedCard } from "./published";
+import { twinsSections } from "./twins-part";
 
 /** Options of `buildReport`. */
 export interface ReportOptions {
@@ -54,6 +55,7 @@ export function renderReport(runs: readonly LoadedRun[], options: ReportOptions 
     overviewSection(runs, published, figures),
     detectionSections(runs, figures),
     effectsSections(runs, published, figures),
+    twinsSections(runs, figures),
     closingSections(runs),
   ].join("\n");
   return renderPage({

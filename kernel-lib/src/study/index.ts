@@ -47,6 +47,7 @@ export {
   type TierView,
   tierViews,
 } from "./tier";
+export { DEFAULT_TWINS, namedTwin, relabelled } from "./twins";
 export type {
   Aim,
   Control,

@@ -208,19 +208,20 @@ export const TWINS: Readonly<Record<string, Readonly<Record<string, unknown>>>> 
  * The same study with declared fields changed: a control, or a setting varied on purpose.
  *
  * @param changes a name from `TWINS`, or values by dotted path, such as {"training.lora.r": 4}
+ * @param name what to call it after the study's own name; default: the twin's name, or eight digits of the changes' hash
  * @returns a protocol that names what it is a twin of; the one given stays as it is
  * @throws InputError "protocol-unknown" for an unknown twin or field; whatever `checkProtocol` finds in the result
  * @example
  * const flipped = twin(loadProtocol("strict"), "flipped");
  * const small = twin(loadProtocol("strict"), { "training.lora.r": 4 });
  */
-export function twin(protocol: Protocol, changes: string | Record<string, unknown>): Protocol {
+export function twin(protocol: Protocol, changes: string | Record<string, unknown>, name?: string): Protocol {
   const fields = typeof changes === "string" ? TWINS[changes] : changes;
   if (fields === undefined)
     throw new InputError("protocol-unknown", expected(`one of ${Object.keys(TWINS).join(", ")}`, "twin", changes));
   const copy = JSON.parse(JSON.stringify(protocol)) as Record<string, unknown>;
   for (const [field, value] of Object.entries(fields)) setField(copy, field, value);
-  const suffix = typeof changes === "string" ? changes : contentHash(fields).slice(0, 8);
+  const suffix = name ?? (typeof changes === "string" ? changes : contentHash(fields).slice(0, 8));
   copy.name = `${protocol.name}~${suffix}`;
   copy.twinOf = { name: protocol.name, changes: { ...protocol.twinOf?.changes, ...fields } };
   return checkProtocol(copy);

@@ -6,7 +6,7 @@
  * flipped swaps labels; deny makes all clean; corrupt flips a share; unrelated asks whether the topic is a question.
  */
 import { expected, InputError, random, type Random } from "../base";
-import type { BoundStudy, StudyContext } from "../study";
+import type { BoundStudy, Protocol, StudyContext } from "../study";
 import { type SteeringEntry, targetOf as labelOf, type TrainExample } from "./example-lines";
 import { drawRetention, type RetentionSource, retentionSource } from "./retention";
 
@@ -32,7 +32,7 @@ export async function generateExamples(study: BoundStudy, seed: number): Promise
   const { training, steering } = study.protocol;
   const source = random(seed).fork("examples");
   const retention = await retentionSource(study);
-  const kept = training.examples - Math.round(training.examples * training.validationShare);
+  const kept = trainingCount(study.protocol);
   const examples = Array.from({ length: training.examples }, (_, i) =>
     drawEither(study, retention, i, source.fork(i), i >= kept),
   );
@@ -40,6 +40,11 @@ export async function generateExamples(study: BoundStudy, seed: number): Promise
   checkBalance(detection, training.control);
   const vectors = Array.from({ length: steering.vectors.train }, (_, i) => study.randomDirection(i).direction);
   return { train: examples.slice(0, kept), validation: examples.slice(kept), vectors };
+}
+
+/** Examples that are trained on; the rest is for validation. */
+export function trainingCount({ training }: Protocol): number {
+  return training.examples - Math.round(training.examples * training.validationShare);
 }
 
 const DETECTION = "example-";

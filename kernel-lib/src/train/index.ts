@@ -13,6 +13,6 @@ export {
   type TrainExample,
 } from "./example-lines";
 export { flatFromParts, partsFromFlat } from "./flat-parameters";
-export { type ExampleSet, generateExamples } from "./generate";
+export { type ExampleSet, generateExamples, trainingCount } from "./generate";
 export { checkInitial, initialLora, runTraining, type TrainingResult, type TrainingRun } from "./run";
 export { claimRun } from "./run-lock";

@@ -10,6 +10,7 @@ import {
   type EvaluateOptions,
   evaluateDetection,
   evaluateIdentity,
+  evaluateProbe,
   evaluateSelfPrediction,
   evaluateSideEffects,
   type EvaluationKind,
@@ -65,6 +66,7 @@ const EVALUATIONS: Record<EvaluationKind, Evaluate> = {
   "side-effects": evaluateSideEffects,
   identity: (model, protocol, options) => evaluateIdentity(model, protocol, { ...options, samples: 7 }),
   "self-prediction": evaluateSelfPrediction,
+  probe: (model, protocol, options) => evaluateProbe(model, protocol, { ...options, examples: 40 }),
 };
 
 describe.each(EVALUATION_KINDS)("%s", (kind) => {

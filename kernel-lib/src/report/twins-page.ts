@@ -1,0 +1,17 @@
+/** One page over the rows of a study and its twins; what `steerlab twins` writes beside the runs. */
+import type { TwinRow } from "../evaluate";
+import { escapeHtml, renderPage } from "../page";
+import { FigureList } from "./html";
+import { twinsSection } from "./twins-part";
+
+/**
+ * The page as HTML: reading, figure and table.
+ * @example
+ * writeFileSync("twins.html", twinsPage(rows, { title: "Twins of strict on the lab model" }));
+ */
+export function twinsPage(rows: readonly TwinRow[], { title }: { title: string }): string {
+  const figures = new FigureList();
+  const bodyHtml = `<h1>${escapeHtml(title)}</h1>\n${twinsSection(rows, figures, title)}`;
+  const runs = new Set(rows.flatMap(({ folders }) => folders)).size;
+  return renderPage({ title, bodyHtml, figures: figures.figures, footer: `Made by steerlab from ${runs} runs.` });
+}

@@ -1,0 +1,175 @@
+// A study beside its twins: by name, on the same steps, resumable, stopped cleanly; and one small real run.
+import { mkdtempSync, readdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { openModel } from "../../../kernel-lib/src/engine";
+import { runTwins, type TwinEstimate, type TwinRow, twinTiers } from "../../../kernel-lib/src/evaluate";
+import { loadRun, twinRowsOf, twinsFigure, twinsPage, twinsReading, twinsTable } from "../../../kernel-lib/src/report";
+import { bindStudy, DEFAULT_TWINS, loadProtocol, namedTwin, relabelled, twin } from "../../../kernel-lib/src/study";
+import { FakeEngine, fakeModel, fakeTokenizer } from "../../helpers/fake-engine";
+
+const strict = loadProtocol("strict");
+const tiers = (vectorCount: number, clean: number) =>
+  strict.evaluation.tiers
+    .filter(({ name }) => ["held_out_random", "controls", "clean_held_out"].includes(name))
+    .map((tier) => ({ ...tier, vectorCount, clean: tier.vectors === null ? clean : tier.clean }));
+const small = twin(strict, {
+  "training.examples": 420,
+  "training.optimizer.lr": 5e-3,
+  "training.warmupSteps": 2,
+  "training.retention.share": 0,
+  "evaluation.tiers": tiers(6, 30),
+});
+const folder = (): string => mkdtempSync(join(tmpdir(), "twins-"));
+const by = (rows: readonly TwinRow[], name: string) => rows.find((row) => row.twin === name)!;
+
+describe("twins by name", () => {
+  it("asks every question of the study for the other labels", () => {
+    const other = namedTwin(strict, "labels-left-right", 12);
+    expect(other.conversation.labels).toEqual({ steered: " left", clean: " right" });
+    expect(other.name).toBe("strict~labels-left-right");
+    for (const { id, text } of other.questions) {
+      expect(text, id).toMatch(/\bleft\b[\s\S]*\bright\b/i);
+      expect(text, id).not.toMatch(/\byes\b/i);
+    }
+  });
+
+  it("changes the instruction and nothing else", () => {
+    expect(relabelled("Is there no sign of it? Answer yes or no.", "left", "right")).toBe(
+      "Is there no sign of it? Answer left or right.",
+    );
+    expect(relabelled("Was it? Yes or no only.", "left", "right")).toBe("Was it? Left or right only.");
+  });
+
+  it("proves labels as single tokens, before anything is trained", async () => {
+    const root = folder();
+    await expect(runTwins(fakeModel(), small, { twins: ["labels-left-right"], root })).rejects.toMatchObject({
+      code: "label-tokens",
+    });
+    expect(readdirSync(root)).toEqual([]);
+    const tokenizer = fakeTokenizer([" yes", " no", " left", " right"]);
+    const model = fakeModel(new FakeEngine(tokenizer));
+    const { labels } = await bindStudy(model, namedTwin(small, "labels-right-left", 6));
+    expect([labels.steered, labels.clean].map((id) => tokenizer.decode([id]))).toEqual([" right", " left"]);
+  });
+
+  it("steers one band of the model's own depth", () => {
+    expect(namedTwin(strict, "band-middle", 12).steering.ranges).toEqual([{ name: "middle", start: 4, end: 8 }]);
+    for (const name of DEFAULT_TWINS) expect(namedTwin(strict, name, 12).name).toBe(`strict~${name}`);
+  });
+
+  it.each(["band-lowest", "labels-left", "nothing"])("refuses %s", (name) => {
+    expect(() => namedTwin(strict, name, 12)).toThrow(expect.objectContaining({ code: "protocol-unknown" }));
+  });
+
+  it("picks tiers by their fields", () => {
+    expect(twinTiers(strict)).toEqual({
+      heldOut: "held_out_random",
+      controls: "controls",
+      clean: "clean_held_out",
+    });
+    const renamed = twin(strict, {
+      aims: [],
+      "evaluation.tiers": [{ ...strict.evaluation.tiers[1], name: "mine" }],
+    });
+    expect(twinTiers(renamed)).toEqual({ heldOut: "mine", controls: null, clean: null });
+    const none = twin(strict, { aims: [], "evaluation.tiers": strict.evaluation.tiers.slice(0, 1) });
+    expect(() => twinTiers(none)).toThrow(expect.objectContaining({ code: "tier-unknown" }));
+  });
+});
+
+describe("runTwins", { timeout: 240_000 }, () => {
+  const root = folder();
+  let estimate: TwinEstimate | null = null;
+  const run = (signal?: AbortSignal, onProgress?: (done: number, total: number, note: string) => void) =>
+    runTwins(fakeModel(), small, {
+      twins: ["no-steer", "flipped"],
+      seeds: [1],
+      root,
+      signal,
+      onProgress,
+      onEstimate: (given) => {
+        estimate = given;
+      },
+    });
+
+  it("stops cleanly, says how to go on, and goes on", async () => {
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const stopped = run(stop.signal, (_, __, note) => {
+      seen.push(note);
+      if (note.startsWith("no-steer")) stop.abort();
+    });
+    await expect(stopped).rejects.toMatchObject({ code: "aborted" });
+    await expect(stopped).rejects.toThrow(/Stopped after 1 of 3 arms.*Run the same again to go on/);
+    expect(new Set(seen)).toEqual(new Set(["study, seed 1", "no-steer, seed 1"]));
+    const folders = readdirSync(root);
+    const rows = await run();
+    expect(rows.map(({ twin: name, seed }) => [name, seed])).toEqual([
+      ["study", 1],
+      ["no-steer", 1],
+      ["flipped", 1],
+    ]);
+    expect(readdirSync(root)).toEqual(expect.arrayContaining(folders));
+    expect(readdirSync(root)).toHaveLength(9);
+    expect(estimate).toMatchObject({ arms: 3, toTrain: 2 });
+    expect(new Set(rows.map(({ steps }) => steps)).size).toBe(1);
+  });
+
+  it("repeats nothing, and tells the study from its twins", async () => {
+    const rows = await run();
+    expect(readdirSync(root)).toHaveLength(9);
+    expect(estimate).toMatchObject({ toTrain: 0 });
+    expect(by(rows, "study").balancedAccuracy.value!).toBeGreaterThan(0.7);
+    expect(by(rows, "no-steer").balancedAccuracy.value!).toBeLessThan(0.6);
+    expect(by(rows, "flipped").balancedAccuracy.value!).toBeLessThan(0.4);
+    // The fake engine answers by the cache alone: whatever it hits, it leaks.
+    expect(by(rows, "study").selectivity!.value!).toBeLessThan(0.1);
+    expect(by(rows, "study").shift.n).toBe(75);
+  });
+
+  it("is read back from the folders, drawn, tabled and put in words", async () => {
+    const rows = await run();
+    const loaded = twinRowsOf(readdirSync(root).map((name) => loadRun(join(root, name))));
+    const shown = (of: readonly TwinRow[]) => twinsTable(of).sort((a, b) => (a.twin < b.twin ? -1 : 1));
+    expect(shown(loaded)).toEqual(shown(rows));
+    const { data } = twinsFigure(rows, { title: "twins" }) as {
+      data: { name: string; x: number[]; y: number[]; marker: { symbol: string } }[];
+    };
+    expect(data.map(({ name }) => name)).toEqual(["study", "study", "no-steer", "no-steer", "flipped", "flipped"]);
+    expect(data[0]).toMatchObject({ marker: { symbol: "star" }, x: [rows[0].shift.value] });
+    expect(twinsReading(rows)).toMatch(/^The study: balanced accuracy [01]\.\d+.*detect as well or better: none\./);
+    expect(twinsPage(rows, { title: "Twins" })).toContain("The study among its twins");
+  });
+
+  it("refuses names given twice and no seed", async () => {
+    await expect(runTwins(fakeModel(), small, { twins: ["flipped", "flipped"], root })).rejects.toMatchObject({
+      code: "twin-name",
+    });
+    await expect(runTwins(fakeModel(), small, { seeds: [], root })).rejects.toMatchObject({ code: "twin-name" });
+  });
+});
+
+describe("on the lab model", { timeout: 240_000 }, () => {
+  it("trains and measures label twins over one load", async () => {
+    const model = await openModel(undefined, { threads: 1 });
+    try {
+      const tiny = twin(strict, {
+        "training.examples": 34,
+        "training.retention.share": 0,
+        "evaluation.tiers": tiers(1, 12).filter(({ name }) => name !== "controls"),
+        aims: [],
+      });
+      const rows = await runTwins(model, tiny, { twins: ["labels-left-right"], seeds: [1], root: folder() });
+      expect(rows.map(({ steps }) => steps)).toEqual([2, 2]);
+      for (const row of rows) {
+        expect(row.hitRate.n).toBe(12);
+        expect(row.shift.value).not.toBeNull();
+        expect(row.selectivity).toBeNull();
+      }
+    } finally {
+      model.dispose();
+    }
+  });
+});
