@@ -15,13 +15,13 @@ import { twinsPage, twinsReading, twinsTable } from "../report";
 import { shortName } from "../runs";
 import { loadProtocol, namedTwin, twin } from "../study";
 import { engineOptions } from "./engine-flags";
-import { readArguments } from "./flags";
+import { parseArguments } from "./flags";
 import { CHANGES, parametersOf } from "./parameters";
 import { TWINS } from "./tables";
 
 /** Runs the command. @throws InputError before anything is trained; AbortedError saying how to go on */
 export async function twins(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const { flags } = readArguments("twins", TWINS, args);
+  const { flags } = parseArguments("twins", TWINS, args);
   const names = flags.twins === undefined ? undefined : listOf(flags.twins, "--twins");
   const seeds = flags.seeds === undefined ? undefined : listOf(flags.seeds, "--seeds").map(seedOf);
   const changes = changesOf(flags.parameter);

@@ -42,7 +42,12 @@ function twinName({ name, twinOf }: Protocol): string {
   return twinOf === null ? STUDY : name.slice(twinOf.name.length + 1);
 }
 
-/** Rows for a table of a notebook: every figure with its interval. */
+/**
+ * Rows for a table of a notebook: every figure with its interval.
+ * @returns one row per twin and seed, in the order given
+ * @example
+ * showTable(twinsTable(await runTwins(model, protocol, { twins: ["flipped"], seeds: [1] })));
+ */
 export function twinsTable(rows: readonly TwinRow[]): Record<string, string | number>[] {
   return rows.map((row) => ({
     twin: row.twin,
@@ -56,7 +61,12 @@ export function twinsTable(rows: readonly TwinRow[]): Record<string, string | nu
   }));
 }
 
-/** What the rows come to, in words: means over seeds, no test. */
+/**
+ * What the rows come to, in words: means over seeds, no test.
+ * @returns one paragraph of plain text
+ * @example
+ * console.log(twinsReading(await runTwins(model, protocol, { twins: ["flipped"], seeds: [1] })));
+ */
 export function twinsReading(rows: readonly TwinRow[]): string {
   const twins = [...groupBy(rows, ({ twin }) => twin)].map(([twin, of]) => ({
     twin,
@@ -87,7 +97,12 @@ function meanOf(values: readonly (number | null)[]): number | null {
   return known.length === 0 ? null : mean(known).value;
 }
 
-/** AUROC by strength: the model's own answer, the norm, the linear probe. */
+/**
+ * AUROC by strength: the model's own answer, the norm, the linear probe.
+ * @returns one row per strength, each figure with its interval
+ * @example
+ * showTable(yardsticksTable((await evaluateProbe(model, protocol, { adapter })).metrics));
+ */
 export function yardsticksTable(metrics: readonly Metric[]): Record<string, string>[] {
   const all = findMetrics(metrics, { name: "auroc", tier: "yardsticks" });
   const strengths = [...new Set(all.map(({ group }) => group.strength))];

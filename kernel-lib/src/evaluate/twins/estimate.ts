@@ -30,7 +30,11 @@ export interface TwinArm {
   study: BoundStudy;
 }
 
-/** Time and disk of all arms; `console.log` shows a sentence. */
+/**
+ * Time and disk of all arms; `console.log` shows a sentence.
+ * @example
+ * await runTwins(model, protocol, { twins: ["flipped"], seeds: [1], onEstimate: (estimate) => console.log(estimate) });
+ */
 export class TwinEstimate {
   constructor(
     readonly arms: number,

@@ -16,7 +16,9 @@ const PANELS: readonly { title: string; of: (row: TwinRow) => Estimate | null }[
  * Balanced accuracy (left) and selectivity (right) against the mean |change of P(yes)| on side-effect questions; the study is a star.
  *
  * @param rows of `runTwins` or `twinRowsOf`; a figure that was not measured has no point
+ * @returns plotly figure of two panels, one point per twin and seed
  * @example
+ * const rows = await runTwins(model, protocol, { twins: ["no-retention"], seeds: [1] });
  * await showFigure(twinsFigure(rows, { title: "The study among its twins" }));
  */
 export function twinsFigure(rows: readonly TwinRow[], { title }: { title: string }): FigureJson {
