@@ -134,6 +134,8 @@ export class FakeEngine implements Engine {
   readonly dtype = "f32" as const;
   readonly description = "fake engine";
   readonly arithmetic: string = "fake";
+  /** how far a token sequence moves every captured component */
+  captureNoise = 0.1;
   readonly config: ModelConfig;
   calls = 0;
   rows = 0;
@@ -215,7 +217,10 @@ export class FakeEngine implements Engine {
         layers.flatMap((layer) =>
           Array.from(
             { length: C },
-            (_, c) => (layer + 1) * (c === tokens[t] % C ? 2 : 0.5) + jitter(tokens) * 0.1 + (c === 0 ? energy : 0),
+            (_, c) =>
+              (layer + 1) * (c === tokens[t] % C ? 2 : 0.5) +
+              jitter(tokens) * this.captureNoise +
+              (c === 0 ? energy : 0),
           ),
         ),
       ),

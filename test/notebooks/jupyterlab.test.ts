@@ -227,6 +227,7 @@ describe.skipIf(executablePath === null)(
       "04-self-knowledge",
       "05-card-protocol",
       "06-explore-records",
+      "07-controls",
     ];
     describe.skipIf(!SLOW)(SLOW ? "the slow ones" : "the slow ones (set STEERLAB_SLOW=1)", () => {
       it.each(slow)("%s runs to its end", { timeout: 40 * MINUTES }, async (name) => {

@@ -85,7 +85,14 @@ class Checkpoint {
       const char* from = type == DType::F32 ? reinterpret_cast<const char*>(&v) : type == DType::BF16 ? reinterpret_cast<const char*>(&b) : reinterpret_cast<const char*>(&h);
       bytes_.insert(bytes_.end(), from, from + bytes_of(type));
     }
-    tensors_.push_back({name, path_, type, shape, static_cast<int64_t>(at), static_cast<int64_t>(bytes_.size() - at)});
+    TensorLocation t;
+    t.name = name;
+    t.file = path_;
+    t.dtype = type;
+    t.shape = shape;
+    t.byte_offset = static_cast<int64_t>(at);
+    t.byte_length = static_cast<int64_t>(bytes_.size() - at);
+    tensors_.push_back(t);
   }
   std::string path_;
   Tokens tokens_;

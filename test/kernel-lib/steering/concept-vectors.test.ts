@@ -12,10 +12,16 @@ const contrast: ConceptContrast = {
 };
 const place = (name: string): number => name.charCodeAt(name.length - 1) % 8; // "h" is at place 0
 
+/** A model whose captured states depend on the last token alone. */
+function quiet(engine = new FakeEngine()): ReturnType<typeof fakeModel> {
+  engine.captureNoise = 0;
+  return fakeModel(engine);
+}
+
 describe("conceptVectors", () => {
   it("point from the fillers' state to the concept's, and tell the difference's length and block", async () => {
     const names = ["a", "xb", "c"];
-    const set = await conceptVectors(fakeModel(), {
+    const set = await conceptVectors(quiet(), {
       concepts: names.map(concept),
       contrast,
       form: "raw",
@@ -32,7 +38,7 @@ describe("conceptVectors", () => {
 
   it("are means over templates and fillers, and are read after the block that was asked for", async () => {
     const mixed = { ...contrast, templates: ["On {concept}", "{concept}a"], neutral: ["h", "hb"] };
-    const { directions, norms } = await conceptVectors(fakeModel(), {
+    const { directions, norms } = await conceptVectors(quiet(), {
       concepts: [concept("c")],
       contrast: mixed,
       layer: 0,
@@ -57,7 +63,7 @@ describe("conceptVectors", () => {
     const concepts = Array.from({ length: 70 }, (_, i) => concept(`${i}${String.fromCharCode(97 + (i % 7))}`));
     const progress: [number, number][] = [];
     const one = { ...contrast, templates: ["{concept}"] };
-    const set = await conceptVectors(fakeModel(engine), {
+    const set = await conceptVectors(quiet(engine), {
       concepts,
       contrast: one,
       form: "raw",
@@ -69,14 +75,14 @@ describe("conceptVectors", () => {
     ]);
     expect(engine.calls).toBe(2);
     expect(set.directions).toHaveLength(70);
-    const alone = await conceptVectors(fakeModel(), { concepts: [concepts[66]], contrast: one, form: "raw" });
+    const alone = await conceptVectors(quiet(), { concepts: [concepts[66]], contrast: one, form: "raw" });
     expect(set.directions[66]).toEqual(alone.directions[0]);
   });
 
   it("centred, lose what all concepts share, and by default are", async () => {
     const concepts = ["c", "d", "e"].map(concept);
-    const raw = await conceptVectors(fakeModel(), { concepts, contrast, form: "raw" });
-    const centred = await conceptVectors(fakeModel(), { concepts, contrast });
+    const raw = await conceptVectors(quiet(), { concepts, contrast, form: "raw" });
+    const centred = await conceptVectors(quiet(), { concepts, contrast });
     expect(centred.method).toContain("centred");
     const whole = (set: typeof raw): number[] =>
       Array.from({ length: 8 }, (_, c) => set.directions.reduce((sum, v, i) => sum + v[c] * (set.norms?.[i] ?? 0), 0));
@@ -89,8 +95,8 @@ describe("conceptVectors", () => {
 
   it("refuse a block that is not there, and a concept no different from the filler", async () => {
     for (const layer of [-1, 6, 1.5])
-      await expect(conceptVectors(fakeModel(), { layer })).rejects.toMatchObject({ code: "layer-range" });
-    await expect(conceptVectors(fakeModel(), { concepts: [concept("h")], contrast })).rejects.toMatchObject({
+      await expect(conceptVectors(quiet(), { layer })).rejects.toMatchObject({ code: "layer-range" });
+    await expect(conceptVectors(quiet(), { concepts: [concept("h")], contrast })).rejects.toMatchObject({
       code: "zero-vector",
     });
   });
