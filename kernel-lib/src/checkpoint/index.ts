@@ -59,3 +59,4 @@ export {
   type TensorLocation,
 } from "./types";
 export { type Checkpoint, checkpointHash, modelIdentity, modelTensors, readCheckpoint } from "./weights";
+export { asTokenizersCompose } from "./nfc";

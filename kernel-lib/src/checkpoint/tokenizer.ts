@@ -13,6 +13,7 @@ import { DataError, expected, InputError } from "../base";
 import { isGgufFile, readText, sha256 } from "../files";
 import { tokenBytes } from "./byte-alphabet";
 import type { ChatRole, ChatText, TextPart } from "./chat";
+import { asTokenizersCompose } from "./nfc";
 import { readGgufTokenizer } from "./gguf-text";
 
 /** Encoded text. Positions are characters (UTF-16 units) of the joined input text, or token indices; all ranges half-open. */
@@ -132,7 +133,7 @@ function tokenizerOf(json: TokenizerJson, hash: string, name: string): Tokenizer
       ...json,
       added_tokens: [],
       post_processor: null,
-      normalizer: json.normalizer ?? null,
+      normalizer: null, // text is composed before it comes here, by the tables that the model was trained with
       pre_tokenizer: json.pre_tokenizer ?? null,
     },
     { clean_up_tokenization_spaces: false },
@@ -306,7 +307,7 @@ class ByteLevelTokenizer implements Tokenizer {
   }
 
   private normalised(text: string): string {
-    return this.nfc ? text.normalize("NFC") : text;
+    return this.nfc ? asTokenizersCompose(text) : text;
   }
 
   /** Appends the run's ids and proves that their bytes are the run's text: nothing lost, no control token slipped in. */
@@ -320,7 +321,8 @@ class ByteLevelTokenizer implements Tokenizer {
     const ends: number[] = [];
     const pieces: Uint8Array[] = [];
     let end = 0;
-    for (const id of this.plain.encode(run.text, { add_special_tokens: false }).ids) {
+    const text = this.normalised(run.text);
+    for (const id of this.plain.encode(text, { add_special_tokens: false }).ids) {
       const bytes = this.bytesOf[id];
       if (bytes === undefined || this.controlIds.has(id)) {
         throw new DataError(
@@ -333,7 +335,7 @@ class ByteLevelTokenizer implements Tokenizer {
       ends.push(end);
       ids.push(id);
     }
-    if (!Buffer.concat(pieces).equals(Buffer.from(this.normalised(run.text), "utf8"))) {
+    if (!Buffer.concat(pieces).equals(Buffer.from(text, "utf8"))) {
       throw new DataError(
         "tokenizer-unsupported",
         expected("tokens that spell the text", "encode", JSON.stringify(run.text.slice(0, 40))),
