@@ -7,9 +7,9 @@ const MAX_THREADS = 1024;
 /** --model */
 export const MODEL_FLAG = {
   kind: "text",
-  value: "DIR|ORG/NAME",
+  value: "DIR|FILE|ORG/NAME",
   required: true,
-  about: "checkpoint folder or hub name",
+  about: "checkpoint folder, .gguf file or hub name",
 } as const;
 
 /** --threads */

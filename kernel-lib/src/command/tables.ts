@@ -133,7 +133,11 @@ export const TWINS = {
 effects of each, over one loaded model. Says what it will take, then runs; stopped, it goes on when it is run again.`,
   operands: null,
   flags: {
-    model: { kind: "text", value: "DIR|ORG/NAME", about: "checkpoint folder or hub name (default: the lab model)" },
+    model: {
+      kind: "text",
+      value: "DIR|FILE|ORG/NAME",
+      about: "checkpoint folder, .gguf file or hub name (default: the lab model)",
+    },
     protocol: { kind: "text", value: "NAME|FILE", about: "a shipped protocol or a YAML file (default: strict)" },
     twins: {
       kind: "text",
