@@ -32,7 +32,7 @@ describe("README", () => {
     const folders = ["notebooks", "kernel-lib", "kernel-lib/src", "data", "gpu-native", "test"].flatMap((top) =>
       fs
         .readdirSync(path.join(root, top), { withFileTypes: true })
-        .filter((entry) => entry.isDirectory() && !UNTRACKED.includes(entry.name))
+        .filter((entry) => entry.isDirectory() && !entry.name.startsWith(".") && !UNTRACKED.includes(entry.name))
         .map((entry) => `${top}/${entry.name}`),
     );
     const withoutSource = folders.filter((folder) => folder !== "kernel-lib/src");

@@ -17,7 +17,7 @@ function session(cells: object[], more: object = {}): () => KernelRun {
 }
 
 describe("paths", () => {
-  const folder = mkdtempSync(join(ROOT, "test", "notebook-"));
+  const folder = mkdtempSync(join(ROOT, "test", ".notebook-"));
   writeFileSync(join(folder, "beside.ts"), "export const twice = (x: number): number => 2 * x;\n");
   afterAll(() => rmSync(folder, { recursive: true }));
   const run = session([{ code: "process.cwd()" }, { code: 'import { twice } from "./beside"; twice(21)' }], {

@@ -1,1 +1,0 @@
-export const twice = (x: number): number => 2 * x;
