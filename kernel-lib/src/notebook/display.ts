@@ -39,11 +39,6 @@ function displayHandle(update: (bundle: MimeBundle) => void): DisplayHandle {
   );
 }
 
-/** True inside a notebook kernel that can show rich output. */
-export function inNotebook(): boolean {
-  return kernelHost() !== null;
-}
-
 /**
  * Shows one MIME bundle; in plain Node its `text/plain` is printed.
  *

@@ -5,7 +5,6 @@ export {
   type DisplayHandle,
   figureBundle,
   figureText,
-  inNotebook,
   isFigure,
   type NotebookResult,
   PLOTLY_MIME,

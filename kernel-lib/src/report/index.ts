@@ -19,13 +19,10 @@ export { twinRowsOf, twinsReading, twinsTable, yardsticksTable } from "./twins-p
 export { twinsPage } from "./twins-page";
 export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
 export {
-  cellTable,
   conceptTable,
   type DataTable,
-  eventsTable,
   identityTable,
   metricsTable,
-  selfPredictionTable,
   sideEffectQuestions,
   sideEffectsTable,
   tableOf,

@@ -5,12 +5,11 @@
  * TypeScript see types; at run time it is arquero's own table.
  */
 import { from } from "arquero";
-import { groupBy, type IdentityRecord, type SelfPredictionRecord, type SideEffectRecord } from "../evaluate";
+import { groupBy, type IdentityRecord, type SideEffectRecord } from "../evaluate";
 import { formatInterval, formatNumber, UNKNOWN } from "../page";
-import { findMetrics, type Metric } from "../runs";
+import type { Metric } from "../runs";
 import { wilson } from "../stats";
 import type { TierView, TrialRecord } from "../study";
-import type { TrainEvent } from "../train";
 
 /** An arquero table; expressions are functions of a row (`d`) or arquero's expression strings. */
 export interface DataTable {
@@ -61,11 +60,6 @@ export function trialsTable(records: readonly TrialRecord[]): DataTable {
  */
 export function metricsTable(metrics: readonly Metric[]): DataTable {
   return tableOf(metrics.map(({ group, ...metric }) => ({ ...metric, ...group })));
-}
-
-/** One row per optimizer step and validation. */
-export function eventsTable(events: readonly TrainEvent[]): DataTable {
-  return tableOf(events);
 }
 
 /**
@@ -189,11 +183,6 @@ export function identityTable(records: readonly IdentityRecord[]): DataTable {
   return tableOf(records);
 }
 
-/** One row per self-prediction question. */
-export function selfPredictionTable(records: readonly SelfPredictionRecord[]): DataTable {
-  return tableOf(records);
-}
-
 /** Tier by tier, for computing with: balanced accuracy, hit and false-alarm rates with intervals, d', AUROC, mass. */
 export function tierTable(metrics: readonly Metric[]): DataTable {
   const spread = (label: string, metric: Metric | null): Record<string, unknown> => ({
@@ -214,16 +203,6 @@ export function tierTable(metrics: readonly Metric[]): DataTable {
     mass: numbers.mass?.value ?? null,
   }));
   return tableOf(rows);
-}
-
-/** Hit rate of every range x strength cell of a tier, with Wilson intervals. */
-export function cellTable(metrics: readonly Metric[], tier: string, condition = "tuned"): DataTable {
-  const cells = findMetrics(metrics, { name: "hitRate", tier, condition }).filter(
-    (metric) => "strength" in metric.group,
-  );
-  return tableOf(
-    cells.map(({ group, value, n, low, high, method }) => ({ ...group, hitRate: value, n, low, high, method })),
-  );
 }
 
 /** Hit rate of every concept, over cells and contexts, with Wilson intervals (repeats of one concept are not independent). */

@@ -22,12 +22,6 @@ export function norm(v: ArrayLike<number>): number {
   return Math.sqrt(dot(v, v));
 }
 
-/** Mean L2 length of several vectors, or null for none; of residual states, the unit in which strengths are relative. */
-export function meanNorm(vectors: readonly ArrayLike<number>[]): number | null {
-  if (vectors.length === 0) return null;
-  return vectors.reduce((sum, vector) => sum + norm(vector), 0) / vectors.length;
-}
-
 /**
  * The vector at length 1, as a new array.
  *

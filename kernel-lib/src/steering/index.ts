@@ -8,7 +8,6 @@ export {
   type Geometry,
   geometry,
   matchedRandom,
-  meanNorm,
   norm,
   normalise,
   randomDirections,

@@ -15,7 +15,6 @@ import {
   buildReport,
   calibrationPlot,
   cardOfRuns,
-  cellTable,
   conceptHeatmap,
   conceptTable,
   detectionHeatmap,
@@ -45,6 +44,7 @@ import {
   writeAdapterCard,
   writeReport,
 } from "../../../kernel-lib/src/report";
+import { findMetrics } from "../../../kernel-lib/src/runs";
 import { readConcepts } from "../../../kernel-lib/src/steering";
 import { loadProtocol, type Protocol, tierViews, twin } from "../../../kernel-lib/src/study";
 import { trainDetector } from "../../../kernel-lib/src/train";
@@ -112,12 +112,11 @@ describe("tables", () => {
       .groupby("range", "strength")
       .rollup({ hits: "d => op.mean(d.saysSteered)", n: "d => op.count()" });
     expect(hits.numRows()).toBe(12);
-    const cells = cellTable(run.metrics, "held_out_random").objects();
+    const cells = findMetrics(run.metrics, { name: "hitRate", tier: "held_out_random", condition: "tuned" });
     for (const row of hits.objects())
-      expect(cells.find((c) => c.range === row.range && c.strength === row.strength)!.hitRate).toBeCloseTo(
-        row.hits as number,
-        12,
-      );
+      expect(
+        cells.find(({ group }) => group.range === row.range && group.strength === row.strength)!.value,
+      ).toBeCloseTo(row.hits as number, 12);
     expect(tierTable(run.metrics).columnNames()).toContain("balancedAccuracyLow");
     expect(
       conceptTable(run.records)
