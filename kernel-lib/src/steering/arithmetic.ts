@@ -22,6 +22,11 @@ export function norm(v: ArrayLike<number>): number {
   return Math.sqrt(dot(v, v));
 }
 
+/** Root mean square: the one number for lengths that differ from layer to layer. */
+export function rootMeanSquare(values: readonly number[]): number {
+  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
+}
+
 /**
  * The vector at length 1, as a new array.
  *

@@ -11,6 +11,7 @@ export {
   norm,
   normalise,
   randomDirections,
+  rootMeanSquare,
 } from "./arithmetic";
 export { type ConceptVectorOptions, conceptVectors } from "./concept-vectors";
 export { type Concept, type ConceptContrast, readConceptContrast, readConcepts } from "./concepts";

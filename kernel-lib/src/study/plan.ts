@@ -8,7 +8,14 @@
 import { expected, InputError, random, type Random } from "../base";
 import type { Steering } from "../engine";
 import { sha256 } from "../files";
-import { directionHash, type LayerRange, matchedRandom, type NamedDirection, normalise } from "../steering";
+import {
+  directionHash,
+  type LayerRange,
+  matchedRandom,
+  type NamedDirection,
+  normalise,
+  rootMeanSquare,
+} from "../steering";
 import type { BoundStudy } from "./bind";
 import type { StudyContext, StudyQuestion } from "./prompts";
 import type { Trial } from "./record";
@@ -206,10 +213,6 @@ function trialOf(
       cell === null ? null : rootMeanSquare(lengths.map(({ layer, length }) => length / study.norms[layer])),
     plan: { context, question, direction: cell?.direction ?? null, steering },
   };
-}
-
-function rootMeanSquare(values: readonly number[]): number {
-  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
 
 function keyed(study: BoundStudy, trial: Omit<PlannedTrial, "id">): PlannedTrial {

@@ -4,7 +4,7 @@
  * An absolute magnitude is another push on every model, and another one in every layer; without this table "magnitude 5" of two
  * models would look like one condition.
  */
-import { type LayerRange, layerThirds } from "../steering";
+import { type LayerRange, layerThirds, rootMeanSquare } from "../steering";
 import type { Protocol } from "./types";
 
 /** One layer range and strength on one model. */
@@ -45,8 +45,4 @@ export function strengthScale(protocol: Protocol, norms: ArrayLike<number>): Str
       relative: unit === "relative" ? strength : strength * rootMeanSquare(of.map((norm) => 1 / norm)),
     }));
   });
-}
-
-function rootMeanSquare(values: readonly number[]): number {
-  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
