@@ -229,9 +229,12 @@ export function recordId(...content: (string | number)[]): string {
   return sha256(JSON.stringify(content)).slice(0, 16);
 }
 
+/** Conditions that ask the model without an adapter; "base-again" is the same in other batches. */
+const BASE_CONDITIONS: readonly string[] = ["base", "base-again"];
+
 /** @throws DataError "no-adapter" if a condition other than base has none */
 export function adapterOf(adapters: Readonly<Record<string, Adapter>>, condition: string): Adapter | null {
-  if (condition.startsWith("base")) return null;
+  if (BASE_CONDITIONS.includes(condition)) return null;
   const adapter = adapters[condition];
   if (adapter === undefined) {
     throw new DataError(

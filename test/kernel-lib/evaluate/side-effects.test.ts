@@ -59,15 +59,16 @@ describe("side effects", () => {
     const effects = await evaluateSideEffects(model, protocol, {
       ...place(),
       adapter: fakeAdapter(model.engine, [3, 0]),
-      twins: { flipped: fakeAdapter(model.engine, [-3, 0]) },
+      twins: { flipped: fakeAdapter(model.engine, [-3, 0]), baseline: fakeAdapter(model.engine, [2, 0]) },
     });
-    expect(effects.records).toHaveLength(4 * 75);
+    expect(effects.records).toHaveLength(5 * 75);
     expect(readRecords(effects.folder, "side-effects")).toEqual(effects.records);
     const whole = (name: string, condition: string) => findMetrics(effects.metrics, { name, condition, group: {} })[0];
     expect(whole("deltaYes", "base-again-base")).toMatchObject({ value: 0, n: 75, p: null });
     expect(whole("deltaYes", "tuned-base").value!).toBeGreaterThan(0.15);
     expect(whole("deltaLogOdds", "tuned-base").value).toBeCloseTo(3, 5);
     expect(whole("deltaLogOdds", "flipped-base").value).toBeCloseTo(-3, 5);
+    expect(whole("deltaLogOdds", "baseline-base").value).toBeCloseTo(2, 5); // a twin by any name is asked with its adapter
     expect(whole("deltaMass", "tuned-base").value).toBeCloseTo(0, 9);
     expect(
       findMetrics(readSummary(join(effects.folder, "summary.json")).metrics, {
