@@ -35,8 +35,14 @@ export function identityDifferences(recorded: RunIdentity, now: RunIdentity): st
     .map((part) => `${part} (${shown(recorded[part])}, now ${shown(now[part])})`);
 }
 
-/** @throws DataError "run-mismatch" listing what differs */
+/** @throws DataError "run-mismatch" listing what differs, or for a run that says nothing of itself */
 export function requireSameRun(place: string, recorded: RunIdentity, now: RunIdentity): void {
+  if (Object.keys(recorded).length === 0) {
+    throw new DataError(
+      "run-mismatch",
+      `Expected a run that says what it was made of in ${place} but its meta.json has no identity (an older version wrote it). Leave the folder out to start a new run; reports still read the old one.`,
+    );
+  }
   const differs = identityDifferences(recorded, now);
   if (differs.length === 0) return;
   throw new DataError(

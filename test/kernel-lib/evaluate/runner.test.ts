@@ -259,6 +259,9 @@ describe("trials in the runner", () => {
     expect(identity.kind).toBe("side-effects");
     writeFileSync(meta, JSON.stringify(old));
     expect((await evaluateSideEffects(fakeModel(engine), small, options)).folder).not.toBe(first.folder);
+    await expect(
+      evaluateSideEffects(fakeModel(engine), small, { ...options, folder: first.folder }),
+    ).rejects.toMatchObject({ code: "run-mismatch", message: expect.stringContaining("no identity") });
     expect(readRecords(first.folder, "side-effects")).toEqual(first.records);
   });
 });
