@@ -112,6 +112,12 @@ function requireOnce(name: string, values: readonly (string | number)[]): void {
 
 /** A twin that trained longer or shorter would be no control. */
 function requireSameSteps(studies: readonly { twin: string; study: BoundStudy }[]): void {
+  const early = studies.find(({ study }) => study.protocol.training.earlyStop !== null);
+  if (early !== undefined)
+    throw new InputError(
+      "twin-steps",
+      expected("training.earlyStop null, so that all take the same steps,", `twin ${early.twin}`, "a rule"),
+    );
   const steps = studies.map(({ study }) => plannedSteps(study.protocol));
   const other = steps.findIndex((count) => count !== steps[0]);
   if (other !== -1)

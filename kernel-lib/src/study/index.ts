@@ -66,6 +66,7 @@ export type {
   Aim,
   Control,
   ConversationSpec,
+  EarlyStop,
   EvaluationSpec,
   LoraSpec,
   LossKind,

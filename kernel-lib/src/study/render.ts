@@ -3,7 +3,7 @@
  *
  * Pure text from data; what is not in the protocol cannot be claimed here.
  */
-import type { Protocol, TierSpec } from "./types";
+import type { EarlyStop, Protocol, TierSpec } from "./types";
 
 const list = (values: readonly (string | number)[]): string => values.join(", ");
 const percent = (value: number): string => `${Math.round(value * 1000) / 10} %`;
@@ -97,7 +97,12 @@ function trainingText({ training }: Protocol): string {
     `- Loss at the last position: ${loss[training.loss]}. LoRA active in both passes; no gradient into the cache.`,
     `- LoRA r ${lora.r}, alpha ${lora.alpha}, dropout ${lora.dropout}, on ${list(lora.targetModules)} of every layer.`,
     `- AdamW (${list(optimizer.betas)}, ${optimizer.eps}, weight decay ${optimizer.weightDecay}), peak rate ${optimizer.lr}, ${training.warmupSteps} warm-up steps, linear decay over ${training.scheduleEpochs} ${training.scheduleEpochs === 1 ? "epoch" : "epochs"}, stopped after ${training.epochs}; batch ${training.batch}; gradient norm ${optimizer.maxGradNorm === 0 ? "not clipped" : `clipped at ${optimizer.maxGradNorm}`}.`,
+    ...(training.earlyStop === null ? [] : [earlyStopText(training.earlyStop)]),
   ].join("\n");
+}
+
+function earlyStopText({ metric, patience, minimumSteps }: EarlyStop): string {
+  return `- Stopped early after ${patience} validations without a better ${metric}, from step ${minimumSteps} on; the weights of the best validation are kept.`;
 }
 
 function tierTable(tiers: readonly TierSpec[]): string {

@@ -141,6 +141,14 @@ const protocolSchema: z.ZodType<Protocol> = z.strictObject({
     validateEvery: count,
     checkpointEvery: count,
     massGuard: share,
+    earlyStop: z
+      .strictObject({
+        metric: z.enum(["validationLoss", "validationAccuracy"]),
+        patience: count.min(1),
+        minimumSteps: count,
+      })
+      .nullable()
+      .default(null),
   }),
   evaluation: z.strictObject({ seed: count, tiers: z.array(tier).min(1), identitySamples: count, minimumMass: share }),
   aims: z.array(
@@ -158,6 +166,7 @@ export function checkProtocol(value: unknown): Protocol {
   checkLabels(protocol);
   checkSplits(protocol);
   checkBalance(protocol);
+  checkEarlyStop(protocol);
   return protocol;
 }
 
@@ -258,6 +267,19 @@ function checkRetention({ training: { retention }, retention: texts, questions }
   const shared = suffixed.find((text) => asked.has(text));
   if (shared !== undefined)
     throw new InputError("protocol-split", expected("retention questions asked nowhere else", "protocol", shared));
+}
+
+/** What stops by validation must validate on the way. */
+function checkEarlyStop({ training: { earlyStop, validateEvery, validationShare } }: Protocol): void {
+  if (earlyStop === null || (validateEvery > 0 && validationShare > 0)) return;
+  throw new InputError(
+    "protocol-field",
+    expected(
+      "validateEvery and validationShare above 0 beside it",
+      "training.earlyStop",
+      `${validateEvery} and ${validationShare}`,
+    ),
+  );
 }
 
 /** An all-yes training set teaches nothing but yes; only the deny control may be one-sided. */

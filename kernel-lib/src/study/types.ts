@@ -75,6 +75,15 @@ export interface OptimizerSpec {
   maxGradNorm: number;
 }
 
+/** Ends training where validation no longer improves, and keeps the weights of the best validation. */
+export interface EarlyStop {
+  metric: "validationLoss" | "validationAccuracy";
+  /** validations in a row that are no better */
+  patience: number;
+  /** never before this step */
+  minimumSteps: number;
+}
+
 export interface TrainingSpec {
   /** examples generated, validation included */
   examples: number;
@@ -104,6 +113,8 @@ export interface TrainingSpec {
   checkpointEvery: number;
   /** stop with an error when the mean answer mass of 20 steps is below this; 0 = no guard */
   massGuard: number;
+  /** null: to the last step, whose weights are kept */
+  earlyStop: EarlyStop | null;
 }
 
 /** Which trials a tier is made of. Every steered cell is range x magnitude. */

@@ -8,7 +8,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected } from "../base";
-import { type AdapterManifest, type ModelConfig, writeAdapter } from "../checkpoint";
+import { type AdapterManifest, type LoraConfig, type ModelConfig, readAdapter, writeAdapter } from "../checkpoint";
 import type { TrainerState, TrainerTensor } from "../engine";
 import {
   commitPartial,
@@ -73,7 +73,7 @@ export function saveCheckpoint(
   },
 ): string {
   const { position, state, layout, config, model, manifest, baseModel } = content;
-  const target = path.join(run, "checkpoints", `step-${String(position.step).padStart(6, "0")}`);
+  const target = checkpointFolder(run, position.step);
   const partial = partialPath(target, "folder");
   fs.mkdirSync(partial, { recursive: true });
   try {
@@ -108,20 +108,37 @@ export function writeLora(
     baseModel: string | null;
   },
 ): void {
-  const { lora } = content.config;
-  const peft = {
-    r: lora.r,
-    alpha: lora.alpha,
-    dropout: lora.dropout,
-    targets: lora.targetModules,
-    baseModel: content.baseModel,
-  };
+  const peft = peftOf(content.config, content.baseModel);
   writeAdapter(folder, {
     lora: peft,
     parts: partsFromFlat(content.layout, content.params, peft),
     config: content.model,
     manifest: content.manifest,
   });
+}
+
+/** Writes the weights that a run kept at `step` once more, with another manifest. */
+export async function copyLora(
+  run: string,
+  step: number,
+  folder: string,
+  content: { config: TrainConfig; model: ModelConfig; manifest: AdapterManifest; baseModel: string | null },
+): Promise<void> {
+  const { config, model, manifest, baseModel } = content;
+  const { parts } = await readAdapter(
+    checkpointFolder(run, step),
+    { config: model, name: null },
+    { otherBase: "accept" },
+  );
+  writeAdapter(folder, { lora: peftOf(config, baseModel), parts, config: model, manifest });
+}
+
+const checkpointFolder = (run: string, step: number): string =>
+  path.join(run, "checkpoints", `step-${String(step).padStart(6, "0")}`);
+
+/** LoRA settings as adapter_config.json has them. */
+function peftOf({ lora }: TrainConfig, baseModel: string | null): LoraConfig {
+  return { r: lora.r, alpha: lora.alpha, dropout: lora.dropout, targets: lora.targetModules, baseModel };
 }
 
 /**

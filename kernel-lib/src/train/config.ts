@@ -11,7 +11,7 @@ import { expected, InputError } from "../base";
 import { PROJECTIONS } from "../checkpoint";
 import type { TrainerOptions } from "../engine";
 import { checkShape, parseYaml } from "../files";
-import type { LoraSpec, LossKind, OptimizerSpec } from "../study";
+import type { EarlyStop, LoraSpec, LossKind, OptimizerSpec } from "../study";
 
 export interface TrainConfig {
   lora: LoraSpec;
@@ -27,6 +27,8 @@ export interface TrainConfig {
   /** only for loss pair+mass */
   massWeight: number;
   seed: number;
+  /** default: to the last step */
+  earlyStop?: EarlyStop;
 }
 
 /** Weight of -log mass when the file does not say. */

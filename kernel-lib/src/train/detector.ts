@@ -94,6 +94,7 @@ export function trainConfigOf(protocol: Protocol, examples: number, seed: number
     loss: training.loss,
     massWeight: training.massWeight,
     seed,
+    ...(training.earlyStop === null ? {} : { earlyStop: training.earlyStop }),
   };
 }
 
@@ -156,7 +157,8 @@ async function train(study: BoundStudy, folder: RunFolder, options: TrainDetecto
     { config: model.engine.config, name: null },
     { otherBase: "accept" },
   );
-  folder.writeMeta({ adapter: "adapter", adapterHash: hash });
+  const { choice } = result;
+  folder.writeMeta({ adapter: "adapter", adapterHash: hash, ...(choice === null ? {} : { choice }) });
   folder.markDone();
   return new DetectorTraining(
     folder.path,

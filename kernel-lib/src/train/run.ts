@@ -11,10 +11,11 @@ import { type AdapterManifest, type AdapterPart, loraParameterCount } from "../c
 import type { Engine, Trainer, TrainerTensor, TrainingExample } from "../engine";
 import { contentHash, JsonlWriter, sha256 } from "../files";
 import { type RunIdentity, runIdentity } from "../runs";
-import { newestCheckpoint, readState, saveCheckpoint, writeLora } from "./checkpoints";
+import { copyLora, newestCheckpoint, readState, saveCheckpoint, writeLora } from "./checkpoints";
 import { flatFromParts } from "./flat-parameters";
 import { learningRate, stepsOf, type TrainConfig, trainerOptions } from "./config";
 import { cutEvents, figuresOf, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
+import { choiceOf, isBest, isOver, type StepChoice } from "./early-stop";
 import { engineExample, targetOf, type TrainExample } from "./example-lines";
 import { claimRun, type RunLock } from "./run-lock";
 
@@ -57,7 +58,10 @@ export interface TrainingResult {
   /** run folder */
   out: string;
   adapterFolder: string;
+  /** optimizer steps taken */
   steps: number;
+  /** whose weights the adapter has where a rule stopped early or could have; null: those of the last step */
+  choice: StepChoice | null;
   events: TrainEvent[];
   /** the last validation, or null without validation examples */
   validation: ValidationEvent | null;
@@ -124,30 +128,32 @@ async function trainIn(run: TrainingRun): Promise<TrainingResult> {
   run.signal?.addEventListener("abort", stop);
   try {
     const rows = run.examples.map((example) => engineExample(example, run.vectors));
-    for (let step = (found?.position.step ?? 0) + 1; step <= total; step++) {
+    const rule = config.earlyStop ?? null;
+    let step = found?.position.step ?? 0;
+    const isFinished = (): boolean => step >= total || isOver(rule, events);
+    while (!isFinished()) {
+      step++;
       const batch = batchOf(run, rows, step);
       record(await oneStep(run, trainer, batch, step, events));
-      const last = step === total;
-      if ((last || isDue(step, run.validateEvery)) && (run.validation?.length ?? 0) > 0)
+      if ((step === total || isDue(step, run.validateEvery)) && (run.validation?.length ?? 0) > 0)
         record(await validate(run, trainer, step));
+      const last = isFinished();
       const stopped = isStopped && !last;
-      if (last || stopped || isDue(step, run.checkpointEvery)) await save(step);
+      if (last || stopped || isDue(step, run.checkpointEvery) || isBest(rule, events, step)) await save(step);
       if (stopped)
         throw new AbortedError(
           `Stopped after step ${step} of ${total}; everything is saved in ${out}. Run the cell again to go on; in a script, pass that folder as resume (--resume).`,
         );
     }
     const adapterFolder = path.join(out, "adapter");
-    const { params } = await trainer.state();
-    writeLora(adapterFolder, {
-      params,
-      layout: trainer.layout,
-      config,
-      model: engine.config,
-      manifest: manifestAt(run, total, events),
-      baseModel: run.baseModel.name,
-    });
-    return { out, adapterFolder, steps: total, events, validation: lastValidation(events) };
+    const choice = rule === null ? null : choiceOf(rule, events, { stoppedStep: step, plannedSteps: total });
+    const content = { config, model: engine.config, baseModel: run.baseModel.name };
+    const manifest = manifestAt(run, choice?.step ?? step, events, choice);
+    if (choice === null) {
+      const { params } = await trainer.state();
+      writeLora(adapterFolder, { ...content, params, layout: trainer.layout, manifest });
+    } else await copyLora(out, choice.step, adapterFolder, { ...content, manifest });
+    return { out, adapterFolder, steps: step, choice, events, validation: lastValidation(events) };
   } finally {
     run.signal?.removeEventListener("abort", stop);
     writer.close();
@@ -357,7 +363,14 @@ function lastValidation(events: readonly TrainEvent[]): ValidationEvent | null {
   return null;
 }
 
-function manifestAt(run: TrainingRun, step: number, events: readonly TrainEvent[]): AdapterManifest {
+/** What travels with the weights of `step`. */
+function manifestAt(
+  run: TrainingRun,
+  step: number,
+  all: readonly TrainEvent[],
+  choice: StepChoice | null = null,
+): AdapterManifest {
+  const events = all.filter((event) => event.step <= step);
   const validation = lastValidation(events);
   const figures: Record<string, number | null> = { trainLoss: null, trainAccuracy: null, trainMass: null };
   const latest = [...events].reverse().find((event) => event.kind === "step");
@@ -370,6 +383,7 @@ function manifestAt(run: TrainingRun, step: number, events: readonly TrainEvent[
       validationAccuracy: validation.accuracy,
       validationMass: validation.mass,
     });
+  if (choice !== null) Object.assign(figures, { stoppedStep: choice.stoppedStep, plannedSteps: choice.plannedSteps });
   const asked = run.asked ?? { questions: [], labels: null, answerPrefix: null, protocolHash: null };
   const labelled = run.examples.find((example) => !("positions" in example));
   const [first, second] = labelled === undefined || "positions" in labelled ? ["none", "none"] : labelled.labels;

@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { openModel } from "../../../kernel-lib/src/engine";
 import { runTwins, type TwinEstimate, type TwinRow } from "../../../kernel-lib/src/evaluate";
@@ -122,13 +123,24 @@ describe("runTwins", { timeout: 240_000 }, () => {
     expect(readdirSync(root)).toEqual(expect.arrayContaining(folders));
     expect(readdirSync(root)).toHaveLength(9);
     expect(estimate).toMatchObject({ arms: 3, toTrain: 2 });
+    expect(estimate!.tookSeconds).toBeGreaterThan(0);
+    expect(inspect(estimate)).toMatch(/about \d+ min; took \d+ min/);
+    const base = readdirSync(root)
+      .map((name) => loadRun(join(root, name)))
+      .map(({ records, sideEffects }) => [...records, ...sideEffects].filter(({ adapterHash }) => adapterHash === null))
+      .filter((of) => of.length > 0);
+    // Three arms hold the same rows of the base, which was asked for them once.
+    expect(base).toHaveLength(6);
+    const ids = (of: (typeof base)[number]) => JSON.stringify(of.map(({ id }) => id).sort());
+    expect(new Set(base.map(ids)).size).toBe(2);
+    expect(estimate!.left.trials).toBeLessThan(3 * estimate!.perArm.trials + base[0].length + base[1].length + 1);
     expect(new Set(rows.map(({ steps }) => steps)).size).toBe(1);
   });
 
   it("repeats nothing, and tells the study from its twins", async () => {
     const rows = await run();
     expect(readdirSync(root)).toHaveLength(9);
-    expect(estimate).toMatchObject({ toTrain: 0 });
+    expect(estimate).toMatchObject({ toTrain: 0, left: { steps: 0, validationExamples: 0, trials: 0 }, seconds: 0 });
     expect(by(rows, "study").balancedAccuracy.value!).toBeGreaterThan(0.7);
     expect(by(rows, "no-steer").balancedAccuracy.value!).toBeLessThan(0.6);
     expect(by(rows, "flipped").balancedAccuracy.value!).toBeLessThan(0.4);
