@@ -21,7 +21,15 @@ export interface PublishedCard {
   }[];
   baseline_accuracy: number;
   info_prompt: { fine_tuned_fpr: number };
+  /** hit rates over the 102 concepts: magnitude_5, ..., early, middle, late; perfect_concepts is a count */
+  concept_breakdown: Readonly<Record<string, number>>;
   side_effects: { category: string; n: number; delta_p_yes: number }[];
+  /** probability of yes to questions about itself, before and after training */
+  awareness: { question: string; base: number; fine_tuned: number }[];
+  /** names in 5 sampled answers */
+  identity_name_5_samples: Readonly<Record<"base" | "fine_tuned", Readonly<Record<string, number>>>>;
+  /** changes of self-prediction accuracy */
+  self_prediction_delta: Readonly<Record<"first_character" | "mmlu" | "binary", number>>;
 }
 
 /**

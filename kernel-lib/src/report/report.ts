@@ -53,7 +53,7 @@ export function renderReport(runs: readonly LoadedRun[], options: ReportOptions 
       "lead",
     ),
     overviewSection(runs, published, figures),
-    detectionSections(runs, figures),
+    detectionSections(runs, published, figures),
     effectsSections(runs, published, figures),
     twinsSections(runs, figures),
     closingSections(runs),
