@@ -8,6 +8,7 @@ import type { TrialRecord } from "../study";
 import type { IdentityRecord } from "./identity/record";
 import type { ProbeRecord } from "./probe/record";
 import type { SelfPredictionRecord } from "./self-prediction/record";
+import type { SelfReportRecord } from "./self-report/record";
 import type { SideEffectRecord } from "./side-effects/record";
 
 /** What a line of each kind holds. */
@@ -16,6 +17,7 @@ export interface RecordOf {
   "side-effects": SideEffectRecord;
   identity: IdentityRecord;
   "self-prediction": SelfPredictionRecord;
+  "self-report": SelfReportRecord;
   probe: ProbeRecord;
 }
 
@@ -28,6 +30,7 @@ export const RECORD_FILES: Readonly<Record<EvaluationKind, string>> = {
   "side-effects": "side-effects.jsonl",
   identity: "identity.jsonl",
   "self-prediction": "self-prediction.jsonl",
+  "self-report": "self-report.jsonl",
   probe: "probe.jsonl",
 };
 

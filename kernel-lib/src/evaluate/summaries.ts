@@ -8,6 +8,7 @@ import { identityMetrics } from "./identity/metrics";
 import { probeMetrics } from "./probe/metrics";
 import { EVALUATION_KINDS, type EvaluationKind, type RecordOf } from "./records";
 import { selfPredictionMetrics } from "./self-prediction/metrics";
+import { selfReportMetrics } from "./self-report/metrics";
 import { sideEffectMetrics } from "./side-effects/metrics";
 
 /** Metrics, and aims where the protocol states some. */
@@ -21,6 +22,7 @@ const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], prot
   "side-effects": (records, protocol) => ({ metrics: sideEffectMetrics(records, protocol.evaluation.seed), aims: [] }),
   identity: (records) => ({ metrics: identityMetrics(records), aims: [] }),
   "self-prediction": (records) => ({ metrics: selfPredictionMetrics(records), aims: [] }),
+  "self-report": (records, protocol) => ({ metrics: selfReportMetrics(records, protocol.evaluation.seed), aims: [] }),
   probe: (records) => ({ metrics: probeMetrics(records), aims: [] }),
 };
 

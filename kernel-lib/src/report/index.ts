@@ -1,5 +1,8 @@
 /** Run folders in, tables, plots, HTML reports and the adapter's card out. Opens no model. */
 export { adapterCard, cardOfRuns, refusePlaceholders, writeAdapterCard } from "./card";
+export { type MeasuredAdapter, measuredAdapters } from "./claims/figures";
+export { type Claim, type ClaimVerdict, judge, type JudgedClaim } from "./claims/judge";
+export { claimsOf } from "./claims/list";
 export { limitsOf } from "./limits";
 export { type LoadedRun, loadRun } from "./load";
 export { calibrationPlot } from "./plots/calibration";

@@ -4,6 +4,7 @@ import {
   type IdentityRecord,
   readRecords,
   type SelfPredictionRecord,
+  type SelfReportRecord,
   type SideEffectRecord,
   summariseAll,
 } from "../evaluate";
@@ -25,6 +26,7 @@ export interface LoadedRun {
   sideEffects: SideEffectRecord[];
   identity: IdentityRecord[];
   selfPrediction: SelfPredictionRecord[];
+  selfReport: SelfReportRecord[];
   /** recomputed from the records, so that a report never quotes a stale summary */
   metrics: readonly Metric[];
   aims: readonly AimResult[];
@@ -49,6 +51,7 @@ export function loadRun(folder: string): LoadedRun {
     "side-effects": readRecords(run.path, "side-effects"),
     identity: readRecords(run.path, "identity"),
     "self-prediction": readRecords(run.path, "self-prediction"),
+    "self-report": readRecords(run.path, "self-report"),
     probe: readRecords(run.path, "probe"),
   };
   return {
@@ -63,6 +66,7 @@ export function loadRun(folder: string): LoadedRun {
     sideEffects: records["side-effects"],
     identity: records.identity,
     selfPrediction: records["self-prediction"],
+    selfReport: records["self-report"],
     ...(protocol === null ? { metrics: [], aims: [] } : summariseAll(records, protocol)),
   };
 }

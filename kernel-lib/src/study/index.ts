@@ -22,6 +22,8 @@ export {
   readControlQuestions,
   readDetectionQuestions,
   readIdentityQuestions,
+  readSelfReport,
+  type SelfReportQuestions,
   readInfoPrompt,
   readRetention,
   readSelfPrediction,

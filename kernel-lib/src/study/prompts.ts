@@ -89,6 +89,12 @@ export interface SelfPredictionTasks {
   };
 }
 
+/** Questions about the model and others in the card's categories, and the instruction that one form of asking appends. */
+export interface SelfReportQuestions {
+  suffix: string;
+  questions: { id: string; category: string; text: string }[];
+}
+
 /** Detection questions by split, the answer prefix and the labels. */
 export interface DetectionQuestions {
   questions: StudyQuestion[];
@@ -144,6 +150,10 @@ const retentionFile = z.strictObject({
 const sideEffectFile = z.strictObject({
   suffix: z.string(),
   questions: z.array(z.strictObject({ id, category: text, text, expected: z.enum(["yes", "no"]).optional() })).min(1),
+});
+const selfReportFile = z.strictObject({
+  suffix: text,
+  questions: z.array(z.strictObject({ id, category: text, text })).min(1),
 });
 const identityFile = z.strictObject({
   questions: z.array(z.strictObject({ id, kind: z.enum(["identity", "goals", "awareness"]), text })).min(1),
@@ -249,6 +259,13 @@ export function readSideEffectQuestions(
     suffix: read.suffix,
     questions: read.questions.map((item) => ({ ...item, expected: item.expected ?? null })),
   };
+}
+
+/** Questions that mean what the published card's mean, with the instruction that is appended in one of the two forms. */
+export function readSelfReport(
+  file: string = path.join(DATA_FOLDER, "prompts", "self-report.yaml"),
+): SelfReportQuestions {
+  return readYaml(file, selfReportFile);
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   evaluateIdentity,
   evaluateProbe,
   evaluateSelfPrediction,
+  evaluateSelfReport,
   evaluateSideEffects,
   type EvaluationKind,
   type EvaluationRun,
@@ -66,6 +67,7 @@ const EVALUATIONS: Record<EvaluationKind, Evaluate> = {
   "side-effects": evaluateSideEffects,
   identity: (model, protocol, options) => evaluateIdentity(model, protocol, { ...options, samples: 7 }),
   "self-prediction": evaluateSelfPrediction,
+  "self-report": evaluateSelfReport,
   probe: (model, protocol, options) => evaluateProbe(model, protocol, { ...options, examples: 40 }),
 };
 
