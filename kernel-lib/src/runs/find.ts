@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import * as path from "node:path";
 import { PROJECT_FOLDER } from "../base";
-import { listProtocols, loadProtocol, protocolHash } from "../study";
+import { protocolHash, shippedProtocols } from "../study";
 import { identityDifferences, type RunIdentity } from "./identity";
 import type { RunMeta } from "./meta";
 import { openRunFolder, type RunFolder, runFoldersBelow } from "./run-folder";
@@ -122,7 +122,7 @@ export function runsSideBySide(root: string, adapterHash: string): string[] {
   const own = runsOfAdapter(root, adapterHash);
   const meta = own.training === null ? null : openRunFolder(own.training).readMeta();
   if (meta === null) return own.all;
-  const shipped = listProtocols().map((name) => protocolHash(loadProtocol(name)));
+  const shipped = shippedProtocols().map(protocolHash);
   const others = shipped
     .filter((hash) => hash !== meta.protocolHash)
     .reverse()

@@ -18,7 +18,7 @@ import {
   relativeSteering,
   residualNorms,
 } from "../steering";
-import { loadProtocol } from "./protocol";
+import { protocolOf } from "./protocol";
 import type { PromptLint } from "./preflight";
 import type { QuestionSplit, StudyContext, StudyQuestion } from "./prompts";
 import type { Protocol } from "./types";
@@ -222,7 +222,7 @@ export class BoundStudy {
 /**
  * Binds a protocol to a model: tokenises, proves labels and seams, measures residual norms. A bound study is given back as it is.
  *
- * @param protocol resolved protocol, the name of a shipped one or a YAML file, or a study bound to this model already
+ * @param protocol resolved protocol, the name of a shipped one or a YAML file (at the model's size), or a study bound to this model already
  * @returns the study that every evaluation and `trainDetector` takes in place of a protocol, so that norms are measured once
  * @throws InputError "label-tokens", "trailing-space", "layer-range", "context-too-long"; DataError "chat-seam", "chat-template"
  * @example
@@ -230,7 +230,7 @@ export class BoundStudy {
  */
 export async function bindStudy(model: StudyModel, protocol: Protocol | string | BoundStudy): Promise<BoundStudy> {
   if (protocol instanceof BoundStudy) return protocol.of(model);
-  if (typeof protocol === "string") return bindStudy(model, loadProtocol(protocol));
+  if (typeof protocol === "string") return bindStudy(model, protocolOf(protocol, {}, model.engine.config));
   const plain = new BoundStudy(protocol, model, new Float64Array(model.engine.config.num_hidden_layers));
   plain.checkSeams();
   checkLengths(plain);

@@ -20,6 +20,7 @@ export function renderProtocol(protocol: Protocol, level = 1): string {
   const text = [
     `# ${protocol.title}`,
     protocol.about.trim(),
+    ...(protocol.sizing === null ? [] : [`**Sized for ${protocol.sizing.name}**: ${protocol.sizing.about.trim()}`]),
     ...(protocol.twinOf === null ? [] : [twinText(protocol)]),
     "## Conversation",
     conversationText(protocol),

@@ -8,6 +8,7 @@ import { z } from "zod";
 import { expected, InputError } from "../base";
 import { PROJECTIONS } from "../checkpoint";
 import { checkShape } from "../files";
+import { sizingSchema } from "./sizing";
 import type { Protocol } from "./types";
 
 const share = z.number().min(0).max(1);
@@ -69,6 +70,7 @@ const protocolSchema: z.ZodType<Protocol> = z.strictObject({
   title: z.string().min(1),
   about: z.string(),
   twinOf: z.strictObject({ name: z.string(), changes: z.record(z.string(), z.unknown()) }).nullable(),
+  sizing: sizingSchema.nullable().default(null),
   conversation: z.strictObject({
     system: z.string(),
     assistantPrefix: z.string(),

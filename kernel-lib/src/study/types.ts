@@ -6,6 +6,7 @@
  */
 import type { Projection } from "../checkpoint";
 import type { LayerRange } from "../steering";
+import type { Sizing } from "./sizing";
 import type { ContextSplit, QuestionSplit, RetentionTexts, StudyContext, StudyQuestion } from "./prompts";
 
 /** matched: random vectors with the lengths and angles of the concepts, their twin */
@@ -167,6 +168,8 @@ export interface Protocol {
   about: string;
   /** what this protocol was before a twin changed it, or null */
   twinOf: { name: string; changes: Record<string, unknown> } | null;
+  /** the size of model that its numbers are for; null: nobody said */
+  sizing: Sizing | null;
   conversation: ConversationSpec;
   contexts: StudyContext[];
   questions: StudyQuestion[];
