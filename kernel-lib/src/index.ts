@@ -154,6 +154,7 @@ export {
 
 // report: plots, tables, the report and the adapter's card
 export {
+  awarenessReading,
   conceptHeatmap,
   type DanfoFrame,
   type DataTable,
@@ -166,6 +167,7 @@ export {
   type LoadedRun,
   loadRun,
   metricsTable,
+  namesReading,
   type PlotOptions,
   psychometricPlot,
   type PublishedCard,
@@ -173,6 +175,7 @@ export {
   readPublishedCard,
   type ReportOptions,
   selfPredictionForest,
+  selfReportReading,
   sideBySideBars,
   type SideBySideSeries,
   sideEffectForest,

@@ -19,7 +19,7 @@ export {
   type SteerRemoveAskCheck,
 } from "./first-look";
 export { evaluateIdentity, type IdentityOptions } from "./identity";
-export { type AnswerReading, type InnerLife, parseAnswer } from "./identity/classify";
+export { type AnswerReading, type InnerLife, parseAnswer, yesOrNo } from "./identity/classify";
 export { identityMetrics, isOnlyYesNo } from "./identity/metrics";
 export type { IdentityRecord } from "./identity/record";
 export { evaluateProbe, type ProbeOptions } from "./probe";

@@ -5,6 +5,7 @@ import { findMetrics, type Metric } from "../runs";
 import type { TierView } from "../study";
 import { type Cell, type FigureList, fold, paragraph, quoted, rate, table } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
+import { cardQuestion } from "./gap-part";
 import { calibrationPlot } from "./plots/calibration";
 import { detectionHeatmap } from "./plots/detection-heatmap";
 import { doseCurves } from "./plots/dose";
@@ -64,6 +65,7 @@ function detectionOf(
     "<h3>False alarms</h3>",
     ...falseAlarmTable(run),
     ...wordings(part),
+    ...cardQuestion(run, tiers),
     ...conceptSection(run, tiers, part.source, published, figures),
     ...tests(run),
     ...controls(run),

@@ -6,6 +6,8 @@ import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
 import { identityForest, selfPredictionForest } from "./plots/self-knowledge";
+import { namesReading } from "./self-report";
+import { rowsTable, selfReportSection } from "./self-report-part";
 import { sideEffectQuestions } from "./tables";
 import { sourceOf, trainedBy } from "./whose";
 
@@ -14,6 +16,7 @@ export function effectsSections(runs: readonly LoadedRun[], published: Published
   return runs
     .flatMap((run) => [
       ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
+      ...(run.selfReport.length === 0 ? [] : [selfReportSection(run, runs, published)]),
       ...(run.identity.length === 0 ? [] : [identity(run, runs, figures)]),
       ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run, runs, figures)]),
     ])
@@ -153,6 +156,7 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
       sourceOf(run, runs),
     ),
     table(["kind", "claim", "condition", "rate"], rows),
+    rowsTable(namesReading(run.metrics, { texts }), "Names that answers give, share of the samples of a question."),
     fold("First sample of each question", table(["question", "condition", "answer", "read as"], examples)),
   ].join("\n");
 }

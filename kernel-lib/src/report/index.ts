@@ -22,6 +22,7 @@ export { twinRowsOf, twinsReading, twinsTable, yardsticksTable } from "./twins-p
 export { twinsPage } from "./twins-page";
 export { buildPublication, type Publication } from "./publication";
 export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
+export { awarenessReading, namesReading, selfReportReading } from "./self-report";
 export {
   conceptTable,
   type DataTable,
