@@ -245,6 +245,18 @@ adapter). A folder of runs, such as runs/batch, stands for all its finished runs
   flags: { out: { kind: "text", value: "FILE", about: "default: report.html in the first folder given" } },
 } as const satisfies CommandTable;
 
+/** `steerlab pack` */
+export const PACK = {
+  about: "copy finished runs without weights, small enough to share",
+  usage: "RUN [RUN ...] --out DIR",
+  text: `Copies records (gzip), protocol, events, summary and meta.json of finished runs into DIR. A folder of runs stands for all its
+finished runs. steerlab report reads the copies as it reads the runs.`,
+  operands: { name: "run folder", least: 1 },
+  flags: {
+    out: { kind: "text", value: "DIR", required: true, about: "folder for the copies; each keeps its run's name" },
+  },
+} as const satisfies CommandTable;
+
 /** `steerlab doctor` */
 export const DOCTOR = {
   about: "say what this machine has, what is missing, and what mends it",

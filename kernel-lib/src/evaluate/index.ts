@@ -26,6 +26,7 @@ export { evaluateProbe, type ProbeOptions } from "./probe";
 export { fitProbe, type FittedProbe, type LabelledStates, type ProbeScores, type State } from "./probe/fit";
 export { probeMetrics } from "./probe/metrics";
 export type { ProbeRecord } from "./probe/record";
+export { packRun } from "./pack";
 export { EVALUATION_KINDS, type EvaluationKind, readRecords, RECORD_FILES, type RecordOf } from "./records";
 export { type EvaluateOptions, type Evaluation, EvaluationRun, type Planned, runEvaluation } from "./runner";
 export { evaluateSelfPrediction, type SelfPredictionOptions } from "./self-prediction";

@@ -36,11 +36,13 @@ export const EVALUATION_KINDS: readonly EvaluationKind[] = Object.keys(RECORD_FI
 
 /**
  * Records of one kind in a run folder, in the order of recording; none if there are none. An unfinished last line is left out.
+ * A packed run (`packRun`) has them in a .gz file.
  * @throws DataError "jsonl-line" for a damaged line
  * @example
  * const answers = readRecords("runs/20300102-030405-identity-strict-s7", "identity");
  */
 export function readRecords<K extends EvaluationKind>(folder: string, kind: K): RecordOf[K][] {
-  const file = path.join(folder, RECORD_FILES[kind]);
-  return existsSync(file) ? readJsonl<RecordOf[K]>(file).records : [];
+  const plain = path.join(folder, RECORD_FILES[kind]);
+  const file = [plain, `${plain}.gz`].find((place) => existsSync(place));
+  return file === undefined ? [] : readJsonl<RecordOf[K]>(file).records;
 }
