@@ -1,6 +1,9 @@
 /** Plan, ask, record, summarise: detection, side effects, identity, self-prediction. */
+export { AIM_WORDS, aimResults, subjectOf } from "./aims";
+export { type ChatOptions, evaluateChats } from "./chats";
+export { chatMetrics } from "./chats/metrics";
+export type { ChatRecord } from "./chats/record";
 export { type DetectionOptions, evaluateDetection, VECTOR_FILES } from "./detection";
-export { AIM_WORDS } from "./detection/aims";
 export { askTrials, trialBatches } from "./detection/ask";
 export { asksDetection } from "./detection/controls";
 export { axesOf, countsOf, groupBy } from "./detection/counts";
@@ -34,8 +37,8 @@ export { hasProperty } from "./self-prediction/ask";
 export { selfPredictionMetrics } from "./self-prediction/metrics";
 export type { SelfPredictionRecord } from "./self-prediction/record";
 export { evaluateSideEffects, type SideEffectOptions, spellingIds } from "./side-effects";
-export { sideEffectMetrics } from "./side-effects/metrics";
-export type { SideEffectRecord } from "./side-effects/record";
+export { seedNoise, sideEffectMetrics } from "./side-effects/metrics";
+export { type EffectFormat, type SideEffectRecord, singleTurns } from "./side-effects/record";
 export { type Summary, summarise, summariseAll } from "./summaries";
 export { runTwins, type TwinsOptions } from "./twins";
 export { estimateTwins, type TwinArm, TwinEstimate } from "./twins/estimate";

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import * as path from "node:path";
 import { readJsonl } from "../files";
 import type { TrialRecord } from "../study";
+import type { ChatRecord } from "./chats/record";
 import type { IdentityRecord } from "./identity/record";
 import type { ProbeRecord } from "./probe/record";
 import type { SelfPredictionRecord } from "./self-prediction/record";
@@ -14,6 +15,7 @@ import type { SideEffectRecord } from "./side-effects/record";
 export interface RecordOf {
   detection: TrialRecord;
   "side-effects": SideEffectRecord;
+  chats: ChatRecord;
   identity: IdentityRecord;
   "self-prediction": SelfPredictionRecord;
   probe: ProbeRecord;
@@ -26,6 +28,7 @@ export type EvaluationKind = keyof RecordOf;
 export const RECORD_FILES: Readonly<Record<EvaluationKind, string>> = {
   detection: "trials.jsonl",
   "side-effects": "side-effects.jsonl",
+  chats: "chats.jsonl",
   identity: "identity.jsonl",
   "self-prediction": "self-prediction.jsonl",
   probe: "probe.jsonl",

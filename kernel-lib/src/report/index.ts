@@ -17,6 +17,7 @@ export { twinsFigure } from "./plots/twins";
 export { type PublishedCard, publishedEstimates, readPublishedCard } from "./published";
 export { twinRowsOf, twinsReading, twinsTable, yardsticksTable } from "./twins-part";
 export { twinsPage } from "./twins-page";
+export { sideEffectFormats } from "./side-effect-formats";
 export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
 export {
   conceptTable,

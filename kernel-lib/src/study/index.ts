@@ -21,6 +21,7 @@ export {
   readContexts,
   readControlQuestions,
   readDetectionQuestions,
+  readHeldOutChats,
   readIdentityQuestions,
   readInfoPrompt,
   readRetention,

@@ -8,6 +8,7 @@ import {
   askTrials,
   EVALUATION_KINDS,
   type EvaluateOptions,
+  evaluateChats,
   evaluateDetection,
   evaluateIdentity,
   evaluateProbe,
@@ -66,6 +67,7 @@ type Evaluate = (
 const EVALUATIONS: Record<EvaluationKind, Evaluate> = {
   detection: (model, protocol, options) => evaluateDetection(model, protocol, { ...options, concepts: concepts() }),
   "side-effects": evaluateSideEffects,
+  chats: (model, protocol, options) => evaluateChats(model, protocol, { ...options, adapter: options.adapter! }),
   identity: (model, protocol, options) => evaluateIdentity(model, protocol, { ...options, samples: 7 }),
   "self-prediction": evaluateSelfPrediction,
   probe: (model, protocol, options) => evaluateProbe(model, protocol, { ...options, examples: 40 }),
