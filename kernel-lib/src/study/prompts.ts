@@ -9,7 +9,8 @@ import { z } from "zod";
 import { DATA_FOLDER, DataError, expected } from "../base";
 import { readYaml } from "../files";
 
-export type ContextSplit = "train" | "heldOut" | "hardNegative";
+/** development: neither trained on nor in a shipped tier; a recipe is chosen by it. */
+export type ContextSplit = "train" | "development" | "heldOut" | "hardNegative";
 /** Which questions: trained on, held out, or asked by a control. */
 export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated" | "control";
 /** What a question asks for; anything but "detection" is a control that reads the same caches. */
@@ -107,7 +108,7 @@ const contextsFile = z.strictObject({
   contexts: z.array(
     z.strictObject({
       id,
-      split: z.enum(["train", "heldOut", "hardNegative"]),
+      split: z.enum(["train", "development", "heldOut", "hardNegative"]),
       kind: z.enum(["plain", "code", "language", "base64", "odd", "numbers"]),
       topic: text,
       replies: z.array(text).min(1),
