@@ -116,7 +116,7 @@ export {
   type ValidationEvent,
 } from "./train";
 
-// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction
+// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction, self-report
 export {
   AIM_WORDS,
   askFacts,
@@ -131,6 +131,7 @@ export {
   evaluateIdentity,
   evaluateProbe,
   evaluateSelfPrediction,
+  evaluateSelfReport,
   evaluateSideEffects,
   type EvaluationRun,
   type Fact,
@@ -144,6 +145,8 @@ export {
   runTwins,
   type SelfPredictionOptions,
   type SelfPredictionRecord,
+  type SelfReportOptions,
+  type SelfReportRecord,
   type SideEffectOptions,
   type SideEffectRecord,
   type SteerRemoveAskCheck,

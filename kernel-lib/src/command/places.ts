@@ -41,7 +41,7 @@ export interface ReportRuns {
 }
 
 /** What is measured comes before what was trained. */
-const KINDS = ["detection", "side-effects", "chats", "identity", "self-prediction", "probe"];
+const KINDS = ["detection", "side-effects", "chats", "identity", "self-prediction", "self-report", "probe"];
 
 /**
  * What `report` was given: run folders as they stand, and of a folder of runs all that are done, those of the newest adapter first.

@@ -36,6 +36,9 @@ export { evaluateSelfPrediction, type SelfPredictionOptions } from "./self-predi
 export { hasProperty } from "./self-prediction/ask";
 export { selfPredictionMetrics } from "./self-prediction/metrics";
 export type { SelfPredictionRecord } from "./self-prediction/record";
+export { evaluateSelfReport, type SelfReportOptions } from "./self-report";
+export { selfReportMetrics } from "./self-report/metrics";
+export type { QuestionForm, SelfReportRecord } from "./self-report/record";
 export { evaluateSideEffects, type SideEffectOptions, spellingIds } from "./side-effects";
 export { seedNoise, sideEffectMetrics } from "./side-effects/metrics";
 export { type EffectFormat, type SideEffectRecord, singleTurns } from "./side-effects/record";

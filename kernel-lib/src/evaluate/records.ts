@@ -9,6 +9,7 @@ import type { ChatRecord } from "./chats/record";
 import type { IdentityRecord } from "./identity/record";
 import type { ProbeRecord } from "./probe/record";
 import type { SelfPredictionRecord } from "./self-prediction/record";
+import type { SelfReportRecord } from "./self-report/record";
 import type { SideEffectRecord } from "./side-effects/record";
 
 /** What a line of each kind holds. */
@@ -18,6 +19,7 @@ export interface RecordOf {
   chats: ChatRecord;
   identity: IdentityRecord;
   "self-prediction": SelfPredictionRecord;
+  "self-report": SelfReportRecord;
   probe: ProbeRecord;
 }
 
@@ -31,6 +33,7 @@ export const RECORD_FILES: Readonly<Record<EvaluationKind, string>> = {
   chats: "chats.jsonl",
   identity: "identity.jsonl",
   "self-prediction": "self-prediction.jsonl",
+  "self-report": "self-report.jsonl",
   probe: "probe.jsonl",
 };
 

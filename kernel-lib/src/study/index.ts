@@ -23,6 +23,8 @@ export {
   readDetectionQuestions,
   readHeldOutChats,
   readIdentityQuestions,
+  readSelfReport,
+  type SelfReportQuestions,
   readInfoPrompt,
   readRetention,
   readSelfPrediction,

@@ -92,6 +92,12 @@ export interface SelfPredictionTasks {
   };
 }
 
+/** Questions about the model and others in the card's categories, and the instruction that one form of asking appends. */
+export interface SelfReportQuestions {
+  suffix: string;
+  questions: { id: string; category: string; text: string }[];
+}
+
 /** Detection questions by split, the answer prefix and the labels. */
 export interface DetectionQuestions {
   questions: StudyQuestion[];
@@ -149,6 +155,10 @@ const sideEffectFile = z.strictObject({
   questions: z.array(z.strictObject({ id, category: text, text, expected: z.enum(["yes", "no"]).optional() })).min(1),
 });
 const paraphraseFile = z.strictObject({ paraphrases: z.record(id, z.array(text).min(1)) });
+const selfReportFile = z.strictObject({
+  suffix: text,
+  questions: z.array(z.strictObject({ id, category: text, text })).min(1),
+});
 const identityFile = z.strictObject({
   questions: z.array(z.strictObject({ id, kind: z.enum(["identity", "goals", "awareness"]), text })).min(1),
 });
@@ -264,6 +274,13 @@ export function readHeldOutChats(
   return readYaml(file, retentionFile)
     .chats.filter(({ split }) => split === "development")
     .map(({ id, user, replies }) => ({ id, user, replies }));
+}
+
+/** Questions that mean what the published card's mean, with the instruction that is appended in one of the two forms. */
+export function readSelfReport(
+  file: string = path.join(DATA_FOLDER, "prompts", "self-report.yaml"),
+): SelfReportQuestions {
+  return readYaml(file, selfReportFile);
 }
 
 /**

@@ -13,6 +13,7 @@ import {
   evaluateIdentity,
   evaluateProbe,
   evaluateSelfPrediction,
+  evaluateSelfReport,
   evaluateSideEffects,
   type EvaluationKind,
   type EvaluationRun,
@@ -70,6 +71,7 @@ const EVALUATIONS: Record<EvaluationKind, Evaluate> = {
   chats: (model, protocol, options) => evaluateChats(model, protocol, { ...options, adapter: options.adapter! }),
   identity: (model, protocol, options) => evaluateIdentity(model, protocol, { ...options, samples: 7 }),
   "self-prediction": evaluateSelfPrediction,
+  "self-report": evaluateSelfReport,
   probe: (model, protocol, options) => evaluateProbe(model, protocol, { ...options, examples: 40 }),
 };
 

@@ -125,12 +125,12 @@ describe("tables", () => {
       ).toBeCloseTo(row.hits as number, 12);
     expect(tierTable(run.metrics).columnNames()).toContain("balancedAccuracyLow");
     expect(
-      conceptTable(run.records)
+      conceptTable(run.metrics)
         .objects()
         .map((r) => r.category),
     ).toEqual(expect.arrayContaining(["topics", "abstract", "personas"]));
     expect(
-      conceptTable(run.records)
+      conceptTable(run.metrics)
         .objects()
         .map((r) => r.concept),
     ).toEqual(expect.arrayContaining(["bread", "cats", "war", "teacher"]));
