@@ -14,8 +14,9 @@ interface ConceptRow {
   category: string;
   n: number;
   hitRate: number;
-  low: number;
-  high: number;
+  low: number | null;
+  high: number | null;
+  method: string;
 }
 
 /** The section; none where no tier steers with concept vectors. */
@@ -43,7 +44,7 @@ export function conceptSection(
   const shown = (of: readonly ConceptRow[]): string =>
     table(
       ["concept", "category", "hit rate"],
-      of.map((row) => [row.concept, row.category, quoted({ ...row, value: row.hitRate, method: "Wilson 95 %" })]),
+      of.map((row) => [row.concept, row.category, quoted({ ...row, value: row.hitRate })]),
     );
   const weakest = [...rows].sort((a, b) => a.hitRate - b.hitRate);
   return [

@@ -8,7 +8,7 @@ import { from } from "arquero";
 import { groupBy, type IdentityRecord, type SideEffectRecord } from "../evaluate";
 import { formatInterval, formatNumber, UNKNOWN } from "../page";
 import type { Metric } from "../runs";
-import { wilson } from "../stats";
+import { clusteredRate } from "../stats";
 import type { TierView, TrialRecord } from "../study";
 
 /** An arquero table; expressions are functions of a row (`d`) or arquero's expression strings. */
@@ -205,14 +205,17 @@ export function tierTable(metrics: readonly Metric[]): DataTable {
   return tableOf(rows);
 }
 
-/** Hit rate of every concept, over cells and contexts, with Wilson intervals (repeats of one concept are not independent). */
+/** Hit rate of every concept, over cells and contexts; its interval speaks of other topics, and needs 6 of them. */
 export function conceptTable(records: readonly TrialRecord[]): DataTable {
   const concepts = records.filter(
     ({ vectorSplit, condition, questionKind }) =>
       vectorSplit === "concepts" && condition === "tuned" && (questionKind ?? "detection") === "detection",
   );
   const rows = [...groupBy(concepts, (record) => record.vector as string)].map(([concept, of]) => {
-    const { value, low, high } = wilson(of.filter((record) => record.saysSteered).length, of.length);
+    const { value, low, high, method } = clusteredRate(
+      of.map(({ saysSteered }) => saysSteered),
+      { topic: of.map(({ context }) => context) },
+    );
     const weakest = Math.min(...of.map((record) => record.strength as number));
     const weak = of.filter((record) => record.strength === weakest);
     return {
@@ -222,6 +225,7 @@ export function conceptTable(records: readonly TrialRecord[]): DataTable {
       hitRate: value,
       low,
       high,
+      method,
       weakestHitRate: weak.filter((record) => record.saysSteered).length / weak.length,
     };
   });

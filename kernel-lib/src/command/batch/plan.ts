@@ -1,8 +1,14 @@
-/** What a batch will run: notebooks found by name or path, each with the parameters that it declares. */
+/**
+ * What a batch will run: notebooks found by name or path, each with the parameters that it declares. One that is given is told to
+ * the notebooks that declare it; which do not is said, so that nobody takes their figures for changed ones.
+ */
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { expected, InputError, PROJECT_FOLDER } from "../../base";
 import { type NotebookFile, parametersSource, readNotebook } from "../../notebook";
+import { openRunFolder } from "../../runs";
+import { CHANGES } from "../parameters";
+import type { NotebookRecord } from "./records";
 
 /** One notebook of a batch, before it runs. */
 export interface Job {
@@ -10,6 +16,8 @@ export interface Job {
   path: string;
   file: NotebookFile;
   parameters: Record<string, unknown>;
+  /** names that its parameters cell declares */
+  declared: readonly string[];
 }
 
 /** Absolute path of a notebook given by path or by name. @throws InputError "notebook-path" */
@@ -50,15 +58,41 @@ export function planJobs(
     });
     throw new InputError(
       "parameter",
-      expected("a parameter that a notebook declares", "-p", name, `${choice.join("; ")}.`),
+      expected("a parameter that a notebook declares", "-p", asTyped(name), `${choice.join("; ")}.`),
     );
   }
   const names = files.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new InputError("notebook-path", expected("different file names", "notebooks", twice));
   const all: Record<string, unknown> = { ...parameters, batchDir: outDir };
-  return files.map(({ declared, ...job }) => ({
+  return files.map((job) => ({
     ...job,
-    parameters: Object.fromEntries(Object.entries(all).filter(([name]) => declared.includes(name))),
+    parameters: Object.fromEntries(Object.entries(all).filter(([name]) => job.declared.includes(name))),
   }));
+}
+
+/** Changes of a protocol are collected in one parameter, which nobody typed. */
+const asTyped = (name: string): string => (name === CHANGES ? "protocol.FIELD" : name);
+
+/** A line for each parameter given that some of the notebooks do not take. */
+export function notTaken(jobs: readonly Job[], parameters: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(parameters).flatMap((name) => {
+    const [taken, left] = [true, false].map((takes) =>
+      jobs.filter(({ declared }) => declared.includes(name) === takes).map((job) => job.name),
+    );
+    return left.length === 0 ? [] : [`-p ${asTyped(name)} is for ${taken.join(", ")}; not for ${left.join(", ")}`];
+  });
+}
+
+/**
+ * The job as it runs after those it builds on: an evaluation measures the training of this batch, not a newer one of another
+ * seed that lies in the same folder. A seed or adapter that was given stays.
+ */
+export function afterTraining(job: Job, needed: readonly NotebookRecord[]): Job {
+  const { declared, parameters } = job;
+  const isChosen = ["trainSeed", "adapterName"].some((name) => name in parameters);
+  if (isChosen || !declared.includes("trainSeed")) return job;
+  const metas = needed.flatMap(({ run }) => (run === null || !existsSync(run) ? [] : [openRunFolder(run).readMeta()]));
+  const seed = metas.find(({ kind }) => kind === "train")?.seed;
+  return typeof seed === "number" ? { ...job, parameters: { ...parameters, trainSeed: seed } } : job;
 }
