@@ -90,7 +90,7 @@ describe.skipIf(executablePath === null)(
       // 05 reads the shipped protocols themselves: fewer steps and fewer of the strict tiers.
       const protocolChanges = { "training.examples": 1440, "training.validateEvery": 20, "training.checkpointEvery": 20 };
       const short: Record<string, object> = {
-        "05-card-protocol.ipynb": { protocolChanges, strictTiers: ["clean_held_out"] },
+        "05-card-protocol.ipynb": { protocolChanges, strictTiers: ["held_out_replies", "clean_held_out"] },
         "07-controls.ipynb": { twins: ["no-steer"] },
       };
       const values = { batchDir: runs, protocolName, samples: 1 };
@@ -250,8 +250,9 @@ describe.skipIf(executablePath === null)(
       it.each(slow)("%s runs to its end", { timeout: 40 * MINUTES }, async (name) => {
         await openInLab(page, lab, `${name}.ipynb`);
         await runAll(page);
-        await expectGood(await whenDone(page, 35 * MINUTES));
+        const file = await whenDone(page, 35 * MINUTES);
         await shot(`lab-${name.slice(0, 2)}`);
+        await expectGood(file);
       });
     });
 

@@ -11,7 +11,7 @@ import { makeFolder, writeFileAtomic, writeJsonAtomic } from "../files";
 import { notebookToHtml, readNotebook, venvProgram } from "../notebook";
 import { indexPage } from "./batch/index-page";
 import { failureFromLog, type PapermillOutcome, type RunningState, runPapermill } from "./batch/papermill";
-import { afterTraining, type Job, notTaken, planJobs } from "./batch/plan";
+import { afterNeeded, type Job, notTaken, planJobs } from "./batch/plan";
 import { judge, type NotebookRecord } from "./batch/records";
 import { batchReporter, type BatchReporter } from "./batch/reporter";
 import { decidersOf, madeBy, readsOf, whyAgain } from "./batch/unchanged";
@@ -106,7 +106,7 @@ async function runJob(
 ): Promise<NotebookRecord> {
   const needs = planned.file.metadata.steerlab?.needs ?? [];
   const needed = records.filter(({ name }) => needs.includes(name));
-  const job = afterTraining(planned, needed);
+  const job = afterNeeded(planned, needed);
   const blank: NotebookRecord = {
     ...{ name: job.name, notebook: relative(outDir, job.path), status: "skipped", valid: false, problems: [] },
     ...{ seconds: null, numbers: {}, run: null, outputNotebook: null, html: null, reused: false },

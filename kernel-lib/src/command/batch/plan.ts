@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { expected, InputError, PROJECT_FOLDER } from "../../base";
+import { canonicalJson } from "../../files";
 import { type NotebookFile, parametersSource, readNotebook } from "../../notebook";
 import { openRunFolder } from "../../runs";
 import { CHANGES } from "../parameters";
@@ -84,15 +85,27 @@ export function notTaken(jobs: readonly Job[], parameters: Readonly<Record<strin
   });
 }
 
+/** Parameters that choose a training or a sweep by hand. */
+const CHOOSING = ["trainSeed", "adapterName", "runName"];
+
 /**
- * The job as it runs after those it builds on: an evaluation measures the training of this batch, not a newer one of another
- * seed that lies in the same folder. A seed or adapter that was given stays.
+ * The job as it runs after those it builds on: it measures the training of this batch, and opens its sweep, not a newer one that
+ * lies in the same folder. What was chosen by hand stays, and another protocol is looked for as in a notebook.
  */
-export function afterTraining(job: Job, needed: readonly NotebookRecord[]): Job {
+export function afterNeeded(job: Job, needed: readonly NotebookRecord[]): Job {
   const { declared, parameters } = job;
-  const isChosen = ["trainSeed", "adapterName"].some((name) => name in parameters);
-  if (isChosen || !declared.includes("trainSeed")) return job;
-  const metas = needed.flatMap(({ run }) => (run === null || !existsSync(run) ? [] : [openRunFolder(run).readMeta()]));
-  const seed = metas.find(({ kind }) => kind === "train")?.seed;
-  return typeof seed === "number" ? { ...job, parameters: { ...parameters, trainSeed: seed } } : job;
+  if (CHOOSING.some((name) => name in parameters)) return job;
+  const runs = needed.flatMap(({ run, deciders }) =>
+    run !== null && existsSync(run) && isOfStudy(parameters, deciders["its parameters"]) ? [openRunFolder(run)] : [],
+  );
+  const [training, sweep] = ["train", "detection"].map((kind) => runs.find((run) => run.readMeta().kind === kind));
+  const found = { trainSeed: training?.readMeta().seed, runName: sweep?.id };
+  const given = Object.entries(found).filter(([name, value]) => declared.includes(name) && value !== undefined);
+  return { ...job, parameters: { ...parameters, ...Object.fromEntries(given) } };
+}
+
+/** Whether a notebook was run with the same protocol as is asked for now. */
+function isOfStudy(parameters: Readonly<Record<string, unknown>>, earlier: string | undefined): boolean {
+  const before = JSON.parse(earlier ?? "{}") as Record<string, unknown>;
+  return ["protocolName", CHANGES].every((name) => canonicalJson(parameters[name] ?? null) === canonicalJson(before[name] ?? null));
 }
