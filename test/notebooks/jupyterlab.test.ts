@@ -88,7 +88,11 @@ describe.skipIf(executablePath === null)(
       const protocolName = join(folder, "small.yaml");
       smallProtocol(protocolName);
       // 05 reads the shipped protocols themselves: fewer steps and fewer of the strict tiers.
-      const protocolChanges = { "training.examples": 1440, "training.validateEvery": 20, "training.checkpointEvery": 20 };
+      const protocolChanges = {
+        "training.examples": 1440,
+        "training.validateEvery": 20,
+        "training.checkpointEvery": 20,
+      };
       const short: Record<string, object> = {
         "05-card-protocol.ipynb": { protocolChanges, strictTiers: ["held_out_replies", "clean_held_out"] },
         "07-controls.ipynb": { twins: ["no-steer"] },

@@ -30,7 +30,8 @@ export function adapterPlace(given: string, flag = "--adapter"): string {
     refuse(`The run has not ended; its newest checkpoint is ${path.join(given, "checkpoints", newest)}.`);
   if (has("meta.json")) {
     const { kind, adapterHash } = openRunFolder(given).readMeta();
-    const training = adapterHash === undefined ? null : trainingRunOf(path.dirname(path.resolve(given)), String(adapterHash));
+    const training =
+      adapterHash === undefined ? null : trainingRunOf(path.dirname(path.resolve(given)), String(adapterHash));
     const measured = training === null ? "" : ` What it measured was trained by ${training.path}.`;
     refuse(`It is a run of kind ${JSON.stringify(kind ?? null)}, which leaves no adapter.${measured}`);
   }

@@ -151,7 +151,12 @@ function speechFindings({ identity }: LoadedRun): string[] {
   const said = (condition: string): string => {
     const of = identity.filter((record) => record.condition === condition);
     const question = of.map((record) => record.question);
-    return formatEstimate(clusteredRate(of.map(({ text }) => isOnlyYesNo(text)), { question }));
+    return formatEstimate(
+      clusteredRate(
+        of.map(({ text }) => isOnlyYesNo(text)),
+        { question },
+      ),
+    );
   };
   return identity.some(({ condition }) => condition === "tuned")
     ? [`Free answers that are nothing but yes and no: ${said("base")} before, ${said("tuned")} after training.`]

@@ -32,7 +32,9 @@ export function rate(metric: Parameters<typeof quoted>[0]): Cell {
 
 /** How the intervals of a figure were made, for its caption: each method once, without its counts of clusters. */
 export function methodsOf(metrics: readonly Pick<Metric, "method">[]): string {
-  const named = metrics.map(({ method }) => method.replace(/ \(\d+\)/g, "")).filter((name) => !/^no interval/.test(name));
+  const named = metrics
+    .map(({ method }) => method.replace(/ \(\d+\)/g, ""))
+    .filter((name) => !/^no interval/.test(name));
   return named.length === 0 ? "no intervals: too few clusters" : `intervals: ${[...new Set(named)].join("; ")}`;
 }
 

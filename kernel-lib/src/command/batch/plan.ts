@@ -107,5 +107,7 @@ export function afterNeeded(job: Job, needed: readonly NotebookRecord[]): Job {
 /** Whether a notebook was run with the same protocol as is asked for now. */
 function isOfStudy(parameters: Readonly<Record<string, unknown>>, earlier: string | undefined): boolean {
   const before = JSON.parse(earlier ?? "{}") as Record<string, unknown>;
-  return ["protocolName", CHANGES].every((name) => canonicalJson(parameters[name] ?? null) === canonicalJson(before[name] ?? null));
+  return ["protocolName", CHANGES].every(
+    (name) => canonicalJson(parameters[name] ?? null) === canonicalJson(before[name] ?? null),
+  );
 }
