@@ -11,7 +11,7 @@ import { makeFolder, writeFileAtomic, writeJsonAtomic } from "../files";
 import { notebookToHtml, readNotebook, venvProgram } from "../notebook";
 import { indexPage } from "./batch/index-page";
 import { failureFromLog, type PapermillOutcome, type RunningState, runPapermill } from "./batch/papermill";
-import { type Job, planJobs } from "./batch/plan";
+import { afterNeeded, type Job, notTaken, planJobs } from "./batch/plan";
 import { judge, type NotebookRecord } from "./batch/records";
 import { batchReporter, type BatchReporter } from "./batch/reporter";
 import { decidersOf, madeBy, readsOf, whyAgain } from "./batch/unchanged";
@@ -57,7 +57,9 @@ export async function runBatch(options: BatchOptions): Promise<NotebookBatch> {
   const outDir = resolve(options.outDir);
   const jobs = planJobs(options.notebooks ?? DEFAULT_NOTEBOOKS, options.parameters ?? {}, outDir);
   makeFolder(outDir, "--out");
-  const reporter = batchReporter(options.stream ?? process.stderr, jobs.map(expectedSeconds));
+  const stream = options.stream ?? process.stderr;
+  for (const line of notTaken(jobs, options.parameters ?? {})) stream.write(`${line}\n`);
+  const reporter = batchReporter(stream, jobs.map(expectedSeconds));
   const before = readRecords(outDir);
   // Notebooks of this folder that were not asked for now stay: others may build on them, and the index shows them.
   const kept = before.filter(
@@ -95,15 +97,16 @@ function readRecords(outDir: string): NotebookRecord[] {
 }
 
 async function runJob(
-  job: Job,
+  planned: Job,
   records: ReadonlyArray<NotebookRecord>,
   before: ReadonlyArray<NotebookRecord>,
   outDir: string,
   options: BatchOptions,
   reporter: BatchReporter,
 ): Promise<NotebookRecord> {
-  const needs = job.file.metadata.steerlab?.needs ?? [];
+  const needs = planned.file.metadata.steerlab?.needs ?? [];
   const needed = records.filter(({ name }) => needs.includes(name));
+  const job = afterNeeded(planned, needed);
   const blank: NotebookRecord = {
     ...{ name: job.name, notebook: relative(outDir, job.path), status: "skipped", valid: false, problems: [] },
     ...{ seconds: null, numbers: {}, run: null, outputNotebook: null, html: null, reused: false },

@@ -1,7 +1,7 @@
 /** Side effects, identity and self-prediction in a report: what training did to everything else. */
 import { escapeHtml, formatCell, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
-import { type FigureList, fold, paragraph, quoted, table } from "./html";
+import { type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
@@ -38,7 +38,7 @@ function sideEffects(
     ...formatSection(run, runs, condition.replace("-base", "")),
     figures.add(
       sideEffectForest(run.metrics, { condition }),
-      `${minus(condition)} by category, n ${questions} questions; 95 % intervals, questions resampled. The last row is base against base (noise).`,
+      `${minus(condition)} by category, n ${questions} questions; ${methodsOf(shiftsOf(run.metrics, condition))}. The last row is base against base (noise).`,
       source,
     ),
     categoryTable(run.metrics, condition, published),
@@ -83,14 +83,17 @@ function chats(run: LoadedRun): string {
   ].join("\n");
 }
 
+/** Shifts of P(Yes) by category. */
+const shiftsOf = (metrics: readonly Metric[], condition: string): Metric[] =>
+  findMetrics(metrics, { name: "deltaYes", condition }).filter(
+    ({ group }) => "category" in group && !("question" in group),
+  );
+
 const minus = (condition: string): string =>
   `${condition === "tuned-base" ? "Tuned" : condition.replace("-base", "")} minus base`;
 
 function categoryTable(metrics: readonly Metric[], condition: string, published: PublishedCard): string {
-  const categories = findMetrics(metrics, { name: "deltaYes", condition }).filter(
-    (metric) => "category" in metric.group && !("question" in metric.group),
-  );
-  const rows = categories.map((yes) => {
+  const rows = shiftsOf(metrics, condition).map((yes) => {
     const category = String(yes.group.category);
     const get = (name: string): Metric | undefined => findMetrics(metrics, { name, condition, group: { category } })[0];
     const other = published.side_effects.find((item) => item.category === category);
@@ -140,6 +143,9 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
   const rows = findMetrics(run.metrics, { tier: "identity" })
     .filter((metric) => "kind" in metric.group && metric.condition !== "base")
     .map((metric) => [String(metric.group.kind), metric.name, metric.condition, quoted(metric)]);
+  const affirms = findMetrics(run.metrics, { name: "affirmsInnerLife", tier: "identity" }).filter(
+    ({ group, condition }) => "question" in group && condition !== "tuned-base",
+  );
   const texts = new Map(run.identity.map(({ question, questionText }) => [question, questionText ?? question]));
   const examples = [...new Set(run.identity.map((record) => record.question))].flatMap((question) =>
     ["base", "tuned"].flatMap((condition) => {
@@ -163,7 +169,7 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
         title: "Sampled answers that affirm an inner life",
         texts,
       }),
-      `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers, Wilson 95 %.`,
+      `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers; ${methodsOf(affirms)}.`,
       sourceOf(run, runs),
     ),
     table(["kind", "claim", "condition", "rate"], rows),
