@@ -102,7 +102,7 @@ describe.each(EVALUATION_KINDS)("%s", (kind) => {
     const run = await evaluate(fakeModel(engine), small, { ...options(engine), root: newRoot() });
     const root = newRoot();
     const copy = packRun(run.folder, root);
-    expect(readRecords(copy, kind)).toEqual(run.records);
+    expect(readRecords(copy, kind)).toEqual(readRecords(run.folder, kind));
     const protocol = loadProtocol(join(copy, "protocol.yaml"));
     expect(summarise(kind, readRecords(copy, kind), protocol).metrics).toEqual(run.metrics);
     const files = ["DONE", "meta.json", "protocol.yaml", "summary.json", `${RECORD_FILES[kind]}.gz`];
