@@ -164,8 +164,12 @@ const COMMANDS: Readonly<Record<string, string>> = {
 /** What is not side by side yet, and the command that measures it. */
 function missing(detection: readonly LoadedRun[], runs: readonly LoadedRun[]): string {
   if (detection.length === 0) return "";
-  const trained = new Set(detection.map((run) => trainedBy(run, runs)));
-  const absent = Object.keys(COMMANDS).filter((name) => !trained.has(name));
+  const trained = detection.map((run) => trainedBy(run, runs));
+  const isOf =
+    (name: string) =>
+    (label: string | null): boolean =>
+      label === name || label?.startsWith(`${name} for `) === true;
+  const absent = Object.keys(COMMANDS).filter((name) => !trained.some(isOf(name)));
   return absent
     .map(
       (name) =>
