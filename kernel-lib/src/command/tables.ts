@@ -205,6 +205,7 @@ export const BATCH = {
 and inputs are unchanged and whose results are still there are kept`,
     },
     fresh: { kind: "switch", about: "run everything again, in a new folder beside --out" },
+    "start-timeout": { kind: "whole", least: 1, about: "seconds that a kernel may take to start (default 300)" },
     parameter: {
       kind: "pairs",
       about: `a parameter, given to every notebook that declares it; also -p NAME=VALUE. VALUE is JSON or plain text; a

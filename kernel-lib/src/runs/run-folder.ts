@@ -7,7 +7,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected, InputError } from "../base";
-import { parseJsonStrict, writeFileAtomic, writeJsonAtomic } from "../files";
+import { parseJsonStrict, writeFailure, writeFileAtomic, writeJsonAtomic, writing } from "../files";
 
 /** "open": no marker yet, running or killed. */
 export type RunStatus = "open" | "done" | "failed";
@@ -70,14 +70,14 @@ export function createRunFolder(options: { root: string; slug: string; seed: num
   if (!SLUG.test(slug))
     throw new InputError("run-slug", expected("lower-case letters, digits and hyphens", "slug", slug));
   if (!Number.isSafeInteger(seed) || seed < 0) throw new InputError("seed", expected("an integer >= 0", "seed", seed));
-  fs.mkdirSync(root, { recursive: true });
+  writing(root, () => fs.mkdirSync(root, { recursive: true }));
   for (let second = 0; second < 60; second++) {
     const id = `${runStamp(new Date(time.getTime() + second * 1000))}-${slug}-s${seed}`;
     try {
       fs.mkdirSync(path.join(root, id)); // fails if it exists: the one atomic claim
       return folderAt(path.resolve(root, id));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw writeFailure(path.join(root, id), error);
     }
   }
   throw new DataError(

@@ -1,6 +1,16 @@
 // The batch runner on real kernels: order, parameters, resuming, and what counts as ran and as valid.
 import { spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { describe, expect, it } from "vitest";
@@ -236,6 +246,20 @@ fs.writeFileSync(dir + "/trials.jsonl", "{}\\n"); fs.readFileSync(dir + "/trials
     const page = readFileSync(index, "utf8");
     expect(page).toContain("RangeError: layer &lt;36&gt;");
     expect(page).toMatch(/0 of 5 notebooks valid/);
+  });
+
+  it("names why a notebook did not even begin: a kernel that is too slow, a disk that is full", async () => {
+    const folder = temporaryFolder();
+    const notebooks = [write(folder, "a.ipynb", [{ code: RESULT({}) }])];
+    const slow = { notebooks, outDir: join(folder, "slow"), stream: listener(), startSeconds: 0 };
+    const { records } = await runBatch(slow);
+    expect(records[0].problems[0]).toMatch(/kernel of a\.ipynb to answer within 0 seconds.*--start-timeout 300/);
+    mkdirSync(join(folder, "full"));
+    symlinkSync("/dev/full", join(folder, "full", "index.html"));
+    await expect(runBatch({ notebooks, outDir: join(folder, "full"), stream: listener() })).rejects.toMatchObject({
+      code: "disk-full",
+      message: expect.stringContaining("run the same again"),
+    });
   });
 
   it("refuses unknown notebooks and parameters before anything runs", async () => {
