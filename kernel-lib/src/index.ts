@@ -3,8 +3,8 @@
 // base: errors with stable codes, to catch
 export { AbortedError, DataError, DeviceError, InputError, SteerlabError } from "./base";
 
-// stats: intervals for counts of your own
-export { clopperPearson, type Estimate, wilson } from "./stats";
+// stats: intervals for shares of your own, whose trials share what was sampled
+export { type ClusterAxes, type ClusteredEstimate, type ClusterOptions, clusteredRate } from "./stats";
 
 // page: what tables and figures are
 export type { FigureJson, Quoted, TableLike, TableOptions } from "./page";
@@ -120,10 +120,13 @@ export {
 export {
   AIM_WORDS,
   askFacts,
+  type ChatOptions,
+  type ChatRecord,
   checkSteerRemoveAsk,
   type DetectionOptions,
   doseByHand,
   type DoseRow,
+  evaluateChats,
   evaluateDetection,
   evaluateIdentity,
   evaluateProbe,
@@ -179,6 +182,7 @@ export {
   sideBySideBars,
   type SideBySideSeries,
   sideEffectForest,
+  sideEffectFormats,
   sideEffectQuestions,
   sideEffectsTable,
   strengthTitle,

@@ -2,7 +2,7 @@
 export { indexPage } from "./batch/index-page";
 export { type BatchOptions, type NotebookBatch, runBatch } from "./batch";
 export { cellsFromLog, failureFromLog, yamlOf } from "./batch/papermill";
-export { notebookPath, planJobs } from "./batch/plan";
+export { afterNeeded, notebookPath, notTaken, planJobs } from "./batch/plan";
 export type { NotebookRecord } from "./batch/records";
 export { decidersOf, whyAgain } from "./batch/unchanged";
 export { batchReporter, batchSecondsLeft } from "./batch/reporter";

@@ -205,6 +205,7 @@ export const BATCH = {
 and inputs are unchanged and whose results are still there are kept`,
     },
     fresh: { kind: "switch", about: "run everything again, in a new folder beside --out" },
+    "start-timeout": { kind: "whole", least: 1, about: "seconds that a kernel may take to start (default 300)" },
     parameter: {
       kind: "pairs",
       about: `a parameter, given to every notebook that declares it; also -p NAME=VALUE. VALUE is JSON or plain text; a
@@ -243,6 +244,18 @@ export const REPORT = {
 adapter). A folder of runs, such as runs/batch, stands for all its finished runs, those of the newest adapter first.`,
   operands: { name: "run folder", least: 1 },
   flags: { out: { kind: "text", value: "FILE", about: "default: report.html in the first folder given" } },
+} as const satisfies CommandTable;
+
+/** `steerlab pack` */
+export const PACK = {
+  about: "copy finished runs without weights, small enough to share",
+  usage: "RUN [RUN ...] --out DIR",
+  text: `Copies records (gzip), protocol, events, summary and meta.json of finished runs into DIR. A folder of runs stands for all its
+finished runs. steerlab report reads the copies as it reads the runs.`,
+  operands: { name: "run folder", least: 1 },
+  flags: {
+    out: { kind: "text", value: "DIR", required: true, about: "folder for the copies; each keeps its run's name" },
+  },
 } as const satisfies CommandTable;
 
 /** `steerlab publish` */

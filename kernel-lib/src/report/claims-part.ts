@@ -8,21 +8,32 @@ import type { PublishedCard } from "./published";
 import { trainedBy } from "./whose";
 import { formatNumber } from "../page";
 
+const UNASKED: ClaimVerdict = "not asked in these runs";
+
 /** The section; none where no run measured an adapter. */
 export function claimsSection(runs: readonly LoadedRun[], published: PublishedCard): string {
   const adapters = measuredAdapters(runs);
   if (adapters.length === 0) return "";
   const claims = claimsOf(published);
-  const rows = adapters.flatMap(({ run, figures }) => [
-    { heading: `${modelLabel(run)}: adapter trained by ${trainedBy(run, runs)}` },
-    ...claims.map((claim) => claimRow(judge(claim, figures))),
+  const judged = adapters.map(({ run, figures }) => ({
+    whose: `${modelLabel(run)}: adapter trained by ${trainedBy(run, runs)}`,
+    all: claims.map((claim) => judge(claim, figures)),
+  }));
+  const rows = judged.flatMap(({ whose, all }) => [
+    { heading: whose },
+    ...all.filter((item) => item.verdict !== UNASKED).map(claimRow),
   ]);
+  const unasked = judged.flatMap(({ whose, all }) => {
+    const of = all.filter(({ verdict }) => verdict === UNASKED).map(({ claim }) => claim.what);
+    return of.length === 0 ? [] : [paragraph(`Not asked in these runs, ${whose}: ${of.join("; ")}.`, "soft")];
+  });
   return [
     "<h2>Claims of the published card</h2>",
     paragraph(
       `What the card says of ${published.model}, and what the same question gave here, on another model. A claim counts as holding if its figure keeps the bound with its whole interval, and is open if the interval allows both. The bounds are this project's.`,
     ),
-    table(["claim", "published", "here", "holds if", "control", "control here", "verdict"], rows),
+    table(["claim", "verdict", "published", "here", "holds if", "control", "control here"], rows),
+    ...unasked,
   ].join("\n");
 }
 
@@ -30,12 +41,12 @@ function claimRow({ claim, here, control, verdict }: JudgedClaim): (Cell | strin
   const sentence = (text: string): Cell => ({ text, isSentence: true });
   return [
     sentence(claim.what),
+    { text: verdict, badge: TONE[verdict], isSentence: true },
     claim.published,
     quoted(here.measured),
     { text: boundsOf(here), isName: true },
     sentence(control === null ? "none" : `${control.what} (${boundsOf(control)})`),
     quoted(control?.measured),
-    { text: verdict, badge: TONE[verdict] },
   ];
 }
 

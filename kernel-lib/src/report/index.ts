@@ -21,6 +21,7 @@ export { type PublishedCard, publishedEstimates, readPublishedCard } from "./pub
 export { twinRowsOf, twinsReading, twinsTable, yardsticksTable } from "./twins-part";
 export { twinsPage } from "./twins-page";
 export { buildPublication, type Publication } from "./publication";
+export { sideEffectFormats } from "./side-effect-formats";
 export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
 export { awarenessReading, namesReading, selfReportReading } from "./self-report";
 export {

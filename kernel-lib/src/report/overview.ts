@@ -1,7 +1,7 @@
 /** First part of a report: whose numbers these are, what fell short, aims, and card, strict and this run side by side. */
-import { AIM_WORDS } from "../evaluate";
+import { AIM_WORDS, aimResults, groupBy } from "../evaluate";
 import { formatNumber, UNKNOWN } from "../page";
-import { aimBounds } from "../runs";
+import { aimBounds, type AimResult } from "../runs";
 import { findings } from "./findings";
 import { gapTable } from "./gap-part";
 import { type Cell, type FigureList, type GroupRow, paragraph, measuredCell, rate, table, verdictCell } from "./html";
@@ -41,19 +41,31 @@ function banner(runs: readonly LoadedRun[]): string {
 }
 
 function aims(runs: readonly LoadedRun[]): string {
-  const rows = runs.flatMap((run): ((Cell | string)[] | GroupRow)[] => {
-    const of = run.aims.map((aim) => [
+  const series = groupBy(
+    runs.filter((run) => run.aims.length > 0),
+    (run) => `${run.meta.adapterHash} ${run.meta.protocolHash} ${seriesName(run, runs)}`,
+  );
+  const rows = [...series.values()].flatMap((of): ((Cell | string)[] | GroupRow)[] => [
+    { heading: seriesName(of[0], runs) },
+    ...aimsOfSeries(of).map((aim) => [
       AIM_WORDS[aim.metric] ?? aim.metric,
-      titleOfTier(run, aim.tier),
+      titleOfTier(of[0], aim.tier),
       { text: aimBounds(aim), isName: true },
       measuredCell(aim),
       verdictCell(aim),
-    ]);
-    return of.length === 0 ? [] : [{ heading: seriesName(run, runs) }, ...of];
-  });
+    ]),
+  ]);
   return rows.length === 0
     ? paragraph("No protocol of these runs states aims.")
     : table(["figure", "asked about", "aim", "measured", "verdict"], rows);
+}
+
+/** Aims of runs of one adapter and protocol, in the protocol's order; what none of the runs could measure is not measured. */
+function aimsOfSeries(runs: readonly LoadedRun[]): AimResult[] {
+  const measured = runs.flatMap(({ aims }) => aims);
+  return aimResults(runs[0].protocol?.aims ?? [], []).map(
+    (aim) => measured.find(({ metric, tier }) => metric === aim.metric && tier === aim.tier) ?? aim,
+  );
 }
 
 function bars(
@@ -154,8 +166,12 @@ const COMMANDS: Readonly<Record<string, string>> = {
 /** What is not side by side yet, and the command that measures it. */
 function missing(detection: readonly LoadedRun[], runs: readonly LoadedRun[]): string {
   if (detection.length === 0) return "";
-  const trained = new Set(detection.map((run) => trainedBy(run, runs)));
-  const absent = Object.keys(COMMANDS).filter((name) => !trained.has(name));
+  const trained = detection.map((run) => trainedBy(run, runs));
+  const isOf =
+    (name: string) =>
+    (label: string | null): boolean =>
+      label === name || label?.startsWith(`${name} for `) === true;
+  const absent = Object.keys(COMMANDS).filter((name) => !trained.some(isOf(name)));
   return absent
     .map(
       (name) =>

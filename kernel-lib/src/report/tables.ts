@@ -5,7 +5,7 @@
  * TypeScript see types; at run time it is arquero's own table.
  */
 import { from } from "arquero";
-import { groupBy, type IdentityRecord, type SideEffectRecord } from "../evaluate";
+import { groupBy, type IdentityRecord, type SideEffectRecord, singleTurns } from "../evaluate";
 import { formatInterval, formatNumber, UNKNOWN } from "../page";
 import type { Metric } from "../runs";
 import type { TierView, TrialRecord } from "../study";
@@ -73,7 +73,7 @@ export function sideEffectsTable(records: readonly SideEffectRecord[]): DataTabl
 }
 
 /**
- * One row per side-effect question, base beside tuned, with the question's words (its id in records of older versions).
+ * One row per side-effect question asked as a single turn, base beside tuned, with the question's words (its id in records of older versions).
  *
  * @param condition "tuned", or the name of a twin
  * @returns a table; probabilities of the first token, 0 to 1
@@ -82,7 +82,11 @@ export function sideEffectsTable(records: readonly SideEffectRecord[]): DataTabl
  */
 export function sideEffectQuestions(records: readonly SideEffectRecord[], condition = "tuned"): DataTable {
   const of = (wanted: string): Map<string, SideEffectRecord> =>
-    new Map(records.filter((record) => record.condition === wanted).map((record) => [record.question, record]));
+    new Map(
+      singleTurns(records)
+        .filter((record) => record.condition === wanted)
+        .map((record) => [record.question, record]),
+    );
   const base = of("base");
   const rows = [...of(condition).values()].flatMap((after) => {
     const before = base.get(after.question);

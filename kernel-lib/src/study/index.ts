@@ -21,6 +21,7 @@ export {
   readContexts,
   readControlQuestions,
   readDetectionQuestions,
+  readHeldOutChats,
   readIdentityQuestions,
   readSelfReport,
   type SelfReportQuestions,

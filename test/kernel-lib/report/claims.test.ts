@@ -29,6 +29,7 @@ function run(kind: string, adapterHash: string, protocol: LoadedRun["protocol"],
     events: [],
     records: [],
     sideEffects: [],
+    chats: [],
     identity: [],
     selfPrediction: [],
     selfReport: [],
@@ -108,7 +109,7 @@ describe("claims of the published card", () => {
     expect(section).toContain("org/Other: adapter trained by");
     expect(section).toContain("holds; its control was not run");
     expect(section).toContain("does not hold here");
-    expect(section).toContain("not asked in these runs");
+    expect(section).toContain("Not asked in these runs");
     expect(renderReport([{ ...mine, meta: { kind: "detection" } }])).not.toContain("Claims of the published card");
   });
 });

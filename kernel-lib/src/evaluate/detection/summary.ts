@@ -3,7 +3,7 @@
  */
 import { adjusted, type AimResult, type Metric } from "../../runs";
 import type { Protocol, TrialRecord } from "../../study";
-import { aimResults } from "./aims";
+import { aimResults, aimsOf } from "../aims";
 import { asksDetection, controlMetrics } from "./controls";
 import { distinctMetrics } from "./distinct";
 import { doseMetrics } from "./doses";
@@ -35,7 +35,7 @@ export function summariseDetection(
     ...pairedMetrics(records, seed),
     ...controlMetrics(all, protocol),
   ]);
-  return { metrics, aims: aimResults(protocol.aims, metrics) };
+  return { metrics, aims: aimResults(aimsOf(protocol.aims, "detection"), metrics) };
 }
 
 /** By tier as in the protocol, tuned first, then layers and strength: the order of recording is one of batches. */
