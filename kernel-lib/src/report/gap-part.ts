@@ -6,8 +6,8 @@ import { type LoadedRun, titleOfTier } from "./load";
 import { seriesName } from "./whose";
 
 /** What is lost on vectors, replies and wordings that were not trained on; several base models stand side by side. */
-export function gapTable(runs: readonly LoadedRun[]): string {
-  const rows = runs.flatMap((run) =>
+export function gapTable(detection: readonly LoadedRun[], runs: readonly LoadedRun[]): string {
+  const rows = detection.flatMap((run) =>
     findMetrics(run.metrics, { name: "gap", condition: "tuned" }).map((metric) => [
       { text: seriesName(run, runs), isSentence: true },
       { text: titleOfTier(run, metric.tier), isSentence: true },

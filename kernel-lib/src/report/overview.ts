@@ -26,7 +26,7 @@ export function overviewSection(runs: readonly LoadedRun[], published: Published
     ),
     ...(detection.length === 0 ? [] : [bars(detection, runs, published, figures)]),
     tierTables(detection, runs, published),
-    gapTable(detection),
+    gapTable(detection, runs),
     missing(detection, runs),
   ].join("\n");
 }

@@ -63,7 +63,7 @@ describe("self-report", () => {
     for (const { yes, no, mass } of run.records) expect(Math.abs(mass - Math.min(1, yes + no))).toBeLessThan(1e-12);
     const [change] = run.find({ name: "deltaYes", group: { category: "desires", form: "bare" } });
     expect(change).toMatchObject({ condition: "tuned-base", n: 6 });
-  });
+  }, 300_000);
 
   it("gives the mean change by category with an interval over questions, and the card's merged facts", () => {
     const rows = Array.from({ length: 6 }, (_, i) => [

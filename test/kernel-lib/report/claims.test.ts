@@ -9,6 +9,7 @@ import {
 } from "../../../kernel-lib/src/report";
 import { type Metric, metricOf } from "../../../kernel-lib/src/runs";
 import { loadProtocol, twin } from "../../../kernel-lib/src/study";
+import { record } from "../../helpers/records";
 
 const published = readPublishedCard();
 const [strict, card] = [loadProtocol("strict"), loadProtocol("card")];
@@ -111,5 +112,19 @@ describe("claims of the published card", () => {
     expect(section).toContain("does not hold here");
     expect(section).toContain("Not asked in these runs");
     expect(renderReport([{ ...mine, meta: { kind: "detection" } }])).not.toContain("Claims of the published card");
+  });
+});
+
+describe("gap to what was held out", () => {
+  it("stands model by model in one table", () => {
+    const gap = figure("gap", "held_out_random", 0.036, { against: "in_distribution" });
+    const runs = ["org/One", "org/Two"].map((model, i) => {
+      const one = run("detection", `adapter-${i}`, strict, [gap]);
+      return { ...one, meta: { ...one.meta, model, isLabModel: false }, records: [record()] };
+    });
+    const html = renderReport(runs);
+    const table = html.slice(html.indexOf("Gap to what was held out</h3>")).split("</table>")[0];
+    for (const words of ["org/One", "org/Two", "New vectors and topics", "0.036"]) expect(table).toContain(words);
+    expect(renderReport(runs.map((one) => ({ ...one, metrics: [] })))).not.toContain("Gap to what was held out</h3>");
   });
 });
