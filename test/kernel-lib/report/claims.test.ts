@@ -123,8 +123,8 @@ describe("gap to what was held out", () => {
       return { ...one, meta: { ...one.meta, model, isLabModel: false }, records: [record()] };
     });
     const html = renderReport(runs);
-    const table = html.slice(html.indexOf("Gap to what was held out</h3>")).split("</table>")[0];
+    const table = html.slice(html.indexOf("Gap to what was held out")).split("</table>")[0];
     for (const words of ["org/One", "org/Two", "New vectors and topics", "0.036"]) expect(table).toContain(words);
-    expect(renderReport(runs.map((one) => ({ ...one, metrics: [] })))).not.toContain("Gap to what was held out</h3>");
+    expect(renderReport(runs.map((one) => ({ ...one, metrics: [] })))).not.toContain("Gap to what was held out");
   });
 });
