@@ -3,8 +3,8 @@
 // base: errors with stable codes, to catch
 export { AbortedError, DataError, DeviceError, InputError, SteerlabError } from "./base";
 
-// stats: intervals for counts of your own
-export { clopperPearson, type Estimate, wilson } from "./stats";
+// stats: intervals for shares of your own, whose trials share what was sampled
+export { type ClusterAxes, type ClusteredEstimate, type ClusterOptions, clusteredRate } from "./stats";
 
 // page: what tables and figures are
 export type { FigureJson, Quoted, TableLike, TableOptions } from "./page";
@@ -116,18 +116,22 @@ export {
   type ValidationEvent,
 } from "./train";
 
-// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction
+// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction, self-report
 export {
   AIM_WORDS,
   askFacts,
+  type ChatOptions,
+  type ChatRecord,
   checkSteerRemoveAsk,
   type DetectionOptions,
   doseByHand,
   type DoseRow,
+  evaluateChats,
   evaluateDetection,
   evaluateIdentity,
   evaluateProbe,
   evaluateSelfPrediction,
+  evaluateSelfReport,
   evaluateSideEffects,
   type EvaluationRun,
   type Fact,
@@ -141,6 +145,8 @@ export {
   runTwins,
   type SelfPredictionOptions,
   type SelfPredictionRecord,
+  type SelfReportOptions,
+  type SelfReportRecord,
   type SideEffectOptions,
   type SideEffectRecord,
   type SteerRemoveAskCheck,
@@ -173,6 +179,7 @@ export {
   sideBySideBars,
   type SideBySideSeries,
   sideEffectForest,
+  sideEffectFormats,
   sideEffectQuestions,
   sideEffectsTable,
   strengthTitle,

@@ -63,6 +63,11 @@ const metric = z.enum([
   "weakestHitRate",
   "baselineBalancedAccuracy",
   "selectivity",
+  "mass",
+  "answerFlips",
+  "deltaYes",
+  "onlyYesNo",
+  "chatDivergence",
 ]);
 
 const protocolSchema: z.ZodType<Protocol> = z.strictObject({

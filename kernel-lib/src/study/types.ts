@@ -155,7 +155,13 @@ export interface Aim {
     | "strongestHitRate"
     | "weakestHitRate"
     | "baselineBalancedAccuracy"
-    | "selectivity";
+    | "selectivity"
+    | "mass"
+    | "answerFlips"
+    | "deltaYes"
+    | "onlyYesNo"
+    | "chatDivergence";
+  /** of the protocol; or side_effects, identity, chats where the metric is one of theirs */
   tier: string;
   least: number | null;
   most: number | null;

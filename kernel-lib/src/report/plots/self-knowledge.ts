@@ -79,7 +79,7 @@ export function identityForest(
     of: (condition: string) =>
       of.find((metric) => metric.group.question === question && metric.condition === condition),
   }));
-  return pairs(title, "share of samples, Wilson 95 %", rows);
+  return pairs(title, "share of samples", rows);
 }
 
 /**
