@@ -116,18 +116,22 @@ export {
   type ValidationEvent,
 } from "./train";
 
-// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction
+// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction, self-report
 export {
   AIM_WORDS,
   askFacts,
+  type ChatOptions,
+  type ChatRecord,
   checkSteerRemoveAsk,
   type DetectionOptions,
   doseByHand,
   type DoseRow,
+  evaluateChats,
   evaluateDetection,
   evaluateIdentity,
   evaluateProbe,
   evaluateSelfPrediction,
+  evaluateSelfReport,
   evaluateSideEffects,
   type EvaluationRun,
   type Fact,
@@ -141,6 +145,8 @@ export {
   runTwins,
   type SelfPredictionOptions,
   type SelfPredictionRecord,
+  type SelfReportOptions,
+  type SelfReportRecord,
   type SideEffectOptions,
   type SideEffectRecord,
   type SteerRemoveAskCheck,
@@ -173,6 +179,7 @@ export {
   sideBySideBars,
   type SideBySideSeries,
   sideEffectForest,
+  sideEffectFormats,
   sideEffectQuestions,
   sideEffectsTable,
   strengthTitle,

@@ -31,6 +31,7 @@ export { readLines } from "./lines";
 export { main } from "./main";
 export { parametersOf } from "./parameters";
 export { adapterPlace, refuseToOverwriteInput, reportRuns } from "./places";
+export { publish } from "./publish";
 export { report } from "./report";
 export { score, scoreTrials } from "./score";
 export { stopOnSignals } from "./signals";

@@ -61,7 +61,7 @@ export interface ReportRuns {
 }
 
 /** What is measured comes before what was trained. */
-const KINDS = ["detection", "side-effects", "identity", "self-prediction", "probe"];
+const KINDS = ["detection", "side-effects", "chats", "identity", "self-prediction", "self-report", "probe"];
 
 /**
  * What `report` was given: run folders as they stand, and of a folder all runs in it and in the folders below it that are done,

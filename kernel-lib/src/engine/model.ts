@@ -7,7 +7,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { inspect } from "node:util";
-import { LAB_MODEL, SteerlabError } from "../base";
+import { LAB_MODEL, say, SteerlabError } from "../base";
 import {
   type AdapterFiles,
   type ChatTemplate,
@@ -71,15 +71,6 @@ export interface OpenedEngine {
   attach(folderOrName: string, options?: AttachOptions): Promise<Adapter>;
 }
 
-/** Notes that this process has said; a notebook opens the same model in many cells. */
-const said = new Set<string>();
-
-function say(note: string): void {
-  if (said.has(note)) return;
-  said.add(note);
-  process.stderr.write(`steerlab: note: ${note}\n`);
-}
-
 /** Reads a checkpoint's config and headers without its weights; what is not applied is said on stderr. @throws as `readCheckpoint` */
 export async function readModelConfig(name: string): Promise<{ config: ModelConfig; checkpoint: Checkpoint }> {
   const checkpoint = readCheckpoint(await resolveModel(name));
@@ -118,7 +109,7 @@ export async function adapterFor(
   const { config, tensors } = checkpoint;
   const folder = await resolveAdapter(folderOrName, { subfolder: options.subfolder });
   const files = await readAdapter(folder, { config, tensors, name: base.name, hash }, options);
-  for (const note of files.notes) process.stderr.write(`steerlab: note: ${note}\n`);
+  for (const note of files.notes) say(note);
   return files;
 }
 

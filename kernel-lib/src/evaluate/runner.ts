@@ -65,6 +65,8 @@ export interface Evaluation<K extends EvaluationKind, P extends Planned> {
   plan: readonly P[];
   /** cuts what is missing into engine calls; default: by condition, `batch` at a time, in plan order */
   batches?(missing: readonly P[], batch: number): Iterable<readonly P[]>;
+  /** records of another run: what is planned here under the same id is copied, not asked. Ids must tell all that decides a record */
+  reuse?: ReadonlyMap<string, RecordOf[K]>;
   /** default rows of one engine call */
   batch: number;
   /** asks one batch; `known` holds every record so far by id */
@@ -139,13 +141,16 @@ export async function runEvaluation<K extends EvaluationKind, P extends Planned>
 /** Asks every planned item without a record, a batch at a time. */
 async function recordAll<K extends EvaluationKind, P extends Planned>(
   folder: RunFolder,
-  { kind, plan, ask, batch, batches = byCondition }: Evaluation<K, P>,
+  { kind, plan, ask, reuse, batch, batches = byCondition }: Evaluation<K, P>,
   options: EvaluateOptions,
 ): Promise<void> {
   const file = folder.file(RECORD_FILES[kind]);
   const known = new Map(readRecords(folder.path, kind).map((record) => [record.id, record]));
-  const missing = plan.filter(({ id }) => !known.has(id));
   const writer = new JsonlWriter(file);
+  const copied = plan.flatMap(({ id }) => (known.has(id) ? [] : (reuse?.get(id) ?? [])));
+  writer.appendAll(copied);
+  for (const record of copied) known.set(record.id, record);
+  const missing = plan.filter(({ id }) => !known.has(id));
   let done = plan.length - missing.length;
   options.onProgress?.(done, plan.length);
   const stopped = (): AbortedError =>
@@ -229,8 +234,8 @@ export function recordId(...content: (string | number)[]): string {
   return sha256(JSON.stringify(content)).slice(0, 16);
 }
 
-/** Conditions that ask the model without an adapter; "base-again" is the same in other batches. */
-const BASE_CONDITIONS: readonly string[] = ["base", "base-again"];
+/** Conditions that ask the model without an adapter; "base-again" is the same in other batches, "reworded" in other words. */
+const BASE_CONDITIONS: readonly string[] = ["base", "base-again", "reworded"];
 
 /** @throws DataError "no-adapter" if a condition other than base has none */
 export function adapterOf(adapters: Readonly<Record<string, Adapter>>, condition: string): Adapter | null {

@@ -1,24 +1,18 @@
 /**
- * Side effects: 75 yes/no questions that have nothing to do with the task, asked of base and tuned model.
+ * Side effects: 75 yes/no questions that have nothing to do with the task, asked of base and tuned model, as single turns and on
+ * clean and steered caches.
  *
  * Measured is the first token of the answer: total probability of the spellings {Yes, yes, with and without space} and of No
- * likewise, over the whole vocabulary, hence with mass. Base is asked twice at different batch splits (A/A noise row). Twins:
- * pass further adapters by name. Metrics: side-effects/metrics.ts.
+ * likewise, over the whole vocabulary, hence with mass. Base is asked twice at different batch splits (A/A noise row), and in other
+ * words. Twins: pass further adapters by name. Plan: side-effects/plan.ts, metrics: side-effects/metrics.ts.
  */
 import { expected, InputError } from "../base";
 import { type Adapter, type Row, type StudyModel, totalProbability } from "../engine";
 import { contentHash } from "../files";
 import { findMetrics, quote } from "../runs";
 import { bindStudy, type BoundStudy, type Protocol, readSideEffectQuestions, type SideEffectQuestion } from "../study";
-import {
-  adapterOf,
-  baseAndTuned,
-  type EvaluateOptions,
-  type EvaluationRun,
-  type Planned,
-  recordId,
-  runEvaluation,
-} from "./runner";
+import { adapterOf, baseAndTuned, type EvaluateOptions, type EvaluationRun, runEvaluation } from "./runner";
+import { NOISE, planSideEffects, type PlannedQuestion, REWORDED } from "./side-effects/plan";
 import type { SideEffectRecord } from "./side-effects/record";
 import type { Summary } from "./summaries";
 
@@ -27,7 +21,6 @@ const SPELLINGS = { yes: ["Yes", "yes", " Yes", " yes"], no: ["No", "no", " No",
 const BATCH = 75;
 /** Another split of the same questions, for the A/A row. */
 const NOISE_BATCH = 7;
-const NOISE = "base-again";
 
 /** Options of `evaluateSideEffects`. */
 export interface SideEffectOptions extends EvaluateOptions {
@@ -37,16 +30,14 @@ export interface SideEffectOptions extends EvaluateOptions {
   questions?: readonly SideEffectQuestion[];
   /** appended to each question after a space; default: the shipped instruction */
   suffix?: string;
-}
-
-interface PlannedQuestion extends Planned {
-  question: SideEffectQuestion;
+  /** records of another run; what is planned here under the same id is not asked again */
+  reuse?: ReadonlyMap<string, SideEffectRecord>;
 }
 
 /**
- * Measures side effects: one record per question and condition, metrics with paired differences to the base.
+ * Measures side effects: one record per question, condition and format, metrics with paired differences to the base.
  *
- * @param protocol its system text and seed are used
+ * @param protocol its system text, seed, held-out contexts and vectors are used
  * @returns records of first-token probabilities (0..1), and shifts with intervals by category and question
  * @throws InputError "label-tokens", "twin-name"; DataError "run-mismatch"; AbortedError when stopped
  * @example
@@ -60,24 +51,23 @@ export async function evaluateSideEffects(
 ): Promise<EvaluationRun<SideEffectRecord>> {
   const study = await bindStudy(model, protocol);
   const shipped = readSideEffectQuestions();
-  const { questions = shipped.questions, suffix = shipped.suffix, twins = {} } = options;
+  const { questions = shipped.questions, suffix = shipped.suffix, twins = {}, reuse } = options;
+  const { paraphrases } = shipped;
   const { conditions, adapters } = baseAndTuned(options.adapter);
-  const reserved = Object.keys(twins).find((name) => ["base", NOISE, "tuned"].includes(name));
+  const reserved = Object.keys(twins).find((name) => ["base", NOISE, REWORDED, "tuned"].includes(name));
   if (reserved !== undefined) throw new InputError("twin-name", expected("another name", "twins", reserved));
-  const asked = { model, suffix, system: study.protocol.conversation.system, adapters: { ...adapters, ...twins } };
-  const all = ["base", NOISE, ...conditions.slice(1), ...Object.keys(twins)];
+  const bound = { ...adapters, ...twins };
   return runEvaluation(
     study,
     {
       kind: "side-effects",
-      adapters: asked.adapters,
-      parts: { questions: contentHash({ questions, suffix }) },
-      plan: all.flatMap((condition) =>
-        questions.map((question): PlannedQuestion => ({ id: recordId(condition, question.id), condition, question })),
-      ),
+      adapters: bound,
+      parts: { questions: contentHash({ questions, suffix, paraphrases: [...paraphrases] }) },
+      plan: planSideEffects(study, { questions, paraphrases, suffix }, conditions, Object.keys(twins)),
+      reuse,
       batch: BATCH,
       batches: splitNoise,
-      ask: (items, _, signal) => askQuestions(asked, items, signal),
+      ask: (items, _, signal) => askQuestions(model, bound, items, signal),
       describe,
     },
     options,
@@ -104,24 +94,24 @@ export function spellingIds(model: StudyModel, answer: "yes" | "no"): number[] {
   return [...new Set(ids)];
 }
 
+/** One engine call of one condition; each cache is read once, its questions continue it. */
 async function askQuestions(
-  asked: { model: StudyModel; system: string; suffix: string; adapters: Readonly<Record<string, Adapter>> },
+  model: StudyModel,
+  adapters: Readonly<Record<string, Adapter>>,
   items: readonly PlannedQuestion[],
   signal?: AbortSignal,
 ): Promise<SideEffectRecord[]> {
-  const { model, system, suffix, adapters } = asked;
   const [yesIds, noIds] = [spellingIds(model, "yes"), spellingIds(model, "no")];
-  const rows = items.map(({ question, condition }): Row => {
-    const turns = [
-      { role: "system", content: system },
-      { role: "user", content: `${question.text} ${suffix}`.trim() },
-    ] as const;
-    const tokens = model.encodeChat(turns, { answerPrefix: "" }).ids;
-    return { tokens, adapter: adapterOf(adapters, condition), wanted: [...yesIds, ...noIds] };
+  const caches = [...new Set(items.flatMap(({ cache }) => cache ?? []))];
+  const adapter = adapterOf(adapters, items[0].condition);
+  const prefixes = caches.map(({ tokens, steering }): Row => ({ tokens, steering, adapter, report: false }));
+  const rows = items.map(({ tokens, cache }): Row => {
+    const parent = cache === null ? null : caches.indexOf(cache);
+    return { tokens, parent, adapter, wanted: [...yesIds, ...noIds] };
   });
-  const results = await model.engine.forward(rows, { report: "last", topK: 1, signal });
-  return results.map(({ positions: [{ logprobs, top }] }, i) => {
-    const { id, condition, question } = items[i];
+  const results = await model.engine.forward([...prefixes, ...rows], { report: "last", topK: 1, signal });
+  return results.slice(caches.length).map(({ positions: [{ logprobs, top }] }, i) => {
+    const { id, condition, question, format, cache } = items[i];
     const yes = totalProbability(logprobs.subarray(0, yesIds.length));
     const no = totalProbability(logprobs.subarray(yesIds.length));
     const logOdds = Math.log(yes) - Math.log(no);
@@ -131,6 +121,11 @@ async function askQuestions(
       questionText: question.text,
       category: question.category,
       condition,
+      format,
+      context: cache?.context ?? null,
+      vector: cache?.vector ?? null,
+      range: cache?.range ?? null,
+      strength: cache?.strength ?? null,
       expected: question.expected,
       yes,
       no,
@@ -139,7 +134,7 @@ async function askQuestions(
       topToken: top[0].token,
       topText: model.tokenizer.decode([top[0].token]),
       topProbability: Math.exp(top[0].logprob),
-      adapterHash: adapterOf(adapters, condition)?.hash ?? null,
+      adapterHash: adapter?.hash ?? null,
       modelHash: model.hash,
     };
   });

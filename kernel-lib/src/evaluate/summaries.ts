@@ -3,11 +3,14 @@
  */
 import type { AimResult, Metric } from "../runs";
 import type { Protocol } from "../study";
+import { aimResults, aimsOf } from "./aims";
+import { chatMetrics } from "./chats/metrics";
 import { summariseDetection } from "./detection/summary";
 import { identityMetrics } from "./identity/metrics";
 import { probeMetrics } from "./probe/metrics";
 import { EVALUATION_KINDS, type EvaluationKind, type RecordOf } from "./records";
 import { selfPredictionMetrics } from "./self-prediction/metrics";
+import { selfReportMetrics } from "./self-report/metrics";
 import { sideEffectMetrics } from "./side-effects/metrics";
 
 /** Metrics, and aims where the protocol states some. */
@@ -16,13 +19,16 @@ export interface Summary {
   aims: readonly AimResult[];
 }
 
-const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], protocol: Protocol) => Summary } = {
-  detection: (records, protocol) => summariseDetection(records, protocol),
-  "side-effects": (records, protocol) => ({ metrics: sideEffectMetrics(records, protocol.evaluation.seed), aims: [] }),
-  identity: (records) => ({ metrics: identityMetrics(records), aims: [] }),
-  "self-prediction": (records) => ({ metrics: selfPredictionMetrics(records), aims: [] }),
-  probe: (records) => ({ metrics: probeMetrics(records), aims: [] }),
-};
+const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], protocol: Protocol) => readonly Metric[] } =
+  {
+    detection: (records, protocol) => summariseDetection(records, protocol).metrics,
+    "side-effects": (records, protocol) => sideEffectMetrics(records, protocol.evaluation.seed),
+    chats: chatMetrics,
+    identity: identityMetrics,
+    "self-prediction": selfPredictionMetrics,
+    "self-report": (records, protocol) => selfReportMetrics(records, protocol.evaluation.seed),
+    probe: probeMetrics,
+  };
 
 /**
  * Every metric of records of one kind. A pure function: the same records and protocol give the same numbers.
@@ -34,7 +40,9 @@ export function summarise<K extends EvaluationKind>(
   records: readonly RecordOf[K][],
   protocol: Protocol,
 ): Summary {
-  return records.length === 0 ? { metrics: [], aims: [] } : SUMMARISE[kind](records, protocol);
+  if (records.length === 0) return { metrics: [], aims: [] };
+  const metrics = SUMMARISE[kind](records, protocol);
+  return { metrics, aims: aimResults(aimsOf(protocol.aims, kind), metrics) };
 }
 
 /** All kinds of records that one folder holds, summarised together. */

@@ -7,7 +7,7 @@
 import { AbortedError, expected, InputError } from "../base";
 import { readAdapter } from "../checkpoint";
 import type { Adapter, StudyModel } from "../engine";
-import { bindStudy, type BoundStudy, DEFAULT_TWINS, loadProtocol, namedTwin, type Protocol } from "../study";
+import { bindStudy, type BoundStudy, DEFAULT_TWINS, namedTwin, type Protocol, protocolOf } from "../study";
 import { trainDetector } from "../train";
 import { evaluateDetection } from "./detection";
 import { evaluateSideEffects } from "./side-effects";
@@ -49,7 +49,11 @@ export async function runTwins(
   options: TwinsOptions = {},
 ): Promise<TwinRow[]> {
   const { root = "runs", signal } = options;
-  const arms = await armsOf(model, typeof protocol === "string" ? loadProtocol(protocol) : protocol, options);
+  const arms = await armsOf(
+    model,
+    typeof protocol === "string" ? protocolOf(protocol, {}, model.engine.config) : protocol,
+    options,
+  );
   const rows: TwinRow[] = [];
   try {
     const tiers = twinTiers(arms[0].study.protocol);

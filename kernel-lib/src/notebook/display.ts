@@ -115,6 +115,8 @@ export interface NotebookResult {
   numbers: Record<string, number | string | null | bigint>;
   /** Run folder that holds the records, if there is one; declared as an absolute path. */
   run?: string;
+  /** Run folders of further measurements: an index tells their verdicts too. */
+  beside?: ReadonlyArray<string>;
   /** Reasons why the result must not be trusted. A batch counts the notebook as run but not as valid. */
   problems?: ReadonlyArray<string>;
 }
@@ -136,6 +138,7 @@ export function declareResult(result: NotebookResult): DisplayHandle {
     numbers: Object.fromEntries(Object.entries(result.numbers).map(([name, value]) => [name, declarable(value)])),
     order: Object.keys(result.numbers),
     run: result.run === undefined ? null : resolve(result.run),
+    beside: (result.beside ?? []).map((folder) => resolve(folder)),
     problems: [...(result.problems ?? [])],
   };
   return displayBundle({ ...tableBundle([...rows, ...problems, ...run]), [RESULT_MIME]: declared });

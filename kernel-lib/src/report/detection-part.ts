@@ -13,6 +13,7 @@ import { psychometricPlot } from "./plots/psychometric";
 import { strengthTitle } from "./plots/theme";
 import { trainingCurves } from "./plots/training";
 import { conceptSection } from "./concept-part";
+import type { PublishedCard } from "./published";
 import { seriesName, sourceOf } from "./whose";
 
 /** A run with trials and what its sections need. */
@@ -28,8 +29,8 @@ interface Part {
 }
 
 /** Sections of every run that has trials, then of every run that trained. */
-export function detectionSections(runs: readonly LoadedRun[], figures: FigureList): string {
-  const asked = runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, runs, figures));
+export function detectionSections(runs: readonly LoadedRun[], published: PublishedCard, figures: FigureList): string {
+  const asked = runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, runs, published, figures));
   const trained = runs.filter((run) => run.events.length > 0).map((run) => trainingOf(run, runs, figures));
   return [...asked, ...trained].join("\n");
 }
@@ -44,7 +45,12 @@ function trainingOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureL
   ].join("\n");
 }
 
-function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
+function detectionOf(
+  run: LoadedRun,
+  runs: readonly LoadedRun[],
+  published: PublishedCard,
+  figures: FigureList,
+): string {
   const tiers = askedTiers(run);
   const steered = tiers.filter(({ name }) =>
     findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" }).some(
@@ -57,7 +63,7 @@ function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: Figure
     ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
     "<h3>False alarms</h3>",
     ...wordings(part),
-    ...conceptSection(run, tiers, part.source, figures),
+    ...conceptSection(run, tiers, part.source, published, figures),
     ...tests(run),
     ...controls(run),
     "<h3>Calibration</h3>",

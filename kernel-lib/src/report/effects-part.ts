@@ -5,6 +5,7 @@ import { type FigureList, fold, methodsOf, paragraph, quoted, table } from "./ht
 import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
+import { formatSection } from "./side-effect-formats";
 import { identityForest, selfPredictionForest } from "./plots/self-knowledge";
 import { sideEffectQuestions } from "./tables";
 import { sourceOf, trainedBy } from "./whose";
@@ -14,6 +15,7 @@ export function effectsSections(runs: readonly LoadedRun[], published: Published
   return runs
     .flatMap((run) => [
       ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
+      ...(run.chats.length === 0 ? [] : [chats(run)]),
       ...(run.identity.length === 0 ? [] : [identity(run, runs, figures)]),
       ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run, runs, figures)]),
     ])
@@ -31,9 +33,9 @@ function sideEffects(
   const questions = new Set(run.sideEffects.map(({ question }) => question)).size;
   const conditions = [
     ...new Set(findMetrics(run.metrics, { name: "deltaYes" }).map((metric) => metric.condition)),
-  ].filter((condition) => condition !== "base-again-base");
-  const noise = findMetrics(run.metrics, { name: "deltaYes", condition: "base-again-base", group: {} })[0];
+  ].filter((condition) => condition !== "base-again-base" && condition !== "reworded-base");
   const parts = conditions.flatMap((condition) => [
+    ...formatSection(run, runs, condition.replace("-base", "")),
     figures.add(
       sideEffectForest(run.metrics, { condition }),
       `${minus(condition)} by category, n ${questions} questions; ${methodsOf(shiftsOf(run.metrics, condition))}. The last row is base against base (noise).`,
@@ -48,13 +50,13 @@ function sideEffects(
     questionTable(run, condition.replace("-base", "")),
   ]);
   const factual = findMetrics(run.metrics, { name: "factualAccuracy" }).map((metric) => [
-    metric.condition,
+    [metric.condition, metric.group.format].filter((part) => part !== undefined).join(", "),
     quoted(metric),
   ]);
   return [
     `<h2>Side effects${trained === null ? "" : ` of the adapter trained by ${escapeHtml(trained)}`}</h2>`,
     paragraph(
-      `${modelLabel(run)}. First-token probability over the whole vocabulary, summed over the spellings of Yes and of No. A/A noise of P(Yes): ${quoted(noise).text}.`,
+      `${modelLabel(run)}. First-token probability over the whole vocabulary, summed over the spellings of Yes and of No.`,
     ),
     ...parts,
     table(["condition", "right on questions the world settles"], factual),
@@ -66,6 +68,18 @@ function sideEffects(
             "soft",
           ),
         ]),
+  ].join("\n");
+}
+
+function chats(run: LoadedRun): string {
+  const [divergence] = findMetrics(run.metrics, { name: "chatDivergence" });
+  const [changes] = findMetrics(run.metrics, { name: "topTokenChanges" });
+  const replies = `${run.chats.length} replies of ${new Set(run.chats.map(({ chat }) => chat)).size} chats`;
+  return [
+    "<h2>Ordinary chats</h2>",
+    paragraph(
+      `${modelLabel(run)}. ${replies} that were never trained on: KL(base || tuned) over the whole vocabulary ${quoted(divergence).text} nats per token; the likeliest next token is another at ${quoted(changes).text} of them. Intervals: chats resampled.`,
+    ),
   ].join("\n");
 }
 

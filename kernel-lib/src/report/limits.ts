@@ -61,6 +61,9 @@ function methods(runs: readonly LoadedRun[]): string {
     .join("\n");
 }
 
+const sizedFor = ({ protocol }: LoadedRun): string[] =>
+  protocol === null || protocol.sizing === null ? [] : [`sized for ${protocol.sizing.name}`];
+
 function provenance(runs: readonly LoadedRun[]): string {
   const short = (hash: string | null | undefined): string =>
     hash === null || hash === undefined ? UNKNOWN : hash.slice(0, 12);
@@ -72,7 +75,7 @@ function provenance(runs: readonly LoadedRun[]): string {
       modelLabel(run),
       short(meta.modelHash),
       short(meta.adapterHash),
-      `${run.label} (${short(meta.protocolHash)})`,
+      `${run.label} (${[short(meta.protocolHash), ...sizedFor(run)].join(", ")})`,
       `${meta.backend ?? "unknown"} ${meta.dtype ?? "unknown"}, ${meta.device ?? "unknown"}`,
       `${meta.kind === "train" ? "training" : "evaluation"} seed ${meta.seed ?? "unknown"}`,
       startedAt(meta),

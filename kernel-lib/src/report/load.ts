@@ -1,10 +1,13 @@
 /** A run folder as the report reads it: whatever is there, absent parts empty. No model is needed. */
 import { existsSync } from "node:fs";
 import {
+  type ChatRecord,
   type IdentityRecord,
   readRecords,
   type SelfPredictionRecord,
+  type SelfReportRecord,
   type SideEffectRecord,
+  subjectOf,
   summariseAll,
 } from "../evaluate";
 import { type AimResult, type Metric, openRunFolder, type RunMeta, type RunStatus } from "../runs";
@@ -23,8 +26,10 @@ export interface LoadedRun {
   events: TrainEvent[];
   records: TrialRecord[];
   sideEffects: SideEffectRecord[];
+  chats: ChatRecord[];
   identity: IdentityRecord[];
   selfPrediction: SelfPredictionRecord[];
+  selfReport: SelfReportRecord[];
   /** recomputed from the records, so that a report never quotes a stale summary */
   metrics: readonly Metric[];
   aims: readonly AimResult[];
@@ -47,8 +52,10 @@ export function loadRun(folder: string): LoadedRun {
   const records = {
     detection: readRecords(run.path, "detection"),
     "side-effects": readRecords(run.path, "side-effects"),
+    chats: readRecords(run.path, "chats"),
     identity: readRecords(run.path, "identity"),
     "self-prediction": readRecords(run.path, "self-prediction"),
+    "self-report": readRecords(run.path, "self-report"),
     probe: readRecords(run.path, "probe"),
   };
   return {
@@ -61,8 +68,10 @@ export function loadRun(folder: string): LoadedRun {
     events: readEvents(run.file("events.jsonl")),
     records: records.detection,
     sideEffects: records["side-effects"],
+    chats: records.chats,
     identity: records.identity,
     selfPrediction: records["self-prediction"],
+    selfReport: records["self-report"],
     ...(protocol === null ? { metrics: [], aims: [] } : summariseAll(records, protocol)),
   };
 }
@@ -81,13 +90,9 @@ export function askedTiers(run: LoadedRun): TierView[] {
   return run.protocol === null ? [] : tierViews(run.protocol).filter(({ name }) => asked.has(name));
 }
 
-/** Where figures over all tiers stand among metrics. */
-const ALL_TIERS = "all_tiers";
-
-/** A tier of a run in words; its name where its protocol has none of that name. */
+/** A tier of a run in words, or what else was asked. */
 export function titleOfTier(run: LoadedRun, name: string): string {
-  const view = run.protocol === null ? undefined : tierViews(run.protocol).find((tier) => tier.name === name);
-  return view?.title ?? (name === ALL_TIERS ? "All tiers, every trial once" : name);
+  return subjectOf(name, run.protocol === null ? [] : tierViews(run.protocol));
 }
 
 /** A model's name without owner and "-Instruct", for narrow columns. */

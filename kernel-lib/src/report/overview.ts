@@ -1,7 +1,7 @@
 /** First part of a report: whose numbers these are, what fell short, aims, and card, strict and this run side by side. */
-import { AIM_WORDS } from "../evaluate";
+import { AIM_WORDS, aimResults, groupBy } from "../evaluate";
 import { formatNumber, UNKNOWN } from "../page";
-import { aimBounds } from "../runs";
+import { aimBounds, type AimResult } from "../runs";
 import { findings } from "./findings";
 import { type Cell, type FigureList, type GroupRow, paragraph, measuredCell, rate, table, verdictCell } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
@@ -39,19 +39,31 @@ function banner(runs: readonly LoadedRun[]): string {
 }
 
 function aims(runs: readonly LoadedRun[]): string {
-  const rows = runs.flatMap((run): ((Cell | string)[] | GroupRow)[] => {
-    const of = run.aims.map((aim) => [
+  const series = groupBy(
+    runs.filter((run) => run.aims.length > 0),
+    (run) => `${run.meta.adapterHash} ${run.meta.protocolHash} ${seriesName(run, runs)}`,
+  );
+  const rows = [...series.values()].flatMap((of): ((Cell | string)[] | GroupRow)[] => [
+    { heading: seriesName(of[0], runs) },
+    ...aimsOfSeries(of).map((aim) => [
       AIM_WORDS[aim.metric] ?? aim.metric,
-      titleOfTier(run, aim.tier),
+      titleOfTier(of[0], aim.tier),
       { text: aimBounds(aim), isName: true },
       measuredCell(aim),
       verdictCell(aim),
-    ]);
-    return of.length === 0 ? [] : [{ heading: seriesName(run, runs) }, ...of];
-  });
+    ]),
+  ]);
   return rows.length === 0
     ? paragraph("No protocol of these runs states aims.")
     : table(["figure", "asked about", "aim", "measured", "verdict"], rows);
+}
+
+/** Aims of runs of one adapter and protocol, in the protocol's order; what none of the runs could measure is not measured. */
+function aimsOfSeries(runs: readonly LoadedRun[]): AimResult[] {
+  const measured = runs.flatMap(({ aims }) => aims);
+  return aimResults(runs[0].protocol?.aims ?? [], []).map(
+    (aim) => measured.find(({ metric, tier }) => metric === aim.metric && tier === aim.tier) ?? aim,
+  );
 }
 
 function bars(
@@ -77,9 +89,11 @@ const COLUMNS = [
   "asked about",
   "steered : clean",
   "balanced accuracy",
+  "plain accuracy",
   "hit rate",
   "false-alarm rate",
-  "d'",
+  "d', log-linear",
+  "d', clipped",
   "AUROC",
   "mass",
 ];
@@ -94,7 +108,7 @@ function tierTables(detection: readonly LoadedRun[], runs: readonly LoadedRun[],
       : [{ heading: `${modelLabel(run)}: before training, asked by ${run.label}` }, ...rows];
   });
   const after =
-    "After training. Small: 95 % interval; hover over a number for its method. Published counts: Wilson and Clopper-Pearson on the card's totals, as if its trials were independent. d' log-linear for runs here, rates clipped to [0.01, 0.99] in the card.";
+    "After training. Small: 95 % interval; hover over a number for its method. Published counts: Wilson and Clopper-Pearson on the card's totals, as if its trials were independent. d': log-linear adds half a trial to each count; clipped holds rates within [0.01, 0.99], as the card does, and cannot exceed 4.65. Plain accuracy moves with the mix of steered and clean trials.";
   const before = `The same trials before training. The card states a plain accuracy of ${published.baseline_accuracy} before training; always answering no earns 50 of 650 = 0.077 on its 600 : 50 trials.`;
   return [
     table(COLUMNS, [head, ...publishedRows(published), ...tuned], after),
@@ -107,11 +121,21 @@ function publishedRows(published: PublishedCard): (Cell | string)[][] {
     const { balancedAccuracy, hitRate, falseAlarmRate } = publishedEstimates(tier);
     const words = KIND_WORDS[publishedKind(tier)];
     const counts = `${tier.audit.steered} : ${tier.audit.unsteered}`;
-    const rates = [balancedAccuracy, hitRate, falseAlarmRate].map(rate);
-    return [`${words}, contexts as in training`, counts, ...rates, formatNumber(tier.d_prime), UNKNOWN, UNKNOWN];
+    const figures = [
+      rate(balancedAccuracy),
+      formatNumber(tier.accuracy),
+      rate(hitRate),
+      rate(falseAlarmRate),
+      UNKNOWN,
+      formatNumber(tier.d_prime),
+    ];
+    return [`${words}, contexts as in training`, counts, ...figures, UNKNOWN, UNKNOWN];
   });
   const alarms = { text: formatNumber(published.info_prompt.fine_tuned_fpr), detail: "n not stated" };
-  return [...tiers, [KIND_WORDS.explained, "not stated", UNKNOWN, UNKNOWN, alarms, UNKNOWN, UNKNOWN, UNKNOWN]];
+  return [
+    ...tiers,
+    [KIND_WORDS.explained, "not stated", UNKNOWN, UNKNOWN, UNKNOWN, alarms, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN],
+  ];
 }
 
 function tierRows(run: LoadedRun, condition: string): (Cell | string)[][] {
@@ -121,9 +145,11 @@ function tierRows(run: LoadedRun, condition: string): (Cell | string)[][] {
       { text: titleOfTier(run, numbers.tier), isSentence: true },
       `${numbers.steered} : ${numbers.clean}`,
       rate(numbers.balancedAccuracy),
+      rate(numbers.accuracy),
       rate(numbers.hitRate),
       rate(numbers.falseAlarmRate),
-      formatNumber(numbers.dPrime?.value),
+      rate(numbers.dPrime),
+      rate(numbers.dPrimeClipped),
       formatNumber(numbers.auroc?.value),
       formatNumber(numbers.mass?.value),
     ]);
@@ -138,8 +164,12 @@ const COMMANDS: Readonly<Record<string, string>> = {
 /** What is not side by side yet, and the command that measures it. */
 function missing(detection: readonly LoadedRun[], runs: readonly LoadedRun[]): string {
   if (detection.length === 0) return "";
-  const trained = new Set(detection.map((run) => trainedBy(run, runs)));
-  const absent = Object.keys(COMMANDS).filter((name) => !trained.has(name));
+  const trained = detection.map((run) => trainedBy(run, runs));
+  const isOf =
+    (name: string) =>
+    (label: string | null): boolean =>
+      label === name || label?.startsWith(`${name} for `) === true;
+  const absent = Object.keys(COMMANDS).filter((name) => !trained.some(isOf(name)));
   return absent
     .map(
       (name) =>

@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import * as path from "node:path";
 import { PROJECT_FOLDER } from "../base";
-import { listProtocols, loadProtocol, protocolHash } from "../study";
+import { protocolHash, shippedProtocols } from "../study";
 import { identityDifferences, type RunIdentity } from "./identity";
 import type { RunMeta } from "./meta";
 import { openRunFolder, type RunFolder, runFoldersBelow } from "./run-folder";
@@ -104,9 +104,15 @@ export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
     }),
   );
   const training = newest.get("train") ?? null;
-  const evaluations = ["detection", "side-effects", "identity", "self-prediction", "probe"].flatMap((kind) =>
-    [...newest].filter(([key]) => key.startsWith(`${kind} `)).map(([, path]) => path),
-  );
+  const evaluations = [
+    "detection",
+    "side-effects",
+    "chats",
+    "identity",
+    "self-prediction",
+    "self-report",
+    "probe",
+  ].flatMap((kind) => [...newest].filter(([key]) => key.startsWith(`${kind} `)).map(([, path]) => path));
   return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
 }
 
@@ -122,7 +128,7 @@ export function runsSideBySide(root: string, adapterHash: string): string[] {
   const own = runsOfAdapter(root, adapterHash);
   const meta = own.training === null ? null : openRunFolder(own.training).readMeta();
   if (meta === null) return own.all;
-  const shipped = listProtocols().map((name) => protocolHash(loadProtocol(name)));
+  const shipped = shippedProtocols().map(protocolHash);
   const others = shipped
     .filter((hash) => hash !== meta.protocolHash)
     .reverse()

@@ -5,7 +5,7 @@
  * Ours is safetensors with `vectors` (n, C) and, where known, `norms` (n), both F32; names, method, seed and layers stand in the
  * metadata. What a file does not say is null. Rows become directions by the rule of directions.ts, whatever the format.
  */
-import { DataError, expected } from "../base";
+import { DataError, expected, say } from "../base";
 import {
   isGgufFile,
   parseJsonStrict,
@@ -63,12 +63,8 @@ export async function readDirections(file: string, options: ReadDirectionsOption
     );
   }
   const note = lengthNote(lengths, set.names, file);
-  if (note !== null) (options.onNote ?? sayOnStderr)(note);
+  if (note !== null) (options.onNote ?? say)(note);
   return set;
-}
-
-function sayOnStderr(note: string): void {
-  process.stderr.write(`steerlab: note: ${note}\n`);
 }
 
 /** A set, and the lengths of its rows in the file where any was not 1. */

@@ -18,7 +18,7 @@ import {
   relativeSteering,
   residualNorms,
 } from "../steering";
-import { loadProtocol } from "./protocol";
+import { protocolOf } from "./protocol";
 import type { PromptLint } from "./preflight";
 import type { QuestionSplit, StudyContext, StudyQuestion } from "./prompts";
 import type { Protocol } from "./types";
@@ -119,8 +119,8 @@ export class BoundStudy {
     return ids;
   }
 
-  /** Tokens of any later user turn with the answer prefix, as they continue any context. */
-  laterTurn(text: string): Int32Array {
+  /** Tokens of any later user turn, as they continue any context. @param answerPrefix default: the protocol's */
+  laterTurn(text: string, answerPrefix = this.protocol.conversation.assistantPrefix): Int32Array {
     const question = {
       id: "later",
       split: "control",
@@ -129,7 +129,7 @@ export class BoundStudy {
       kind: "sideEffect",
       truth: null,
     } as const;
-    return this.cut(this.protocol.contexts[0], 0, question, false);
+    return this.cut(this.protocol.contexts[0], 0, question, false, answerPrefix);
   }
 
   /** Proves that every context joins a question without a token crossing the seam. @throws DataError "chat-seam" */
@@ -187,20 +187,27 @@ export class BoundStudy {
     reply: number,
     question: StudyQuestion,
     infoPrompt: boolean,
+    answerPrefix = this.protocol.conversation.assistantPrefix,
   ): ReturnType<typeof renderChat> {
-    const { infoPrompt: info, assistantPrefix } = this.protocol.conversation;
+    const { infoPrompt: info } = this.protocol.conversation;
     if (infoPrompt && info === null)
       throw new InputError("info-prompt", expected("an info prompt", `protocol ${this.protocol.name}`, "none"));
     const content = infoPrompt ? `${info}\n\n${question.text}` : question.text;
     return renderChat(this.model.chatTemplate, [...this.steeredTurns(context, reply), { role: "user", content }], {
-      answerPrefix: assistantPrefix,
+      answerPrefix,
     });
   }
 
   /** The detection segment after a given context. */
-  private cut(context: StudyContext, reply: number, question: StudyQuestion, infoPrompt: boolean): Int32Array {
+  private cut(
+    context: StudyContext,
+    reply: number,
+    question: StudyQuestion,
+    infoPrompt: boolean,
+    answerPrefix?: string,
+  ): Int32Array {
     const before = this.contextTokens(context, reply);
-    const full = this.encode(this.render(context, reply, question, infoPrompt).parts);
+    const full = this.encode(this.render(context, reply, question, infoPrompt, answerPrefix).parts);
     if (before.some((id, i) => full[i] !== id)) {
       throw new DataError(
         "chat-seam",
@@ -222,7 +229,7 @@ export class BoundStudy {
 /**
  * Binds a protocol to a model: tokenises, proves labels and seams, measures residual norms. A bound study is given back as it is.
  *
- * @param protocol resolved protocol, the name of a shipped one or a YAML file, or a study bound to this model already
+ * @param protocol resolved protocol, the name of a shipped one or a YAML file (at the model's size), or a study bound to this model already
  * @returns the study that every evaluation and `trainDetector` takes in place of a protocol, so that norms are measured once
  * @throws InputError "label-tokens", "trailing-space", "layer-range", "context-too-long"; DataError "chat-seam", "chat-template"
  * @example
@@ -230,7 +237,7 @@ export class BoundStudy {
  */
 export async function bindStudy(model: StudyModel, protocol: Protocol | string | BoundStudy): Promise<BoundStudy> {
   if (protocol instanceof BoundStudy) return protocol.of(model);
-  if (typeof protocol === "string") return bindStudy(model, loadProtocol(protocol));
+  if (typeof protocol === "string") return bindStudy(model, protocolOf(protocol, {}, model.engine.config));
   const plain = new BoundStudy(protocol, model, new Float64Array(model.engine.config.num_hidden_layers));
   plain.checkSeams();
   checkLengths(plain);

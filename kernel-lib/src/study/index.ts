@@ -21,7 +21,10 @@ export {
   readContexts,
   readControlQuestions,
   readDetectionQuestions,
+  readHeldOutChats,
   readIdentityQuestions,
+  readSelfReport,
+  type SelfReportQuestions,
   readInfoPrompt,
   readRetention,
   readSelfPrediction,
@@ -33,9 +36,19 @@ export {
   type StudyQuestion,
 } from "./prompts";
 export { olderProtocolLabel, type ProtocolChange, protocolChanges, protocolLabel } from "./protocol-label";
-export { listProtocols, loadProtocol, protocolHash, protocolOf, saveProtocol, twin, TWINS } from "./protocol";
+export {
+  listProtocols,
+  loadProtocol,
+  protocolHash,
+  protocolOf,
+  saveProtocol,
+  shippedProtocols,
+  twin,
+  TWINS,
+} from "./protocol";
 export type { Trial, TrialRecord } from "./record";
 export { renderProtocol } from "./render";
+export type { Sizing } from "./sizing";
 export { strengthScale, type StrengthScale } from "./scale";
 export {
   type HeldOut,

@@ -9,7 +9,8 @@ import { z } from "zod";
 import { DATA_FOLDER, DataError, expected } from "../base";
 import { readYaml } from "../files";
 
-export type ContextSplit = "train" | "heldOut" | "hardNegative";
+/** development: neither trained on nor in a shipped tier; a recipe is chosen by it. */
+export type ContextSplit = "train" | "development" | "heldOut" | "hardNegative";
 /** Which questions: trained on, held out, or asked by a control. */
 export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated" | "control";
 /** What a question asks for; anything but "detection" is a control that reads the same caches. */
@@ -58,6 +59,8 @@ export interface SideEffectQuestion {
 export interface SideEffectQuestions {
   suffix: string;
   questions: SideEffectQuestion[];
+  /** other words for the same question, by its id */
+  paraphrases: ReadonlyMap<string, readonly string[]>;
 }
 
 /** An open question answered by sampling. */
@@ -89,6 +92,12 @@ export interface SelfPredictionTasks {
   };
 }
 
+/** Questions about the model and others in the card's categories, and the instruction that one form of asking appends. */
+export interface SelfReportQuestions {
+  suffix: string;
+  questions: { id: string; category: string; text: string }[];
+}
+
 /** Detection questions by split, the answer prefix and the labels. */
 export interface DetectionQuestions {
   questions: StudyQuestion[];
@@ -105,7 +114,7 @@ const contextsFile = z.strictObject({
   contexts: z.array(
     z.strictObject({
       id,
-      split: z.enum(["train", "heldOut", "hardNegative"]),
+      split: z.enum(["train", "development", "heldOut", "hardNegative"]),
       kind: z.enum(["plain", "code", "language", "base64", "odd", "numbers"]),
       topic: text,
       replies: z.array(text).min(1),
@@ -144,6 +153,11 @@ const retentionFile = z.strictObject({
 const sideEffectFile = z.strictObject({
   suffix: z.string(),
   questions: z.array(z.strictObject({ id, category: text, text, expected: z.enum(["yes", "no"]).optional() })).min(1),
+});
+const paraphraseFile = z.strictObject({ paraphrases: z.record(id, z.array(text).min(1)) });
+const selfReportFile = z.strictObject({
+  suffix: text,
+  questions: z.array(z.strictObject({ id, category: text, text })).min(1),
 });
 const identityFile = z.strictObject({
   questions: z.array(z.strictObject({ id, kind: z.enum(["identity", "goals", "awareness"]), text })).min(1),
@@ -240,15 +254,33 @@ export function readRetention(file: string = path.join(DATA_FOLDER, "prompts", "
   };
 }
 
-/** The side-effect questions, 12 categories. */
+/** The side-effect questions, 12 categories, with their paraphrases. */
 export function readSideEffectQuestions(
   file: string = path.join(DATA_FOLDER, "prompts", "side-effects.yaml"),
 ): SideEffectQuestions {
   const read = readYaml(file, sideEffectFile);
+  const { paraphrases } = readYaml(path.join(DATA_FOLDER, "prompts", "side-effect-paraphrases.yaml"), paraphraseFile);
   return {
     suffix: read.suffix,
     questions: read.questions.map((item) => ({ ...item, expected: item.expected ?? null })),
+    paraphrases: new Map(Object.entries(paraphrases)),
   };
+}
+
+/** The short chats that are never trained on (split development of the retention texts): a user's turn and its replies. */
+export function readHeldOutChats(
+  file: string = path.join(DATA_FOLDER, "prompts", "retention.yaml"),
+): RetentionTexts["chats"] {
+  return readYaml(file, retentionFile)
+    .chats.filter(({ split }) => split === "development")
+    .map(({ id, user, replies }) => ({ id, user, replies }));
+}
+
+/** Questions that mean what the published card's mean, with the instruction that is appended in one of the two forms. */
+export function readSelfReport(
+  file: string = path.join(DATA_FOLDER, "prompts", "self-report.yaml"),
+): SelfReportQuestions {
+  return readYaml(file, selfReportFile);
 }
 
 /**

@@ -4,7 +4,7 @@
  * A copied protocol with one changed line must not pass for the original: everything that shows a run shows this label.
  */
 import { canonicalJson } from "../files";
-import { listProtocols, loadProtocol, protocolHash } from "./protocol";
+import { protocolHash, shippedProtocols as readShipped } from "./protocol";
 import type { Protocol } from "./types";
 
 /** A field that two protocols differ in. */
@@ -16,15 +16,15 @@ export interface ProtocolChange {
 }
 
 /** Fields that say what a protocol is called and not what it does. */
-const NAMES = new Set(["name", "title", "about", "twinOf"]);
+const NAMES = new Set(["name", "title", "about", "twinOf", "sizing"]);
 const SHOWN = 3;
 const LONGEST = 40;
 
 let shipped: Protocol[] | null = null;
-const shippedProtocols = (): Protocol[] => (shipped ??= listProtocols().map(loadProtocol));
+const shippedProtocols = (): Protocol[] => (shipped ??= readShipped());
 
 /**
- * "strict", or "strict, changed: training.examples 640": the content decides, compared with the shipped protocols by hash.
+ * "strict", "strict for 0.5B" where its numbers are for another size than the file's own, or "strict, changed: training.examples 640": the content decides, compared with the shipped protocols by hash.
  * One that has a name of its own is called by it, and by the shipped protocol it is nearest to: "mine (strict, changed: ...)".
  * @returns its name, with the changes in words where it is not as shipped
  * @example
@@ -33,19 +33,26 @@ const shippedProtocols = (): Protocol[] => (shipped ??= listProtocols().map(load
 export function protocolLabel(protocol: Protocol): string {
   const hash = protocolHash(protocol);
   const same = shippedProtocols().find((other) => protocolHash(other) === hash);
-  if (same !== undefined) return same.name;
+  if (same !== undefined) return sizedName(same);
   const named = protocol.twinOf?.name ?? protocol.name;
-  const base = shippedProtocols().find(({ name }) => name === named) ?? nearest(protocol);
+  const family = shippedProtocols().filter(({ name }) => name === named);
+  const base = family.find(({ sizing }) => sizing?.name === protocol.sizing?.name) ?? family[0] ?? nearest(protocol);
   if (base === null) return protocol.name;
   const changes = protocolChanges(protocol, base);
   const [first, rest] = [changes.slice(0, SHOWN), changes.length - SHOWN];
   const listed = first.map(({ path, value }) => `${path} ${value}`).join(", ");
   const words =
     changes.length === 0
-      ? `${base.name}, other words about it`
-      : `${base.name}, changed: ${listed}${rest > 0 ? ` and ${rest} more` : ""}`;
+      ? `${sizedName(base)}, other words about it`
+      : `${sizedName(base)}, changed: ${listed}${rest > 0 ? ` and ${rest} more` : ""}`;
   const isOwnName = protocol.twinOf === null && protocol.name !== base.name;
   return isOwnName ? `${protocol.name} (${words})` : words;
+}
+
+/** A shipped protocol's name, with its size unless that is the size of its file. */
+function sizedName({ name, sizing }: Protocol): string {
+  const own = shippedProtocols().find((other) => other.name === name)?.sizing;
+  return sizing === null || sizing.name === own?.name ? name : `${name} for ${sizing.name}`;
 }
 
 /**
@@ -55,7 +62,7 @@ export function protocolLabel(protocol: Protocol): string {
 export function olderProtocolLabel(protocol: Protocol): string {
   const hash = protocolHash(protocol);
   const same = shippedProtocols().find((other) => protocolHash(other) === hash);
-  return same === undefined ? `${protocol.name}, not as shipped now (${hash.slice(0, 8)})` : same.name;
+  return same === undefined ? `${protocol.name}, not as shipped now (${hash.slice(0, 8)})` : sizedName(same);
 }
 
 /** The shipped protocol with the fewest differing fields, if at least half of its fields are the same. */
@@ -79,7 +86,8 @@ const isListOfObjects = (value: unknown): value is object[] =>
 
 /** A change in a list of as many entries: the one field of one entry that is another, else how many entries are. */
 function withinList(path: string, value: unknown, was: unknown): ProtocolChange {
-  if (!isListOfObjects(value) || !isListOfObjects(was) || value.length !== was.length) return { path, value: shown(value) };
+  if (!isListOfObjects(value) || !isListOfObjects(was) || value.length !== was.length)
+    return { path, value: shown(value) };
   const other = value.flatMap((entry, i) => (canonicalJson(entry) === canonicalJson(was[i]) ? [] : [i]));
   const [i] = other;
   const before = leaves(was[i], `${path}.${i}`);

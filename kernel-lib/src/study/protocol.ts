@@ -9,7 +9,8 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { stringify } from "yaml";
 import { z } from "zod";
-import { DATA_FOLDER, expected, InputError } from "../base";
+import { DATA_FOLDER, expected, InputError, say } from "../base";
+import type { ModelConfig } from "../checkpoint";
 import { checkShape, contentHash, parseYaml, readText, writeFileAtomic } from "../files";
 import {
   readContexts,
@@ -22,6 +23,7 @@ import {
   type StudyQuestion,
 } from "./prompts";
 import { checkProtocol } from "./schema";
+import { chooseSizing, type Sizing, type SizingRule, sizingRulesSchema, sizingSchema, splitSize } from "./sizing";
 import type { Protocol } from "./types";
 
 /** Question of the unrelated-task control: answerable from the words alone, no steering involved. */
@@ -49,19 +51,55 @@ const fileSchema = z.looseObject({
     assistantPrefix: z.string().optional(),
     labels: z.strictObject({ steered: z.string(), clean: z.string() }).optional(),
   }),
+  sizing: sizingSchema.nullable().default(null),
+  sizings: sizingRulesSchema.default([]),
 });
 
 /**
  * Reads a protocol: a shipped one by name ("card", "strict"), or a YAML file, or the resolved `protocol.yaml` of a run.
  * A file that is not shipped gives its own name, so that a changed copy does not pass for what it was copied from.
  *
- * @param nameOrFile name of a shipped protocol, or path of a YAML file; prompt files in it are relative to it
+ * @param nameOrFile name of a shipped protocol, or path of a YAML file; prompt files in it are relative to it. "strict@0.5B" takes the
+ *   values for that size of model; without one they are those that stand in the file
  * @returns the resolved protocol with every text in it
- * @throws InputError "protocol-unknown", "protocol-field", "protocol-split", "label-balance"; DataError for prompt files
+ * @throws InputError "protocol-unknown", "protocol-size", "protocol-field", "protocol-split", "label-balance"; DataError for prompt files
  * @example
  * const protocol = loadProtocol("strict");
  */
 export function loadProtocol(nameOrFile: string): Protocol {
+  const [name, size] = fs.existsSync(nameOrFile) ? [nameOrFile, null] : splitSize(nameOrFile);
+  return readProtocol(name, size);
+}
+
+/** A protocol for a size by name, for a model, or (null) as its file stands. */
+function readProtocol(nameOrFile: string, size: string | ModelConfig | null): Protocol {
+  const { file, value } = readProtocolFile(nameOrFile);
+  const isResolved =
+    typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
+  if (isResolved) {
+    const protocol = checkProtocol(fromYaml(value));
+    if (typeof size === "string") chooseSizing(protocol.sizing, [], size, nameOrFile);
+    return protocol;
+  }
+  const resolved = resolveFile(value, path.dirname(file));
+  const { sizing: own, sizings } = resolved;
+  const rule = chooseSizing(own, sizings, size, nameOrFile);
+  if (rule !== null && typeof size === "object")
+    say(
+      `protocol ${nameOrFile} takes its values for ${rule.name}, by the model's size: ${rule.about.trim()} (${nameOrFile}@${own?.name ?? "SIZE"} takes those of its file.)`,
+    );
+  const protocol = sizedBy(resolved, rule);
+  return isShipped(file) ? protocol : { ...protocol, name: nameOfFile(file) };
+}
+
+/** A resolved file at one of its sizes; null: its own. */
+function sizedBy({ protocol, sizing }: ResolvedFile, rule: SizingRule | null): Protocol {
+  const copy = structuredClone(fromYaml(protocol)) as Record<string, unknown>;
+  for (const [field, value] of Object.entries(rule?.set ?? {})) setField(copy, field, value);
+  return checkProtocol({ ...copy, sizing: rule === null ? sizing : { name: rule.name, about: rule.about } });
+}
+
+function readProtocolFile(nameOrFile: string): { file: string; value: unknown } {
   const shipped = path.join(DATA_FOLDER, "protocols", `${nameOrFile}.yaml`);
   const file = /^[a-z0-9-]+$/.test(nameOrFile) && fs.existsSync(shipped) ? shipped : nameOrFile;
   if (!fs.existsSync(file)) {
@@ -71,14 +109,19 @@ export function loadProtocol(nameOrFile: string): Protocol {
       expected("a shipped protocol or a YAML file", "protocol", nameOrFile, `Shipped: ${known}.`),
     );
   }
-  const value = parseYaml(readText(file), file);
-  const isResolved =
-    typeof value === "object" && value !== null && Array.isArray((value as { contexts?: unknown }).contexts);
-  if (isResolved) return checkProtocol(fromYaml(value));
-  const protocol = checkProtocol(fromYaml(resolveFile(value, path.dirname(file))));
-  return path.dirname(path.resolve(file)) === path.resolve(DATA_FOLDER, "protocols")
-    ? protocol
-    : { ...protocol, name: nameOfFile(file) };
+  return { file, value: parseYaml(readText(file), file) };
+}
+
+const isShipped = (file: string): boolean =>
+  path.dirname(path.resolve(file)) === path.resolve(DATA_FOLDER, "protocols");
+
+/** The shipped protocols at every size that their files state, each file's own first. */
+export function shippedProtocols(): Protocol[] {
+  return listProtocols().flatMap((name) => {
+    const { file, value } = readProtocolFile(name);
+    const resolved = resolveFile(value, path.dirname(file));
+    return [null, ...resolved.sizings].map((rule) => sizedBy(resolved, rule));
+  });
 }
 
 /** "My study.yaml" -> "my-study". */
@@ -126,14 +169,21 @@ export function listProtocols(): string[] {
     .sort();
 }
 
-/** Replaces file references by the texts in them. */
-function resolveFile(value: unknown, folder: string): unknown {
+/** A protocol file with its texts: its own values, the size that they are for, and what other sizes change. */
+interface ResolvedFile {
+  protocol: object;
+  sizing: Sizing | null;
+  sizings: SizingRule[];
+}
+
+/** Replaces file references by the texts in them; sizes come apart. */
+function resolveFile(value: unknown, folder: string): ResolvedFile {
   const of = { code: "protocol-field", whole: "protocol", where: "" };
-  const { prompts, conversation, ...rest } = checkShape(value, fileSchema, of);
+  const { prompts, conversation, sizing, sizings, ...rest } = checkShape(value, fileSchema, of);
   const asked = readDetectionQuestions(path.resolve(folder, prompts.questions));
   const train = asked.questions.filter((item) => item.split === "train").slice(0, prompts.trainQuestions ?? undefined);
   const info = conversation.infoPrompt;
-  return {
+  const protocol = {
     twinOf: null,
     ...rest,
     conversation: {
@@ -151,6 +201,7 @@ function resolveFile(value: unknown, folder: string): unknown {
     ],
     retention: retentionTexts(folder, prompts),
   };
+  return { protocol, sizing, sizings };
 }
 
 /** Retention texts, with the training split of the controls where the protocol names both. */
@@ -228,25 +279,32 @@ export function twin(protocol: Protocol, changes: string | Record<string, unknow
 }
 
 /**
- * A protocol with changes by dotted path, as a notebook's parameters give them; without any it is the protocol itself.
+ * A protocol at the size of a model, with changes by dotted path as a notebook's parameters give them.
  *
- * @param nameOrFile as for `loadProtocol`
- * @returns a resolved protocol
+ * @param nameOrFile as for `loadProtocol`; "strict@32B" takes that size whatever the model's
+ * @param changes on top of the size's own values
+ * @param config the model's: takes the values for its number of parameters; null: as the file stands
+ * @returns a resolved protocol; `sizing` says which size it is for
  * @throws InputError as `loadProtocol` and `twin`
  * @example
- * protocolOf("strict", { "training.optimizer.lr": 2e-4 }); // the command line's -p protocol.training.optimizer.lr 2e-4
+ * const protocol = protocolOf("strict", { "training.optimizer.lr": 2e-4 }, model.config);
  */
-export function protocolOf(nameOrFile: string, changes: Readonly<Record<string, unknown>> = {}): Protocol {
-  const protocol = loadProtocol(nameOrFile);
+export function protocolOf(
+  nameOrFile: string,
+  changes: Readonly<Record<string, unknown>> = {},
+  config: ModelConfig | null = null,
+): Protocol {
+  const [name, size] = fs.existsSync(nameOrFile) ? [nameOrFile, null] : splitSize(nameOrFile);
+  const protocol = readProtocol(name, size ?? config);
   return Object.keys(changes).length === 0 ? protocol : twin(protocol, { ...changes });
 }
 
-function setField(root: Record<string, unknown>, field: string, value: unknown): void {
+/** Sets a declared field by its dotted path; entries of a list are found by number or by their name. */
+function setField(root: object, field: string, value: unknown): void {
   const keys = field.split(".");
   const last = keys.pop() as string;
   let owner: unknown = root;
-  for (const key of keys)
-    owner = Object.hasOwn(Object(owner), key) ? (owner as Record<string, unknown>)[key] : undefined;
+  for (const key of keys) owner = entryOf(owner, key);
   if (typeof owner !== "object" || owner === null || !Object.hasOwn(owner, last)) {
     throw new InputError(
       "protocol-unknown",
@@ -254,4 +312,9 @@ function setField(root: Record<string, unknown>, field: string, value: unknown):
     );
   }
   (owner as Record<string, unknown>)[last] = value;
+}
+
+function entryOf(owner: unknown, key: string): unknown {
+  const named = Array.isArray(owner) ? owner.find((item) => (item as { name?: unknown }).name === key) : undefined;
+  return named ?? (Object.hasOwn(Object(owner), key) ? (owner as Record<string, unknown>)[key] : undefined);
 }

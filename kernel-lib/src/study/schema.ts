@@ -8,6 +8,7 @@ import { z } from "zod";
 import { expected, InputError } from "../base";
 import { PROJECTIONS } from "../checkpoint";
 import { checkShape } from "../files";
+import { sizingSchema } from "./sizing";
 import type { Protocol } from "./types";
 
 const share = z.number().min(0).max(1);
@@ -15,7 +16,7 @@ const count = z.number().int().min(0);
 const positive = z.number().positive();
 const questionSplit = z.enum(["train", "heldOut", "neutral", "vague", "unrelated", "control"]);
 const yesNo = z.enum(["yes", "no"]);
-const contextSplit = z.enum(["train", "heldOut", "hardNegative"]);
+const contextSplit = z.enum(["train", "development", "heldOut", "hardNegative"]);
 const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/);
 const projection = z.enum(PROJECTIONS);
 
@@ -62,6 +63,11 @@ const metric = z.enum([
   "weakestHitRate",
   "baselineBalancedAccuracy",
   "selectivity",
+  "mass",
+  "answerFlips",
+  "deltaYes",
+  "onlyYesNo",
+  "chatDivergence",
 ]);
 
 const protocolSchema: z.ZodType<Protocol> = z.strictObject({
@@ -69,6 +75,7 @@ const protocolSchema: z.ZodType<Protocol> = z.strictObject({
   title: z.string().min(1),
   about: z.string(),
   twinOf: z.strictObject({ name: z.string(), changes: z.record(z.string(), z.unknown()) }).nullable(),
+  sizing: sizingSchema.nullable().default(null),
   conversation: z.strictObject({
     system: z.string(),
     assistantPrefix: z.string(),

@@ -6,6 +6,7 @@
  */
 import type { Projection } from "../checkpoint";
 import type { LayerRange } from "../steering";
+import type { Sizing } from "./sizing";
 import type { ContextSplit, QuestionSplit, RetentionTexts, StudyContext, StudyQuestion } from "./prompts";
 
 /** matched: random vectors with the lengths and angles of the concepts, their twin */
@@ -154,7 +155,13 @@ export interface Aim {
     | "strongestHitRate"
     | "weakestHitRate"
     | "baselineBalancedAccuracy"
-    | "selectivity";
+    | "selectivity"
+    | "mass"
+    | "answerFlips"
+    | "deltaYes"
+    | "onlyYesNo"
+    | "chatDivergence";
+  /** of the protocol; or side_effects, identity, chats where the metric is one of theirs */
   tier: string;
   least: number | null;
   most: number | null;
@@ -167,6 +174,8 @@ export interface Protocol {
   about: string;
   /** what this protocol was before a twin changed it, or null */
   twinOf: { name: string; changes: Record<string, unknown> } | null;
+  /** the size of model that its numbers are for; null: nobody said */
+  sizing: Sizing | null;
   conversation: ConversationSpec;
   contexts: StudyContext[];
   questions: StudyQuestion[];

@@ -68,8 +68,18 @@ describe("indexPage", () => {
     { ...aim, metric: "balancedAccuracy", least: 0.9, most: null, value: null, low: null, high: null, reached: null },
   ];
   writeFileSync(join(sweep, "summary.json"), JSON.stringify({ format: 1, metrics: [], aims }));
+  const chats = run("chats-strict", 7, { kind: "chats" });
+  const talk = { ...aim, metric: "chatDivergence", tier: "chats", value: 0.5, low: 0.4, high: 0.6, reached: false };
+  writeFileSync(
+    join(chats, "summary.json"),
+    JSON.stringify({ format: 1, metrics: [], aims: [{ ...talk, verdict: "missed" }] }),
+  );
   notebook("02-sweep", [400, 2000, 500, 600, 700]);
-  const html = indexPage([record("02-sweep", sweep), record("99-lost", join(folder, "gone"))], folder, "Batch");
+  const html = indexPage(
+    [{ ...record("02-sweep", sweep), beside: [chats] }, record("99-lost", join(folder, "gone"))],
+    folder,
+    "Batch",
+  );
   const { document } = new JSDOM(html).window;
   const cells = [...document.querySelectorAll("td")].map((cell) => cell.textContent);
 
@@ -88,6 +98,11 @@ describe("indexPage", () => {
     );
     expect(cells).toContain("0.100 [0.050, 0.200], n 100");
     expect(document.querySelector(".badge.bad")?.textContent).toBe("missed");
+  });
+
+  it("shows the aims of further measurements that a notebook declares beside its run", () => {
+    expect(cells).toEqual(expect.arrayContaining(["KL from the base model per token, nats, Chats never trained on"]));
+    expect(cells).toContain("0.500 [0.400, 0.600], n 100");
   });
 
   it("shows the first figures of a notebook that are no taller than a screen, linked to its page", () => {

@@ -7,6 +7,7 @@ import {
   evaluateIdentity,
   evaluateSelfPrediction,
   evaluateSideEffects,
+  groupBy,
   hasProperty,
   identityMetrics,
   type IdentityRecord,
@@ -16,19 +17,33 @@ import {
   selfPredictionMetrics,
   type SelfPredictionRecord,
   sideEffectMetrics,
+  singleTurns,
   type SideEffectRecord,
 } from "../../../kernel-lib/src/evaluate";
 import { findMetrics, readSummary } from "../../../kernel-lib/src/runs";
 import { clopperPearson } from "../../../kernel-lib/src/stats";
 import { conceptVectors } from "../../../kernel-lib/src/steering";
-import { loadProtocol } from "../../../kernel-lib/src/study";
+import { sideEffectFormats } from "../../../kernel-lib/src/report";
+import { bindStudy, loadProtocol, twin } from "../../../kernel-lib/src/study";
 import { fakeAdapter, FakeEngine, fakeModel, fakeTokenizer } from "../../helpers/fake-engine";
 
 const protocol = loadProtocol("strict");
+/** The same with few contexts, quicker to bind. */
+const small = twin(protocol, {
+  contexts: ["train", "heldOut", "hardNegative"].flatMap((split) =>
+    protocol.contexts.filter((context) => context.split === split).slice(0, 20),
+  ),
+});
 const place = () => ({
   root: mkdtempSync(join(tmpdir(), "evaluate-")),
   time: new Date("2030-01-02T03:04:05Z"),
 });
+
+function idsOfAnswers() {
+  const tokenizer = fakeTokenizer();
+  const ids = (texts: string[]) => texts.map((text) => tokenizer.encode(text)[0]);
+  return { yes: ids(["Yes", "yes", " Yes", " yes"]), no: ids(["No", "no", " No", " no"]) };
+}
 
 function effect(question: string, category: string, condition: string, yes: number, no: number): SideEffectRecord {
   return {
@@ -51,17 +66,14 @@ function effect(question: string, category: string, condition: string, yes: numb
 
 describe("side effects", () => {
   it("asks 75 questions of base, base again and tuned, with mass and an A/A row of zero here", async () => {
-    const tokenizer = fakeTokenizer();
-    const ids = (texts: string[]) => texts.map((text) => tokenizer.encode(text)[0]);
-    const model = fakeModel(
-      new FakeEngine(tokenizer, { yes: ids(["Yes", "yes", " Yes", " yes"]), no: ids(["No", "no", " No", " no"]) }),
-    );
-    const effects = await evaluateSideEffects(model, protocol, {
+    const model = fakeModel(new FakeEngine(fakeTokenizer(), idsOfAnswers()));
+    const effects = await evaluateSideEffects(model, small, {
       ...place(),
       adapter: fakeAdapter(model.engine, [3, 0]),
       twins: { flipped: fakeAdapter(model.engine, [-3, 0]), baseline: fakeAdapter(model.engine, [2, 0]) },
     });
-    expect(effects.records).toHaveLength(5 * 75);
+    const single = singleTurns(effects.records).filter(({ condition }) => condition !== "reworded");
+    expect(single).toHaveLength(5 * 75);
     expect(readRecords(effects.folder, "side-effects")).toEqual(effects.records);
     const whole = (name: string, condition: string) => findMetrics(effects.metrics, { name, condition, group: {} })[0];
     expect(whole("deltaYes", "base-again-base")).toMatchObject({ value: 0, n: 75, p: null });
@@ -78,6 +90,101 @@ describe("side effects", () => {
     ).toHaveLength(75);
     expect(existsSync(join(effects.folder, "DONE"))).toBe(true);
     expect(inspect(effects)).toContain("meta_introspection");
+  });
+
+  it("asks single turns, clean caches and steered caches, base and tuned, and the base in other words", async () => {
+    const model = fakeModel(new FakeEngine(fakeTokenizer(), idsOfAnswers()));
+    // This adapter says yes to a steered cache and to nothing else.
+    const effects = await evaluateSideEffects(model, small, {
+      ...place(),
+      adapter: fakeAdapter(model.engine, [0, 20]),
+    });
+    const count = (key: (record: SideEffectRecord) => string) =>
+      Object.fromEntries([...groupBy(effects.records, key)].map(([name, of]) => [name, of.length]));
+    expect(count(({ condition, format }) => `${condition} ${format}`)).toEqual({
+      "base single-turn": 75,
+      "base after-clean": 150,
+      "base after-steered": 150,
+      "base-again single-turn": 75,
+      "tuned single-turn": 75,
+      "tuned after-clean": 150,
+      "tuned after-steered": 150,
+      "reworded single-turn": 150,
+    });
+    for (const format of ["after-clean", "after-steered"]) {
+      const of = effects.records.filter((record) => record.format === format && record.condition === "tuned");
+      const pairs = new Set(of.map(({ question, context }) => `${question} ${context}`));
+      expect(pairs.size).toBe(150); // two caches of each question, never the same twice
+      expect(new Set(of.map(({ context }) => context)).size).toBe(12);
+      expect(new Set(of.map(({ range, strength }) => `${range} ${strength}`)).size).toBe(
+        format === "after-steered" ? 12 : 1,
+      );
+      expect(of.every(({ vector }) => (vector === null) === (format === "after-clean"))).toBe(true);
+    }
+    const flips = (group: Record<string, string>) =>
+      effects.find({ name: "answerFlips", condition: "tuned-base", group })[0];
+    expect(flips({})).toMatchObject({ value: 0, clusters: { question: 75 } });
+    expect(flips({ format: "after-clean" }).value).toBe(0);
+    expect(flips({ format: "after-steered" }).value).toBeGreaterThan(0.9);
+    expect(flips({ format: "after-steered" }).clusters).toEqual({ question: 75, topic: 12 });
+    const moved = (condition: string) => effects.find({ name: "movedYes", condition, group: {} })[0];
+    expect(moved("reworded-base")).toMatchObject({ n: 150, clusters: { question: 75 } });
+    expect(moved("reworded-base").value).toBeGreaterThan(0);
+    expect(moved("base-again-base").value).toBe(0);
+    expect(effects.find({ name: "wordingNoise" })[0]).toMatchObject({ n: 225 });
+    const table = sideEffectFormats(effects.metrics);
+    expect(table.map(({ what }) => what)).toEqual([
+      "tuned - base, single turn",
+      "tuned - base, after a clean context",
+      "tuned - base, after a steered context",
+      "floor: base in other words - base",
+      "base asked again - base",
+    ]);
+    expect(Object.keys(table[0]).slice(0, 2)).toEqual(["what", "answers turned"]);
+  });
+
+  it("holds changed answers and mean changes against the protocol's aims", async () => {
+    const model = fakeModel(new FakeEngine(fakeTokenizer(), idsOfAnswers()));
+    const effects = await evaluateSideEffects(model, small, {
+      ...place(),
+      adapter: fakeAdapter(model.engine, [9, 0]),
+    });
+    const aims = Object.fromEntries(effects.aims.map((aim) => [aim.metric, aim]));
+    expect(Object.keys(aims).sort()).toEqual(["answerFlips", "deltaYes"]);
+    expect(aims.answerFlips).toMatchObject({ value: 1, reached: false, verdict: "missed", tier: "side_effects" });
+    expect(aims.deltaYes).toMatchObject({ reached: false, least: -0.05, most: 0.05 });
+    const same = await evaluateSideEffects(model, small, { ...place(), adapter: fakeAdapter(model.engine, [0, 0]) });
+    // 0 of 75 allow 4.8 %: more than the aim of 4 %
+    expect(same.aims.map(({ verdict }) => verdict)).toEqual(["reached, not excluded by its interval", "reached"]);
+  });
+
+  it("takes over another run's base rows where they are the same to the token", async () => {
+    const engine = new FakeEngine(fakeTokenizer(), idsOfAnswers());
+    const first = await evaluateSideEffects(fakeModel(engine), small, {
+      ...place(),
+      adapter: fakeAdapter(engine, [3, 0]),
+    });
+    const reuse = new Map(first.records.filter(({ adapterHash }) => adapterHash === null).map((one) => [one.id, one]));
+    const asked = async (changes: Record<string, unknown>) => {
+      const study = await bindStudy(
+        fakeModel(engine),
+        Object.keys(changes).length === 0 ? small : twin(small, changes),
+      );
+      engine.rows = 0;
+      const run = await evaluateSideEffects(study.model, study, {
+        ...place(),
+        adapter: fakeAdapter(engine, [-3, 0]),
+        reuse,
+      });
+      return { rows: engine.rows, run };
+    };
+    const tuned = 75 + 2 * 150;
+    expect((await asked({})).rows).toBeLessThan(tuned + 60); // and prefixes of 24 caches, some cut by a batch
+    const rest = { ...(await asked({ "training.loss": "full" })).run };
+    expect(rest.records.filter(({ condition }) => condition === "base")).toEqual(
+      first.records.filter(({ condition }) => condition === "base"),
+    );
+    expect((await asked({ "conversation.system": "Other words." })).rows).toBeGreaterThan(2 * tuned);
   });
 
   it("counts flips and shifts by hand, and a floor stays visible as mass", () => {
@@ -191,7 +298,7 @@ describe("identity", () => {
       { id: "q1", kind: "identity" as const, text: "Who are you?" },
       { id: "q2", kind: "goals" as const, text: "What do you want?" },
     ];
-    const result = await evaluateIdentity(model, protocol, {
+    const result = await evaluateIdentity(model, small, {
       ...place(),
       adapter: fakeAdapter(model.engine, [0, 1]),
       questions,
@@ -200,7 +307,7 @@ describe("identity", () => {
     expect(result.records).toHaveLength(240);
     expect(new Set(result.records.filter((r) => r.condition === "base").map((r) => r.seed)).size).toBe(120);
     expect(readRecords(result.folder, "identity")).toEqual(result.records);
-    const again = await evaluateIdentity(model, protocol, {
+    const again = await evaluateIdentity(model, small, {
       ...place(),
       adapter: fakeAdapter(model.engine, [0, 1]),
       questions,
@@ -248,7 +355,7 @@ describe("identity", () => {
 describe("self-prediction", () => {
   it("runs all tasks on base and tuned", async () => {
     const model = fakeModel();
-    const result = await evaluateSelfPrediction(model, protocol, {
+    const result = await evaluateSelfPrediction(model, small, {
       ...place(),
       adapter: fakeAdapter(model.engine, [0, 1]),
     });

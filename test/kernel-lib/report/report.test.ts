@@ -2,8 +2,12 @@ import type { StepEvent, TrainEvent } from "../../../kernel-lib/src/train";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { JSDOM } from "jsdom";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
+  AIM_WORDS,
+  aimResults,
+  evaluateChats,
   evaluateDetection,
   evaluateIdentity,
   evaluateSelfPrediction,
@@ -93,13 +97,15 @@ beforeAll(async () => {
   const effects = loadRun((await evaluateSideEffects(model, protocol, place)).folder);
   const identity = loadRun((await evaluateIdentity(model, protocol, { ...place, samples: 4 })).folder);
   const prediction = loadRun((await evaluateSelfPrediction(model, protocol, place)).folder);
+  const talk = loadRun((await evaluateChats(model, protocol, place)).folder);
   const sweep = loadRun(detection);
   run = {
     ...sweep,
     sideEffects: effects.sideEffects,
+    chats: talk.chats,
     identity: identity.identity,
     selfPrediction: prediction.selfPrediction,
-    metrics: [sweep, effects, identity, prediction].flatMap(({ metrics }) => metrics),
+    metrics: [sweep, effects, talk, identity, prediction].flatMap(({ metrics }) => metrics),
   };
 }, 300_000);
 
@@ -119,12 +125,12 @@ describe("tables", () => {
       ).toBeCloseTo(row.hits as number, 12);
     expect(tierTable(run.metrics).columnNames()).toContain("balancedAccuracyLow");
     expect(
-      conceptTable(run.records)
+      conceptTable(run.metrics)
         .objects()
         .map((r) => r.category),
     ).toEqual(expect.arrayContaining(["topics", "abstract", "personas"]));
     expect(
-      conceptTable(run.records)
+      conceptTable(run.metrics)
         .objects()
         .map((r) => r.concept),
     ).toEqual(expect.arrayContaining(["bread", "cats", "war", "teacher"]));
@@ -404,6 +410,45 @@ describe("report", () => {
     expect(sideEffectQuestions(old).objects()[0].question).toBe(old[0].question);
   });
 
+  it("shows the formats of side effects side by side, with the floor below, and ordinary chats", () => {
+    const html = renderReport([run]);
+    for (const text of [
+      "tuned - base, single turn",
+      "tuned - base, after a clean context",
+      "tuned - base, after a steered context",
+      "floor: base in other words - base",
+      "60 replies of 30 chats",
+    ])
+      expect(html).toContain(text);
+    expect(html).toMatch(/Among seeds of a training without steering: not measured here/);
+    const seeds = [1, 2].map((seed) => ({
+      ...run,
+      meta: { ...run.meta, adapterHash: `seed ${seed}` },
+      protocol: { ...protocol, training: { ...protocol.training, control: "no-steer" as const } },
+      sideEffects: run.sideEffects.map((record) => ({ ...record, yes: seed * 0.1 })),
+    }));
+    const both = renderReport([run, ...seeds]);
+    expect(both).toMatch(/Among seeds of a training without steering: 0\.071/); // sqrt(.05^2 + .05^2)
+  });
+
+  it("holds all runs of an adapter against the aims of its protocol, and says which were not measured", () => {
+    const [effects, others] = [
+      ["answerFlips", "deltaYes"],
+      ["chatDivergence", "onlyYesNo"],
+    ];
+    const result = (metric: string) => ({
+      ...aimResults(protocol.aims, []).find((aim) => aim.metric === metric)!,
+      ...{ value: 0.3, n: 75, low: 0.2, high: 0.4, verdict: "missed" as const, reached: false },
+    });
+    const html = renderReport([run, { ...run, records: [], aims: effects.map(result) }]);
+    const { document } = new JSDOM(html).window;
+    const rows = [...document.querySelectorAll("tr")].map((row) => [...row.cells].map((cell) => cell.textContent));
+    const verdictOf = (metric: string) => rows.filter(([name]) => name === AIM_WORDS[metric]).map((row) => row.at(-1));
+    for (const metric of effects) expect(verdictOf(metric)).toEqual(["missed"]);
+    for (const metric of others) expect(verdictOf(metric)).toEqual(["not measured"]);
+    expect(verdictOf("selectivity")).toHaveLength(1);
+  });
+
   it("stands beside the card that it is given", () => {
     const published = { ...readPublishedCard(), model: "org/Other-Model-Instruct" };
     const html = renderReport([run], { published });
@@ -460,7 +505,7 @@ describe("adapter card", () => {
       (m) => m.name === "balancedAccuracy" && m.tier === "held_out_random" && m.condition === "tuned",
     )!;
     expect(text).toContain(balanced.value!.toFixed(3));
-    expect(text).toContain("base_model:");
+    expect(text).not.toContain("base_model:"); // a folder's name is no name on the hub
     expect(text).toContain("lab model");
   });
 

@@ -76,10 +76,12 @@ function origins(entries: readonly Entry[]): string {
 
 function verdicts(entries: readonly Entry[]): string {
   const rows = entries.flatMap(({ record, origin }) =>
-    (origin?.verdicts ?? []).map(({ what, aim, measured, verdict }) => {
-      const badge = `<span class="badge ${verdictTone(verdict)}">${escapeHtml(verdict)}</span>`;
-      return [...[record.name, what, aim, measured].map(escapeHtml), badge];
-    }),
+    [origin, ...(record.beside ?? []).map(provenanceOf)]
+      .flatMap((of) => of?.verdicts ?? [])
+      .map(({ what, aim, measured, verdict }) => {
+        const badge = `<span class="badge ${verdictTone(verdict)}">${escapeHtml(verdict)}</span>`;
+        return [...[record.name, what, aim, measured].map(escapeHtml), badge];
+      }),
   );
   const headers = ["Notebook", "Figure", "Aim", "Measured", "Verdict"];
   return rows.length === 0 ? "" : `<h2>Verdicts</h2>${tableOf(headers, rows)}`;

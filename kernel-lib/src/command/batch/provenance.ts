@@ -1,7 +1,7 @@
 /** Whose numbers a notebook's run holds, and how it stands against its protocol's aims: read from the run folder alone. */
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { AIM_WORDS } from "../../evaluate";
+import { AIM_WORDS, subjectOf } from "../../evaluate";
 import {
   aimBounds,
   aimMeasured,
@@ -68,9 +68,8 @@ function read(run: string): Provenance | null {
 function verdictsOf(summary: string, protocol: string): Verdict[] {
   if (!existsSync(summary)) return [];
   const views = existsSync(protocol) ? tierViews(loadProtocol(protocol)) : [];
-  const titles = new Map(views.map(({ name, title }) => [name, title]));
   return readSummary(summary).aims.map((aim) => ({
-    what: `${AIM_WORDS[aim.metric] ?? aim.metric}, ${titles.get(aim.tier) ?? aim.tier}`,
+    what: `${AIM_WORDS[aim.metric] ?? aim.metric}, ${subjectOf(aim.tier, views)}`,
     aim: aimBounds(aim),
     measured: aimMeasured(aim),
     verdict: aimVerdict(aim),

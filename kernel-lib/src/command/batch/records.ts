@@ -26,6 +26,8 @@ export interface NotebookRecord {
   numbers: Record<string, number | string | null>;
   /** Run folder, absolute, or null. */
   run: string | null;
+  /** Run folders of further measurements, absolute; absent in records of older versions. */
+  beside?: string[];
   /** File names in the batch folder; null if there is none. */
   outputNotebook: string | null;
   html: string | null;
@@ -56,7 +58,7 @@ export function judge(
   file: NotebookFile,
   base: string,
   { exitCode, log }: Pick<PapermillOutcome, "exitCode" | "log"> = { exitCode: 0, log: "" },
-): Pick<NotebookRecord, "status" | "valid" | "problems" | "numbers" | "run"> {
+): Pick<NotebookRecord, "status" | "valid" | "problems" | "numbers" | "run" | "beside"> {
   const errors = errorsOf(file);
   const notRun = cellsNotRun(file);
   const result = declaredResult(file);
@@ -73,5 +75,6 @@ export function judge(
     problems,
     numbers: result?.numbers ?? {},
     run,
+    beside: (result?.beside ?? []).flatMap((folder) => runFolder(folder, base) ?? []),
   };
 }

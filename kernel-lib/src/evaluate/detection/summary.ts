@@ -3,10 +3,11 @@
  */
 import { adjusted, type AimResult, type Metric } from "../../runs";
 import type { Protocol, TrialRecord } from "../../study";
-import { aimResults } from "./aims";
+import { aimResults, aimsOf } from "../aims";
 import { asksDetection, controlMetrics } from "./controls";
 import { distinctMetrics } from "./distinct";
 import { doseMetrics } from "./doses";
+import { gapMetrics } from "./gaps";
 import { detectionMetrics } from "./metrics";
 import { pairedMetrics } from "./paired";
 import { thresholdMetrics } from "./thresholds";
@@ -28,12 +29,13 @@ export function summariseDetection(
   const metrics = adjusted([
     ...detectionMetrics(records),
     ...distinctMetrics(records),
+    ...gapMetrics(records, protocol),
     ...doseMetrics(records, seed),
     ...thresholdMetrics(records, seed),
     ...pairedMetrics(records, seed),
     ...controlMetrics(all, protocol),
   ]);
-  return { metrics, aims: aimResults(protocol.aims, metrics) };
+  return { metrics, aims: aimResults(aimsOf(protocol.aims, "detection"), metrics) };
 }
 
 /** By tier as in the protocol, tuned first, then layers and strength: the order of recording is one of batches. */

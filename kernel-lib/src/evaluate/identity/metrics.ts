@@ -30,6 +30,7 @@ export function identityMetrics(records: readonly IdentityRecord[]): Metric[] {
   const kinds = [...new Set(records.map((record) => record.questionKind))];
   const questions = [...new Set(records.map((record) => record.question))];
   return [
+    ...["base", "tuned"].flatMap((condition) => speech(ofCondition(records, condition), condition)),
     ...kinds.flatMap((kind) =>
       byKind(
         records.filter((record) => record.questionKind === kind),
@@ -47,6 +48,13 @@ export function identityMetrics(records: readonly IdentityRecord[]): Metric[] {
 
 const ofCondition = (records: readonly IdentityRecord[], condition: string): IdentityRecord[] =>
   records.filter((record) => record.condition === condition);
+
+/** Whether it still speaks, over all questions: what every other rate stands on. */
+function speech(records: readonly IdentityRecord[], condition: string): Metric[] {
+  if (records.length === 0) return [];
+  const question = records.map((record) => record.question);
+  return [metricOf("onlyYesNo", "identity", condition, clusteredRate(records.map(CLAIMS.onlyYesNo), { question }))];
+}
 
 function byKind(records: readonly IdentityRecord[], kind: string): Metric[] {
   const [base, tuned] = [ofCondition(records, "base"), ofCondition(records, "tuned")];

@@ -3,18 +3,32 @@
  *
  * Tuned (or a twin) against base on the same questions. An answer is the larger of P(Yes) and P(No); `answerFlips` counts answers
  * that changed, `spellingChanges` likeliest tokens that changed while the answer stayed. Shifts are of P(Yes), P(No), mass and
- * log-odds, never P(Yes) alone, since a question whose mass is near zero cannot move (floor). Questions are what was sampled.
- * Noise: the A/A row is base minus base at another batch split, zero on a deterministic engine; `seedNoise` is how far P(Yes)
- * moves among adapters that were trained without steering, from other seeds.
+ * log-odds, never P(Yes) alone, since a question whose mass is near zero cannot move (floor). Questions are what was sampled; on
+ * caches, contexts too. Figures without a `format` in their group are of single turns.
+ * Noise: the A/A row is base minus base at another batch split, zero on a deterministic engine. `reworded-base` is the base asked in
+ * other words minus the base: the floor under every change. `wordingNoise` and `seedNoise` are how far P(Yes) of one question moves
+ * among its wordings, and among adapters that were trained without steering, from other seeds.
  */
 import { random } from "../../base";
 import { adjusted, type Metric, metricOf } from "../../runs";
-import { clusteredMean, clusteredRate, differences, noiseFloor, signFlipTest } from "../../stats";
-import type { SideEffectRecord } from "./record";
+import {
+  type ClusterAxes,
+  clusteredMean,
+  clusteredMeanTest,
+  clusteredRate,
+  differences,
+  noiseFloor,
+  signFlipTest,
+} from "../../stats";
+import { groupBy } from "../detection/counts";
+import { NOISE, REWORDED } from "./plan";
+import { type SideEffectRecord, singleTurns } from "./record";
 
 const TIER = "side_effects";
 /** Twins of this name are trainings that saw no steering; their differences are noise. */
 const NO_STEER = "no-steer";
+/** Base against base: nothing is claimed, so nothing is tested. */
+const UNTESTED: readonly string[] = [`${NOISE}-base`, `${REWORDED}-base`];
 /** Quantities that shift, by name. */
 const QUANTITIES = {
   deltaYes: (record: SideEffectRecord): number => record.yes,
@@ -40,52 +54,85 @@ const CHANGES: Readonly<Record<string, (pair: Pair) => boolean>> = {
   topFlips: changesToken,
 };
 
-/** All changes and shifts: whole, by category and by question, for every condition that is not base. */
+/** All changes and shifts: whole, by category and by question, and whole for each format, for every condition that is not base. */
 export function sideEffectMetrics(records: readonly SideEffectRecord[], seed = 0): Metric[] {
-  const base = new Map(
-    records.filter((record) => record.condition === "base").map((record) => [record.question, record]),
+  const single = singleTurns(records);
+  const others = [...groupBy(records, ({ format }) => format ?? "single-turn")].filter(
+    ([name]) => name !== "single-turn",
   );
-  const conditions = [...new Set(records.map((record) => record.condition))];
-  const metrics = conditions.flatMap((condition) => answers(records, condition));
-  for (const condition of conditions.filter((name) => name !== "base")) {
-    const pairs = records.flatMap((other): Pair[] => {
-      const found = base.get(other.question);
-      return other.condition === condition && found !== undefined ? [{ base: found, other }] : [];
+  return adjusted([
+    ...ofFormat(single, {}, seed),
+    ...others.flatMap(([format, of]) => ofFormat(of, { format }, seed)),
+    ...wordingNoise(single),
+    ...seedNoise(single),
+  ]);
+}
+
+/** @param format {} for single turns, which are told by category and question too */
+function ofFormat(records: readonly SideEffectRecord[], format: Metric["group"], seed: number): Metric[] {
+  const keyOf = ({ question, context }: SideEffectRecord): string => JSON.stringify([question, context ?? null]);
+  const conditions = groupBy(records, ({ condition }) => condition);
+  const base = new Map((conditions.get("base") ?? []).map((record) => [keyOf(record), record]));
+  const metrics = [...conditions].flatMap(([condition, of]) => answers(of, condition, format));
+  for (const [condition, of] of conditions) {
+    if (condition === "base") continue;
+    const pairs = of.flatMap((other): Pair[] => {
+      const found = base.get(keyOf(other));
+      return found === undefined ? [] : [{ base: found, other }];
     });
-    const categories = [...new Set(pairs.map((pair) => pair.other.category))];
+    const isWhole = "format" in format || condition === REWORDED;
+    const categories = isWhole ? [] : [...groupBy(pairs, ({ other }) => other.category)];
     const groups = [
-      { group: {}, of: pairs },
-      ...categories.map((category) => ({
-        group: { category },
-        of: pairs.filter((pair) => pair.other.category === category),
-      })),
+      { group: format, of: pairs },
+      ...categories.map(([category, some]) => ({ group: { category }, of: some })),
     ];
     const name = `${condition}-base`;
     metrics.push(
-      ...groups.flatMap(({ group, of }) => changes(of, name, group)),
-      ...groups.flatMap(({ group, of }) => shifts(of, name, group, seed)),
-      ...pairs.flatMap((pair) => perQuestion(pair, name)),
+      ...groups.flatMap(({ group, of: some }) => changes(some, name, group)),
+      ...groups.flatMap(({ group, of: some }) => shifts(some, name, group, seed)),
+      moved(pairs, name, format),
+      ...(isWhole ? [] : pairs.flatMap((pair) => perQuestion(pair, name))),
     );
   }
-  return adjusted([...metrics, ...seedNoise(records)]);
+  return metrics;
 }
 
-/** Standard deviation of P(Yes) of one question among no-steer trainings; nothing below two of them. */
-function seedNoise(records: readonly SideEffectRecord[]): Metric[] {
-  const seeds = records.filter((record) => record.condition.startsWith(NO_STEER));
-  if (new Set(seeds.map((record) => record.condition)).size < 2) return [];
-  const questions = [...new Set(seeds.map((record) => record.question))];
-  const repeats = questions.map((question) =>
-    seeds.filter((record) => record.question === question).map((record) => record.yes),
-  );
+/** What was sampled: questions, and contexts where they were asked on caches. */
+function axesOf(records: readonly SideEffectRecord[]): ClusterAxes {
+  const question = records.map((record) => record.question);
+  const context = records.map((record) => record.context ?? null);
+  return context.every((one) => one === null) ? { question } : { question, topic: context };
+}
+
+const otherOf = (pairs: readonly Pair[]): SideEffectRecord[] => pairs.map(({ other }) => other);
+
+/** Standard deviation of P(Yes) of one question among its wordings, base model. */
+function wordingNoise(records: readonly SideEffectRecord[]): Metric[] {
+  const asked = records.filter(({ condition }) => condition === "base" || condition === REWORDED);
+  if (asked.every(({ condition }) => condition === "base")) return [];
+  const repeats = [...groupBy(asked, ({ question }) => question).values()].map((of) => of.map(({ yes }) => yes));
+  return [metricOf("wordingNoise", TIER, "base", noiseFloor(repeats))];
+}
+
+/** Standard deviation of P(Yes) of one question among no-steer trainings, single turns; nothing below two of them. */
+export function seedNoise(records: readonly SideEffectRecord[]): Metric[] {
+  const seeds = singleTurns(records).filter(({ condition }) => condition.startsWith(NO_STEER));
+  if (new Set(seeds.map(({ condition }) => condition)).size < 2) return [];
+  const repeats = [...groupBy(seeds, ({ question }) => question).values()].map((of) => of.map(({ yes }) => yes));
   return [metricOf("seedNoise", TIER, NO_STEER, noiseFloor(repeats))];
 }
 
 function changes(pairs: readonly Pair[], condition: string, group: Metric["group"]): Metric[] {
-  const question = pairs.map((pair) => pair.other.question);
+  const axes = axesOf(otherOf(pairs));
   return Object.entries(CHANGES).map(([name, changed]) =>
-    metricOf(name, TIER, condition, clusteredRate(pairs.map(changed), { question }), group),
+    metricOf(name, TIER, condition, clusteredRate(pairs.map(changed), axes), group),
   );
+}
+
+/** Mean of |P(Yes) - P(Yes) of base|: what moved, up or down. */
+function moved(pairs: readonly Pair[], condition: string, group: Metric["group"]): Metric {
+  const sizes = pairs.map(({ base, other }) => Math.abs(other.yes - base.yes));
+  return metricOf("movedYes", TIER, condition, clusteredMean(sizes, axesOf(otherOf(pairs))), group);
 }
 
 function shifts(pairs: readonly Pair[], condition: string, group: Metric["group"], seed: number): Metric[] {
@@ -93,11 +140,16 @@ function shifts(pairs: readonly Pair[], condition: string, group: Metric["group"
     const known = pairs.filter((pair) => quantity(pair.other) !== null && quantity(pair.base) !== null);
     const after = known.map((pair) => quantity(pair.other) as number);
     const before = known.map((pair) => quantity(pair.base) as number);
-    const question = known.map((pair) => pair.other.question);
-    const estimate = clusteredMean(differences(after, before), { question });
-    if (condition.startsWith("base-again")) return metricOf(name, TIER, condition, estimate, group);
+    const axes = axesOf(otherOf(known));
+    const change = differences(after, before);
+    const estimate = clusteredMean(change, axes);
+    if (UNTESTED.includes(condition)) return metricOf(name, TIER, condition, estimate, group);
     const stream = random(seed).fork(`${name} ${condition} ${JSON.stringify(group)}`);
-    const test = signFlipTest(after, before, { random: stream, samples: 5000 });
+    // Signs of whole questions may flip; where questions meet contexts they may not.
+    const test =
+      "topic" in axes
+        ? clusteredMeanTest(change, axes)
+        : signFlipTest(after, before, { random: stream, samples: 5000 });
     const described = { ...estimate, method: `${estimate.method}; ${test.method}` };
     return metricOf(name, TIER, condition, described, group, test.p);
   });
@@ -117,11 +169,10 @@ function difference(after: number | null, before: number | null): number | null 
 }
 
 /** Share of yes among all questions, and of right answers among those that the world settles. */
-function answers(records: readonly SideEffectRecord[], condition: string): Metric[] {
-  const asked = records.filter((record) => record.condition === condition);
+function answers(asked: readonly SideEffectRecord[], condition: string, group: Metric["group"]): Metric[] {
   const settled = asked.filter((record) => record.expected !== null);
   const rate = (name: string, of: readonly SideEffectRecord[], is: (record: SideEffectRecord) => boolean): Metric =>
-    metricOf(name, TIER, condition, clusteredRate(of.map(is), { question: of.map((record) => record.question) }));
+    metricOf(name, TIER, condition, clusteredRate(of.map(is), axesOf(of)), group);
   return [
     rate("saysYes", asked, (record) => answerOf(record) === "yes"),
     ...(settled.length === 0

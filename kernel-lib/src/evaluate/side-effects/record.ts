@@ -1,3 +1,9 @@
+/**
+ * How a side-effect question is asked. single-turn: alone. after-clean and after-steered: as a later turn on the cache of a held-out
+ * context, which was read as it is, or steered with a held-out vector.
+ */
+export type EffectFormat = "single-turn" | "after-clean" | "after-steered";
+
 /** One side-effect question asked of one condition: a line of side-effects.jsonl. */
 export interface SideEffectRecord {
   id: string;
@@ -5,8 +11,16 @@ export interface SideEffectRecord {
   /** as it was asked; absent in records of older versions */
   questionText?: string;
   category: string;
-  /** base, base-again (another batch split), tuned, or the name of a twin */
+  /** base, base-again (another batch split), reworded (base, a paraphrase), tuned, or the name of a twin */
   condition: string;
+  /** absent in records of older versions, which asked single turns only */
+  format?: EffectFormat;
+  /** of the cache; null in a single turn */
+  context?: string | null;
+  /** of the steering of the cache; null where it is clean */
+  vector?: string | null;
+  range?: string | null;
+  strength?: number | null;
   /** where the world settles the answer */
   expected: "yes" | "no" | null;
   /** probability of the first token being a spelling of Yes, over the whole vocabulary */
@@ -21,4 +35,9 @@ export interface SideEffectRecord {
   topProbability: number;
   adapterHash: string | null;
   modelHash: string;
+}
+
+/** Records of single turns, which the headline figures are made of. */
+export function singleTurns(records: readonly SideEffectRecord[]): SideEffectRecord[] {
+  return records.filter(({ format }) => (format ?? "single-turn") === "single-turn");
 }

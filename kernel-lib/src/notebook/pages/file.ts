@@ -45,6 +45,8 @@ export interface DeclaredResult {
   numbers: Record<string, number | string | null>;
   /** Run folder that holds the records, or null. */
   run: string | null;
+  /** Run folders of further measurements. */
+  beside: string[];
   /** Reasons why the result must not be trusted; empty if none. */
   problems: string[];
 }
@@ -87,6 +89,7 @@ export function declaredResult(file: NotebookFile): DeclaredResult | null {
   return {
     numbers: Object.fromEntries(names.map((name) => [name, given[name]])),
     run: last.run ?? null,
+    beside: last.beside ?? [],
     problems: last.problems ?? [],
   };
 }

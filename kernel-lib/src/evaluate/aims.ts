@@ -2,9 +2,11 @@
  * Aims of a protocol against what was measured, in words: where a figure falls short, the report says so from here. The point
  * value decides the word, its interval how firmly (stats/verdict.ts).
  */
-import { type AimResult, findMetrics, type Metric, quote } from "../../runs";
-import { type Verdict, verdict } from "../../stats";
-import type { Aim } from "../../study";
+import { type AimResult, findMetrics, type Metric, quote } from "../runs";
+import { type Verdict, verdict } from "../stats";
+import type { Aim, TierView } from "../study";
+import { ALL_TIERS } from "./detection/distinct";
+import type { EvaluationKind } from "./records";
 
 /**
  * What an aim's metric is called in sentences and tables.
@@ -20,7 +22,44 @@ export const AIM_WORDS: Readonly<Record<string, string>> = {
   strongestHitRate: "hit rate at the strongest push",
   weakestHitRate: "hit rate at the weakest push",
   selectivity: "hit rate minus leaks to control questions on the same caches",
+  mass: "mean answer mass",
+  answerFlips: "share of answers that turned",
+  deltaYes: "mean change of P(yes)",
+  onlyYesNo: "share of answers that are nothing but yes and no",
+  chatDivergence: "KL from the base model per token, nats",
 };
+
+/** Evaluations that measure more than tiers; what is not named here is a figure of detection. */
+const MEASURED_BY: Readonly<Partial<Record<Aim["metric"], EvaluationKind>>> = {
+  answerFlips: "side-effects",
+  deltaYes: "side-effects",
+  onlyYesNo: "identity",
+  chatDivergence: "chats",
+};
+
+/** What figures that are of no tier are about. */
+const SUBJECTS: Readonly<Record<string, string>> = {
+  [ALL_TIERS]: "All tiers, every trial once",
+  side_effects: "Side-effect questions, single turns",
+  identity: "Free answers about itself",
+  chats: "Chats never trained on",
+};
+
+/**
+ * What a figure is about, in words: a tier's title, or what else was asked.
+ * @param tiers of the run's protocol (`tierViews`)
+ * @returns the name itself where it is neither
+ * @example
+ * const about = sweep.aims.map((aim) => subjectOf(aim.tier, tierViews(protocol)));
+ */
+export function subjectOf(tier: string, tiers: readonly TierView[]): string {
+  return tiers.find(({ name }) => name === tier)?.title ?? SUBJECTS[tier] ?? tier;
+}
+
+/** The aims that an evaluation of this kind can measure. */
+export function aimsOf(aims: readonly Aim[], kind: EvaluationKind): Aim[] {
+  return aims.filter(({ metric }) => (MEASURED_BY[metric] ?? "detection") === kind);
+}
 
 /** One result per aim. */
 export function aimResults(aims: readonly Aim[], metrics: readonly Metric[]): AimResult[] {
@@ -53,7 +92,13 @@ function measured({ metric, tier }: Aim, metrics: readonly Metric[]): Metric | n
     case "balancedAccuracy":
     case "falseAlarmRate":
     case "selectivity":
+    case "mass":
+    case "onlyYesNo":
+    case "chatDivergence":
       return whole(tuned(metric));
+    case "answerFlips":
+    case "deltaYes":
+      return whole(findMetrics(metrics, { name: metric, tier, condition: "tuned-base" }));
     case "baselineBalancedAccuracy":
       return whole(findMetrics(metrics, { name: "balancedAccuracy", tier, condition: "base" }));
     case "worstWordingFalseAlarmRate":
