@@ -142,7 +142,9 @@ function thresholds({ run, source, steered, unit, figures }: Part): string[] {
 
 /** One row a tier, one column a layer range. */
 function thresholdTable(run: LoadedRun, steered: readonly TierView[]): string {
-  const found = findMetrics(run.metrics, { name: "threshold", condition: "tuned" });
+  const found = findMetrics(run.metrics, { name: "threshold", condition: "tuned" }).filter(
+    ({ group }) => "range" in group,
+  );
   const ranges = [...new Set(found.map(({ group }) => String(group.range)))];
   const rows = steered.flatMap(({ name, title }) => {
     const of = found.filter(({ tier }) => tier === name);

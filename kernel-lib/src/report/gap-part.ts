@@ -15,7 +15,8 @@ export function gapTable(detection: readonly LoadedRun[], runs: readonly LoadedR
       quoted(metric),
     ]),
   );
-  const caption = "Balanced accuracy where it was trained minus where it was not; 95 % intervals, method as hover text.";
+  const caption =
+    "Balanced accuracy where it was trained minus where it was not; 95 % intervals, method as hover text.";
   return rows.length === 0
     ? ""
     : `<h3>Gap to what was held out</h3>${table(["model and adapter", "held out", "against", "gap"], rows, caption)}`;

@@ -36,12 +36,12 @@ describe("names and answer patterns", () => {
     const [change] = findMetrics(metrics, { name: "commonestName", condition: "tuned-base" });
     expect(change).toMatchObject({ group, n: 20 });
     expect(change.value).toBeCloseTo(-0.4, 12);
-    expect(namesReading(metrics).map(({ name, before, after }) => [name, before.slice(0, 5), after.slice(0, 5)])).toEqual(
-      [
-        ["Alex", "0.000", "0.800"],
-        ["Robin", "0.600", "0.200"],
-      ],
-    );
+    expect(
+      namesReading(metrics).map(({ name, before, after }) => [name, before.slice(0, 5), after.slice(0, 5)]),
+    ).toEqual([
+      ["Alex", "0.000", "0.800"],
+      ["Robin", "0.600", "0.200"],
+    ]);
   });
 
   it("says nothing of a commonest name where the base gives none", () => {
