@@ -57,6 +57,7 @@ export {
   loadProtocol,
   mainTier,
   type PlannedTrial,
+  planPower,
   planTrials,
   preflight,
   type Preflight,
@@ -74,6 +75,7 @@ export {
   type StudyContext,
   type StudyQuestion,
   type TierKind,
+  type TierPower,
   type TierView,
   tierViews,
   type TrialRecord,
@@ -157,6 +159,7 @@ export {
 
 // report: plots, tables, the report and the adapter's card
 export {
+  awarenessReading,
   conceptHeatmap,
   type DanfoFrame,
   type DataTable,
@@ -169,6 +172,7 @@ export {
   type LoadedRun,
   loadRun,
   metricsTable,
+  namesReading,
   type PlotOptions,
   psychometricPlot,
   type PublishedCard,
@@ -176,6 +180,7 @@ export {
   readPublishedCard,
   type ReportOptions,
   selfPredictionForest,
+  selfReportReading,
   sideBySideBars,
   type SideBySideSeries,
   sideEffectForest,

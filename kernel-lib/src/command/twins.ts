@@ -6,7 +6,7 @@
 import * as path from "node:path";
 import { inspect } from "node:util";
 import { expected, InputError, LAB_MODEL } from "../base";
-import { runTwins } from "../evaluate";
+import { runTwins, type TwinEstimate } from "../evaluate";
 import { openModel, readModelConfig } from "../engine";
 import { makeFolder, writeFileAtomic, writeJsonAtomic } from "../files";
 import { startProgress } from "../notebook";
@@ -32,19 +32,23 @@ export async function twins(args: readonly string[], signal?: AbortSignal): Prom
   makeFolder(out, "--out");
   const model = await openModel(flags.model, { ...engineOptions(flags), signal });
   try {
-    const progress = { line: null as ReturnType<typeof startProgress> | null };
+    const progress = { line: null as ReturnType<typeof startProgress> | null, estimate: null as TwinEstimate | null };
     const rows = await runTwins(model, protocol, {
       twins: names,
       seeds,
       root: out,
       signal,
-      onEstimate: (estimate) => process.stderr.write(`steerlab: ${inspect(estimate)}\n`),
+      onEstimate: (estimate) => {
+        progress.estimate = estimate;
+        process.stderr.write(`steerlab: ${inspect(estimate)}\n`);
+      },
       onProgress: (done, total, note) => {
         progress.line ??= startProgress("twins", total, { from: done });
         progress.line.update(done, note);
       },
     });
     progress.line?.done();
+    process.stderr.write(`steerlab: ${inspect(progress.estimate)}\n`);
     const title = `Twins of ${protocol.name} on ${shortName(model.name)}`;
     writeJsonAtomic(path.join(out, "twins.json"), rows);
     writeFileAtomic(path.join(out, "twins.html"), twinsPage(rows, { title }));

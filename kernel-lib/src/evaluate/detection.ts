@@ -25,6 +25,8 @@ export interface DetectionOptions extends EvaluateOptions {
   concepts?: DirectionSet;
   /** names of tiers; default all that can be run. Tiers asked for later go on in the same run */
   tiers?: readonly string[];
+  /** records of another run; what is planned here under the same id (the same tokens, steering and condition) is not asked again */
+  reuse?: ReadonlyMap<string, TrialRecord>;
 }
 
 /** Directions that a detection run used, in its folder: with protocol.yaml they repeat it. */
@@ -59,6 +61,7 @@ export async function evaluateDetection(
       adapters,
       parts: { concepts: concepts === undefined ? null : directionSetHash(concepts) },
       plan,
+      reuse: options.reuse,
       batch: DEFAULT_BATCH,
       batches: trialBatches,
       ask: (trials, _, signal) => askTrials(study, trials, adapters, signal),

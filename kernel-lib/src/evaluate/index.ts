@@ -6,7 +6,7 @@ export type { ChatRecord } from "./chats/record";
 export { type DetectionOptions, evaluateDetection, VECTOR_FILES } from "./detection";
 export { askTrials, trialBatches } from "./detection/ask";
 export { asksDetection } from "./detection/controls";
-export { axesOf, countsOf, groupBy } from "./detection/counts";
+export { countsOf, groupBy } from "./detection/counts";
 export { ALL_TIERS } from "./detection/distinct";
 export { PRIORS } from "./detection/metrics";
 export { summariseDetection } from "./detection/summary";
@@ -22,7 +22,7 @@ export {
   type SteerRemoveAskCheck,
 } from "./first-look";
 export { evaluateIdentity, type IdentityOptions } from "./identity";
-export { type AnswerReading, type InnerLife, parseAnswer } from "./identity/classify";
+export { type AnswerReading, type InnerLife, parseAnswer, yesOrNo } from "./identity/classify";
 export { identityMetrics, isOnlyYesNo } from "./identity/metrics";
 export type { IdentityRecord } from "./identity/record";
 export { evaluateProbe, type ProbeOptions } from "./probe";
@@ -45,4 +45,4 @@ export { type EffectFormat, type SideEffectRecord, singleTurns } from "./side-ef
 export { type Summary, summarise, summariseAll } from "./summaries";
 export { runTwins, type TwinsOptions } from "./twins";
 export { estimateTwins, type TwinArm, TwinEstimate } from "./twins/estimate";
-export { STUDY, twinRow, type TwinRow, type TwinTiers, twinTiers } from "./twins/row";
+export { STUDY, twinRow, type TwinRow } from "./twins/row";

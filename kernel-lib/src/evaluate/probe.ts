@@ -11,6 +11,7 @@ import {
   bindStudy,
   type BoundStudy,
   DEFAULT_BATCH,
+  headlineTiers,
   type PlannedTrial,
   planTrials,
   preflight,
@@ -22,7 +23,6 @@ import { captureStates, fitProbe, probeLayers, type ProbeScores, trainingStates 
 import type { ProbeRecord } from "./probe/record";
 import { baseAndTuned, type EvaluateOptions, type EvaluationRun, runEvaluation } from "./runner";
 import type { Summary } from "./summaries";
-import { twinTiers } from "./twins/row";
 
 /** Options of `evaluateProbe`. */
 export interface ProbeOptions extends EvaluateOptions {
@@ -56,7 +56,7 @@ export async function evaluateProbe(
   const { adapters } = baseAndTuned(adapter);
   const { seed } = study.protocol.evaluation;
   // Ids are those of detection: the same caches, the same questions.
-  const plan = planTrials(study, { tiers: [twinTiers(study.protocol).heldOut] })
+  const plan = planTrials(study, { tiers: [headlineTiers(study.protocol).heldOut] })
     .filter(({ condition }) => condition === "tuned")
     .map((trial): PlannedTrial => (adapter === null ? { ...trial, condition: "base" } : trial));
   await preflight(study, plan, root, { adapter, batch: options.batch });

@@ -1,18 +1,28 @@
 /**
  * A study beside its twins: each trained by every seed, measured on the same caches and the same side-effect questions.
  *
- * One base model, loaded once, serves all arms. Every arm is a training run, a detection run and a side-effect run, each found again
+ * One base model, loaded once, serves all arms; what it is asked itself is asked once, unless an arm's labels or layers differ. Every arm is a training run, a detection run and a side-effect run, each found again
  * by its identity, so the same call goes on where it was stopped. Arms are step-matched, and that is checked before the first step.
  */
 import { AbortedError, expected, InputError } from "../base";
 import { readAdapter } from "../checkpoint";
 import type { Adapter, StudyModel } from "../engine";
-import { bindStudy, type BoundStudy, DEFAULT_TWINS, namedTwin, type Protocol, protocolOf } from "../study";
+import {
+  bindStudy,
+  type BoundStudy,
+  DEFAULT_TWINS,
+  headlineTiers,
+  namedTwin,
+  type Protocol,
+  protocolOf,
+  type TrialRecord,
+} from "../study";
 import { trainDetector } from "../train";
 import { evaluateDetection } from "./detection";
 import { evaluateSideEffects } from "./side-effects";
+import type { SideEffectRecord } from "./side-effects/record";
 import { estimateTwins, plannedSteps, type TwinArm, type TwinEstimate } from "./twins/estimate";
-import { STUDY, twinRow, type TwinRow, twinTiers } from "./twins/row";
+import { STUDY, twinRow, type TwinRow } from "./twins/row";
 
 /** Options of `runTwins`. */
 export interface TwinsOptions {
@@ -56,18 +66,20 @@ export async function runTwins(
   );
   const rows: TwinRow[] = [];
   try {
-    const tiers = twinTiers(arms[0].study.protocol);
-    const estimate = await estimateTwins(model, arms, tiers, { root, signal });
+    const estimate = await estimateTwins(model, arms, { root, signal });
     options.onEstimate?.(estimate);
+    const shared: SharedBase = { trials: new Map(), effects: new Map() };
+    const start = performance.now();
     for (const [i, arm] of arms.entries()) {
       const note = `${arm.twin}, seed ${arm.seed}`;
       const tick = (steps: number, trials: number): void => {
         const share = estimate.shareOfArm(steps, trials);
         options.onProgress?.(Math.round(PER_ARM * (i + share)), PER_ARM * arms.length, note);
       };
-      rows.push(await runArm(model, arm, { root, signal, tick }));
-      tick(estimate.steps, estimate.trials);
+      rows.push(await runArm(model, arm, shared, { root, signal, tick }));
+      tick(estimate.perArm.steps, estimate.perArm.trials);
     }
+    estimate.tookSeconds = (performance.now() - start) / 1000;
   } catch (error) {
     if (!(error instanceof AbortedError)) throw error;
     throw new AbortedError(
@@ -109,31 +121,46 @@ function requireSameSteps(studies: readonly { twin: string; study: BoundStudy }[
     );
 }
 
+/** Base records by id: what an arm asked of the base is not asked again for one that would ask the same. */
+interface SharedBase {
+  trials: Map<string, TrialRecord>;
+  effects: Map<string, SideEffectRecord>;
+}
+
 async function runArm(
   model: StudyModel,
   { twin, seed, study }: TwinArm,
+  shared: SharedBase,
   { root, signal, tick }: { root: string; signal?: AbortSignal; tick: (steps: number, trials: number) => void },
 ): Promise<TwinRow> {
   const training = await trainDetector(model, study, { seed, root, signal, onEvent: ({ step }) => tick(step, 0) });
   const adapter = await bound(model, training.adapterFolder, `${twin}-s${seed}`);
   try {
-    const { heldOut, controls, clean } = twinTiers(study.protocol);
-    const tiers = [heldOut, controls, clean].filter((name): name is string => name !== null);
+    const tiers = Object.values(headlineTiers(study.protocol)).filter((name): name is string => name !== null);
     const onProgress = (done: number): void => tick(training.steps, done);
-    const detection = await evaluateDetection(model, study, { adapter, root, tiers, signal, onProgress });
-    const effects = await evaluateSideEffects(model, study, { adapter, root, signal });
+    const place = { adapter, root, signal };
+    const detection = await evaluateDetection(model, study, { ...place, tiers, reuse: shared.trials, onProgress });
+    keepBase(shared.trials, detection.records);
+    const effects = await evaluateSideEffects(model, study, { ...place, reuse: shared.effects });
+    keepBase(shared.effects, effects.records);
     return twinRow({
       twin,
       seed,
       steps: training.steps,
       protocol: study.protocol,
-      metrics: detection.metrics,
-      sideEffects: effects.records,
+      metrics: [...detection.metrics, ...effects.metrics],
       folders: [training.folder, detection.folder, effects.folder],
     });
   } finally {
     adapter.dispose();
   }
+}
+
+function keepBase<R extends { id: string; adapterHash: string | null }>(
+  shared: Map<string, R>,
+  records: readonly R[],
+): void {
+  for (const record of records) if (record.adapterHash === null) shared.set(record.id, record);
 }
 
 async function bound(model: StudyModel, folder: string, name: string): Promise<Adapter> {

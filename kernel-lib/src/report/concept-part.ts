@@ -1,12 +1,13 @@
 /** Concepts in a report: how many are noticed, which least, and every one by cell. */
 import { formatNumber } from "../page";
-import { findMetrics } from "../runs";
+import { findMetrics, type Metric } from "../runs";
 import type { TierView } from "../study";
 import { type FigureList, fold, paragraph, quoted, table } from "./html";
 import type { LoadedRun } from "./load";
 import { conceptHeatmap } from "./plots/concept-heatmap";
 import { askedTier } from "./plots/published";
 import type { PublishedCard } from "./published";
+import { strengthTitle } from "./plots/theme";
 import { conceptTable } from "./tables";
 
 const LEAST = 10;
@@ -19,6 +20,25 @@ interface ConceptRow {
   low: number | null;
   high: number | null;
   method: string;
+}
+
+/** The strength at which half of a concept's trials are noticed, the least noticed concepts first. */
+function thresholds({ metrics, protocol }: LoadedRun, tiers: ReadonlySet<string>): string[] {
+  const of = findMetrics(metrics, { name: "threshold", condition: "tuned" }).filter(
+    ({ tier, group }) => tiers.has(tier) && "concept" in group,
+  );
+  if (of.length === 0) return [];
+  // What lies beyond the strengths asked has no number: an end of it that is open stands for it.
+  const place = ({ value, low, high, text }: Metric): number =>
+    value ??
+    (text?.startsWith("above") ? Number.POSITIVE_INFINITY : text?.startsWith("below") ? 0 : (low ?? high ?? 0));
+  const rows = [...of].sort((one, other) => (place(one) === place(other) ? 0 : place(other) - place(one)));
+  const unit = protocol === null ? "strength" : strengthTitle(protocol);
+  const caption = `${unit}, all layer ranges together, n trials of each; intervals: topics resampled. Above and below: outside the strengths asked, a bound and no estimate; between: a jump from never to always, a bound on both sides.`;
+  const body = rows.map((metric) => [String(metric.group.concept), String(metric.group.category), quoted(metric)]);
+  return [
+    fold("Threshold of every concept", table(["concept", "category", "noticed in half of the trials"], body, caption)),
+  ];
 }
 
 /** The section; none where no tier steers with concept vectors. */
@@ -62,6 +82,7 @@ export function conceptSection(
       ? []
       : [paragraph("The least noticed:"), shown(weakest.slice(0, LEAST).filter(({ hitRate }) => hitRate < 1))]),
     fold("Every concept", shown(weakest)),
+    ...thresholds(run, names),
     figures.add(
       conceptHeatmap(run.records),
       `Every concept by layer range and strength, grouped by category; n ${n} steered trials, hit rates without intervals.`,

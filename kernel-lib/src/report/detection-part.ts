@@ -5,6 +5,7 @@ import { findMetrics, type Metric } from "../runs";
 import type { TierView } from "../study";
 import { type Cell, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
+import { cardQuestion } from "./gap-part";
 import { calibrationPlot } from "./plots/calibration";
 import { detectionHeatmap } from "./plots/detection-heatmap";
 import { doseCurves } from "./plots/dose";
@@ -63,6 +64,7 @@ function detectionOf(
     ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
     "<h3>False alarms</h3>",
     ...wordings(part),
+    ...cardQuestion(run, tiers),
     ...conceptSection(run, tiers, part.source, published, figures),
     ...tests(run),
     ...controls(run),
@@ -140,7 +142,9 @@ function thresholds({ run, source, steered, unit, figures }: Part): string[] {
 
 /** One row a tier, one column a layer range. */
 function thresholdTable(run: LoadedRun, steered: readonly TierView[]): string {
-  const found = findMetrics(run.metrics, { name: "threshold", condition: "tuned" });
+  const found = findMetrics(run.metrics, { name: "threshold", condition: "tuned" }).filter(
+    ({ group }) => "range" in group,
+  );
   const ranges = [...new Set(found.map(({ group }) => String(group.range)))];
   const rows = steered.flatMap(({ name, title }) => {
     const of = found.filter(({ tier }) => tier === name);

@@ -7,6 +7,8 @@ import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
 import { formatSection } from "./side-effect-formats";
 import { identityForest, selfPredictionForest } from "./plots/self-knowledge";
+import { namesReading } from "./self-report";
+import { rowsTable, selfReportSection } from "./self-report-part";
 import { sideEffectQuestions } from "./tables";
 import { sourceOf, trainedBy } from "./whose";
 
@@ -16,6 +18,7 @@ export function effectsSections(runs: readonly LoadedRun[], published: Published
     .flatMap((run) => [
       ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
       ...(run.chats.length === 0 ? [] : [chats(run)]),
+      ...(run.selfReport.length === 0 ? [] : [selfReportSection(run, runs, published)]),
       ...(run.identity.length === 0 ? [] : [identity(run, runs, figures)]),
       ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run, runs, figures)]),
     ])
@@ -173,6 +176,7 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
       sourceOf(run, runs),
     ),
     table(["kind", "claim", "condition", "rate"], rows),
+    rowsTable(namesReading(run.metrics, { texts }), "Names that answers give, share of the samples of a question."),
     fold("First sample of each question", table(["question", "condition", "answer", "read as"], examples)),
   ].join("\n");
 }

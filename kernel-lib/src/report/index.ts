@@ -23,6 +23,7 @@ export { twinsPage } from "./twins-page";
 export { buildPublication, type Publication } from "./publication";
 export { sideEffectFormats } from "./side-effect-formats";
 export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
+export { awarenessReading, namesReading, selfReportReading } from "./self-report";
 export {
   conceptTable,
   type DataTable,

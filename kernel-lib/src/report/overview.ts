@@ -3,6 +3,7 @@ import { AIM_WORDS, aimResults, groupBy } from "../evaluate";
 import { formatNumber, UNKNOWN } from "../page";
 import { aimBounds, type AimResult } from "../runs";
 import { findings } from "./findings";
+import { gapTable } from "./gap-part";
 import { type Cell, type FigureList, type GroupRow, paragraph, measuredCell, rate, table, verdictCell } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
 import { sideBySideBars } from "./plots/published";
@@ -25,6 +26,7 @@ export function overviewSection(runs: readonly LoadedRun[], published: Published
     ),
     ...(detection.length === 0 ? [] : [bars(detection, runs, published, figures)]),
     tierTables(detection, runs, published),
+    gapTable(detection),
     missing(detection, runs),
   ].join("\n");
 }

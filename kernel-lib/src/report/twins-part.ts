@@ -30,8 +30,7 @@ export function twinRowsOf(runs: readonly LoadedRun[]): TwinRow[] {
         seed: meta.seed ?? 0,
         steps,
         protocol,
-        metrics: detection.metrics,
-        sideEffects: effects.sideEffects,
+        metrics: [...detection.metrics, ...effects.metrics],
         folders: [training.id, detection.id, effects.id],
       }),
     ];
@@ -142,7 +141,7 @@ export function twinsSection(rows: readonly TwinRow[], figures: FigureList, sour
     ),
     htmlTable(
       twinsTable(rows),
-      "Same optimizer steps in every arm; 95 % intervals over new vectors and topics (changes: over categories).",
+      "Same optimizer steps in every arm; 95 % intervals over new vectors and topics (changes: over questions).",
     ),
   ].join("\n");
 }

@@ -1,6 +1,7 @@
 /** A protocol as data, its prompts, its binding to a model, the plan of trials and the checks before a run. */
 export { bindStudy, BoundStudy } from "./bind";
 export { type PlannedTrial, planTrials } from "./plan";
+export { ASSUMED_ICC, axesOf, clusterText, planPower, type TierPower } from "./power";
 export {
   DEFAULT_BATCH,
   lintPrompts,
@@ -51,6 +52,8 @@ export { renderProtocol } from "./render";
 export type { Sizing } from "./sizing";
 export { strengthScale, type StrengthScale } from "./scale";
 export {
+  type HeadlineTiers,
+  headlineTiers,
   type HeldOut,
   heldOutBy,
   isCleanTier,

@@ -10,6 +10,7 @@ import { DeviceError, expected, InputError } from "../base";
 import { type Adapter, estimateMemory, type Row, totalProbability } from "../engine";
 import type { BoundStudy } from "./bind";
 import type { PlannedTrial } from "./plan";
+import { ASSUMED_ICC, clusterText, planPower, type TierPower } from "./power";
 import type { StudyQuestion } from "./prompts";
 
 /** Where the probability of one question's answer goes. */
@@ -40,13 +41,16 @@ export class Preflight {
     readonly memoryBytes: number | null,
     /** null when the linter's pass was too short to time */
     readonly seconds: number | null,
+    /** what each tier could tell */
+    readonly power: readonly TierPower[],
   ) {}
 
   [inspect.custom](): string {
     const worst = this.lints.reduce((least, lint) => Math.min(least, lint.mass), 1);
     const time = this.seconds === null ? "time unknown" : `about ${Math.ceil(this.seconds)} s`;
     const memory = this.memoryBytes === null ? "unknown" : `${Math.ceil(this.memoryBytes / 1e6)} MB`;
-    return `${this.trials} trials, ${this.tokens} tokens: ${time} in all, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, memory of a batch ${memory}; least answer mass ${worst.toFixed(3)}`;
+    const line = `${this.trials} trials, ${this.tokens} tokens: ${time} in all, ${Math.ceil(this.diskBytes / 1e6)} MB on disk, memory of a batch ${memory}; least answer mass ${worst.toFixed(3)}`;
+    return [line, ...powerLines(this.power)].join("\n");
   }
 }
 
@@ -177,7 +181,21 @@ export async function preflight(
     disk,
     memory,
     elapsed > 0.05 ? (elapsed * tokens) / lintTokens : null,
+    planPower(trials),
   );
+}
+
+/** A line for each tier and class: what it could tell at best. */
+function powerLines(power: readonly TierPower[]): string[] {
+  const rate = (value: number | null): string => (value === null ? "-" : value.toFixed(3)).padStart(8);
+  if (power.length === 0) return [];
+  return [
+    `${`could tell (80 % power, ICC ${ASSUMED_ICC} taken):`.padEnd(40)} difference, rate, rate if none is seen`,
+    ...power.map(
+      ({ tier, target, trials, clusters, unseen, smallestRate, smallestDifference }) =>
+        `${`${tier}, ${target}`.padEnd(30)}${rate(smallestDifference)}${rate(smallestRate)}${rate(unseen)}  n ${trials}, ${clusterText(clusters)}`,
+    ),
+  ];
 }
 
 /** Bytes beside the weights; the prefixes' keys and values are kept while their questions are asked. */

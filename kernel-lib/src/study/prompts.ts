@@ -66,7 +66,7 @@ export interface SideEffectQuestions {
 /** An open question answered by sampling. */
 export interface IdentityQuestion {
   id: string;
-  kind: "identity" | "goals" | "awareness";
+  kind: "identity" | "goals" | "values" | "awareness" | "selfReport";
   text: string;
 }
 
@@ -82,6 +82,14 @@ export interface SelfPredictionTasks {
       prefix: string;
       labels: [string, string];
       items: { id: string; stimulus: string; options: [string, string] }[];
+    };
+    /** general knowledge, options right first: what it would choose against what it then chooses */
+    knowledge: {
+      template: string;
+      hypothetical: string;
+      prefix: string;
+      labels: [string, string];
+      items: { id: string; question: string; options: [string, string] }[];
     };
     property: {
       template: string;
@@ -160,7 +168,9 @@ const selfReportFile = z.strictObject({
   questions: z.array(z.strictObject({ id, category: text, text })).min(1),
 });
 const identityFile = z.strictObject({
-  questions: z.array(z.strictObject({ id, kind: z.enum(["identity", "goals", "awareness"]), text })).min(1),
+  questions: z
+    .array(z.strictObject({ id, kind: z.enum(["identity", "goals", "values", "awareness", "selfReport"]), text }))
+    .min(1),
 });
 const infoFile = z.strictObject({ text, short: text });
 const selfPredictionFile = z.strictObject({
@@ -172,6 +182,13 @@ const selfPredictionFile = z.strictObject({
       prefix: z.string(),
       labels: pair,
       items: z.array(z.strictObject({ id, stimulus: id, options: pair })).min(1),
+    }),
+    knowledge: z.strictObject({
+      template: text,
+      hypothetical: text,
+      prefix: z.string(),
+      labels: pair,
+      items: z.array(z.strictObject({ id, question: text, options: pair })).min(1),
     }),
     property: z.strictObject({
       template: text,
@@ -284,7 +301,7 @@ export function readSelfReport(
 }
 
 /**
- * Open questions about identity, goals and awareness.
+ * Questions about identity, goals, values and awareness, and one yes/no question of each kind of self-report.
  *
  * @param file default: the shipped data/prompts/identity.yaml
  * @returns in file order

@@ -4,6 +4,7 @@
  * Gives reports, tables, plots and notebooks the words for a tier, the order of its axes and the tiers to compare it with, so
  * that a copied protocol with other names says the same. Held out means: not what this protocol trains on.
  */
+import { expected, InputError } from "../base";
 import type { Protocol, TierSpec } from "./types";
 
 /** Axes that a tier can hold out; null where nothing is steered. */
@@ -147,4 +148,30 @@ export function mainTier(views: readonly TierView[], kind: TierKind): TierView |
   const better = (one: TierView, best: TierView): boolean =>
     one.spec.baseline === best.spec.baseline ? size(one) > size(best) : one.spec.baseline;
   return of.reduce<TierView | null>((best, view) => (best === null || better(view, best) ? view : best), null);
+}
+
+/** Tiers that a study is compared on with its twins and yardsticks, null where the protocol has none. */
+export interface HeadlineTiers {
+  /** detection on held-out vectors */
+  heldOut: string;
+  /** control questions on the same caches */
+  controls: string | null;
+  /** clean trials: false alarms, from the most topics */
+  clean: string | null;
+}
+
+/**
+ * The tiers that summaries of a whole study rest on, by what they hold out.
+ * @throws InputError "tier-unknown" if none asks for detection on held-out vectors
+ */
+export function headlineTiers(protocol: Protocol): HeadlineTiers {
+  const views = tierViews(protocol);
+  const heldOut = mainTier(views, "vectors");
+  if (heldOut === null)
+    throw new InputError(
+      "tier-unknown",
+      expected("a tier with vectors heldOut and questions train", "evaluation.tiers", "none"),
+    );
+  const controls = views.find(({ kind, spec }) => kind === "control" && spec.cachesOf === heldOut.name);
+  return { heldOut: heldOut.name, controls: controls?.name ?? null, clean: mainTier(views, "clean")?.name ?? null };
 }

@@ -227,6 +227,33 @@ describe("clusters, tiers and doses", () => {
     expect(quote(threshold(false))).toBe("above 0.4, n 48");
   });
 
+  it("every concept has a threshold of its own: a number with an interval, or a bound that says so", () => {
+    const concept = (vector: string, hits: readonly number[]) =>
+      [0.05, 0.1, 0.2, 0.4].flatMap((strength, s) =>
+        byTopic(hits[s], 10, 1, { target: "steered", strength, vector, vectorSplit: "concepts", category: "topics" }),
+      );
+    const records = [
+      ...concept("always", [10, 10, 10, 10]),
+      ...concept("never", [0, 0, 0, 0]),
+      ...concept("jump", [0, 0, 10, 10]),
+      ...concept("curve", [1, 4, 7, 10]),
+    ];
+    const found = find(summariseDetection(records, strict), { name: "threshold" });
+    const of = (name: string) => found.find(({ group }) => group.concept === name)!;
+    expect(of("always")).toMatchObject({ value: null, text: "below 0.05", n: 40 });
+    expect(of("never")).toMatchObject({ value: null, text: "above 0.4" });
+    // sqrt(0.1 * 0.2) would be a made-up number
+    expect(of("jump")).toMatchObject({ value: null, text: "between 0.1 and 0.2" });
+    expect([of("jump").low, of("jump").high].map((end) => end!.toFixed(6))).toEqual(["0.100000", "0.200000"]);
+    const { value, low, high, method, group } = of("curve");
+    expect(group).toEqual({ concept: "curve", category: "topics" });
+    expect(method).toMatch(/cluster bootstrap 95 % by topic \(10\)/);
+    expect(low!).toBeLessThan(value!);
+    expect(high!).toBeGreaterThan(value!);
+    expect([value! > 0.1, value! < 0.2]).toEqual([true, true]);
+    expect(found.filter((metric) => "range" in metric.group)).toHaveLength(1); // and the range over all concepts, as before
+  });
+
   it("AUROC by strength, predictive values and both forms of d' by hand", () => {
     const steered = [
       ...byTopic(14, 14, 2, { target: "steered", strength: 0.4, logOdds: 3 }),

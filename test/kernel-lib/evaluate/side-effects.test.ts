@@ -368,7 +368,9 @@ describe("self-prediction", () => {
         "tuned twoOptions",
         "tuned property",
         "base firstCharacter",
+        "base knowledge",
         "tuned firstCharacter",
+        "tuned knowledge",
       ]),
     );
     expect(result.records.filter((r) => r.task === "twoOptions" && r.condition === "base")).toHaveLength(12);

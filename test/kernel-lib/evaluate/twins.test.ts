@@ -4,9 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openModel } from "../../../kernel-lib/src/engine";
-import { runTwins, type TwinEstimate, type TwinRow, twinTiers } from "../../../kernel-lib/src/evaluate";
+import { runTwins, type TwinEstimate, type TwinRow } from "../../../kernel-lib/src/evaluate";
 import { loadRun, twinRowsOf, twinsFigure, twinsPage, twinsReading, twinsTable } from "../../../kernel-lib/src/report";
-import { bindStudy, DEFAULT_TWINS, loadProtocol, namedTwin, relabelled, twin } from "../../../kernel-lib/src/study";
+import {
+  bindStudy,
+  DEFAULT_TWINS,
+  headlineTiers,
+  loadProtocol,
+  namedTwin,
+  relabelled,
+  twin,
+} from "../../../kernel-lib/src/study";
 import { FakeEngine, fakeModel, fakeTokenizer } from "../../helpers/fake-engine";
 
 const strict = loadProtocol("strict");
@@ -64,7 +72,7 @@ describe("twins by name", () => {
   });
 
   it("picks tiers by their fields", () => {
-    expect(twinTiers(strict)).toEqual({
+    expect(headlineTiers(strict)).toEqual({
       heldOut: "held_out_random",
       controls: "controls",
       clean: "clean_held_out",
@@ -73,9 +81,9 @@ describe("twins by name", () => {
       aims: [],
       "evaluation.tiers": [{ ...strict.evaluation.tiers[1], name: "mine" }],
     });
-    expect(twinTiers(renamed)).toEqual({ heldOut: "mine", controls: null, clean: null });
+    expect(headlineTiers(renamed)).toEqual({ heldOut: "mine", controls: null, clean: null });
     const none = twin(strict, { aims: [], "evaluation.tiers": strict.evaluation.tiers.slice(0, 1) });
-    expect(() => twinTiers(none)).toThrow(expect.objectContaining({ code: "tier-unknown" }));
+    expect(() => headlineTiers(none)).toThrow(expect.objectContaining({ code: "tier-unknown" }));
   });
 });
 

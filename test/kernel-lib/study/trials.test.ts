@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { tmpdir } from "node:os";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { NamedDirection } from "../../../kernel-lib/src/steering";
@@ -7,6 +8,7 @@ import {
   lintPrompts,
   loadProtocol,
   type PlannedTrial,
+  planPower,
   planTrials,
   preflight,
   requirePrompts,
@@ -192,6 +194,29 @@ describe("preflight", () => {
     expect(result.lints.every((l) => l.passes && l.mass > 0.89)).toBe(true);
     expect(result.tokens).toBeGreaterThan(plan.length * 20);
     expect(result.lints[0].top[0].text).toBe(" no");
+    expect(result.power).toEqual(planPower(plan));
+    expect(inspect(result)).toMatch(/clean_held_out, clean +[\d.]+ +[\d.]+ +[\d.]+ {2}n \d+, \d+ topics/);
+  });
+
+  it("says what each tier could tell from its clusters, and from more trials of the same ones hardly more", () => {
+    const power = planPower(plan);
+    const of = (name: string, target: string) => power.find((row) => row.tier === name && row.target === target)!;
+    const clean = of("clean_held_out", "clean");
+    const topics = new Set(plan.filter(({ tier }) => tier === "clean_held_out").map(({ context }) => context)).size;
+    expect(clean.clusters).toEqual({ topic: topics });
+    expect(clean.unseen).toBeCloseTo(1 - 0.025 ** (1 / topics), 10); // Clopper and Pearson, 0 of so many topics
+    expect(Object.keys(of("held_out_wordings", "steered").clusters)).toEqual(["vector", "topic", "wording"]);
+    expect(Object.keys(of("concepts_102", "steered").clusters)).toEqual(["topic"]); // three concepts are no sample of concepts
+    const twice = [...plan, ...plan.map((trial) => ({ ...trial, id: `${trial.id} again` }))];
+    const more = planPower(twice).find(({ tier, target }) => tier === "clean_held_out" && target === "clean")!;
+    expect(more.trials).toBe(2 * clean.trials);
+    expect(more.unseen).toBe(clean.unseen);
+    expect(more.smallestDifference!).toBeLessThan(clean.smallestDifference!);
+    expect(planPower(plan, 0.4).find((row) => row.tier === "clean_held_out")!.smallestDifference!).toBeGreaterThan(
+      clean.smallestDifference!,
+    );
+    const few = planPower(plan.filter(({ context }) => context === plan[0].context).slice(0, 3));
+    expect(few[0]).toMatchObject({ clusters: {}, unseen: null, smallestDifference: null });
   });
 
   it("refuses prompts whose labels get no probability, naming question, mass and top tokens", async () => {

@@ -7,8 +7,8 @@
  */
 import { type Metric, metricOf } from "../../runs";
 import { clusteredDifference, clusteredRate, type ClusterSample } from "../../stats";
-import type { Protocol, QuestionKind, TrialRecord } from "../../study";
-import { axesOf, groupBy, isSteered, sampleOf } from "./counts";
+import { axesOf, type Protocol, type QuestionKind, type TrialRecord } from "../../study";
+import { groupBy, isSteered, sampleOf } from "./counts";
 import { promptKey } from "./distinct";
 
 /** True for a trial that asks for detection, false for a control on its cache. */

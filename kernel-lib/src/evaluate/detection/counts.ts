@@ -3,8 +3,8 @@
  *
  * Hit: steered trial whose steered label is the likelier. False alarm: the same on a clean trial.
  */
-import type { ClusterAxes, ClusterSample, DetectionCounts } from "../../stats";
-import type { TrialRecord } from "../../study";
+import type { ClusterSample, DetectionCounts } from "../../stats";
+import { axesOf, type TrialRecord } from "../../study";
 
 /** Records grouped by a key, in order of first appearance. */
 export function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
@@ -31,28 +31,6 @@ export function countsOf(records: readonly TrialRecord[]): DetectionCounts {
     }
   }
   return counts;
-}
-
-/**
- * What was sampled once and asked many times: the vector (or concept) of a steered trial, and the topic of every trial.
- *
- * @param ofWordings the figure speaks of new wordings too (tiers of held-out wordings); else it holds for those asked
- */
-export function axesOf(records: readonly TrialRecord[], ofWordings = asksNewWordings(records)): ClusterAxes {
-  const vector = records.some((record) => record.vectorSplit === "concepts") ? "concept" : "vector";
-  return {
-    [vector]: records.map((record) => record.vector),
-    topic: records.map((record) => record.context),
-    ...(ofWordings ? { wording: records.map((record) => record.question) } : {}),
-  };
-}
-
-/** Were these trials asked to learn about wordings? One wording alone says nothing of others. */
-function asksNewWordings(records: readonly TrialRecord[]): boolean {
-  return (
-    records.every((record) => record.questionSplit === "heldOut") &&
-    records.some((record) => record.question !== records[0].question)
-  );
 }
 
 /** Says-steered of each trial with its clusters. */

@@ -14,8 +14,8 @@ import {
   permutationTest,
   thresholdInterval,
 } from "../../stats";
-import type { TrialRecord } from "../../study";
-import { axesOf, groupBy, isSteered, sampleOf } from "./counts";
+import { axesOf, type TrialRecord } from "../../study";
+import { groupBy, isSteered, sampleOf } from "./counts";
 import { ALL_TIERS, distinctClean, distinctTrials } from "./distinct";
 import { guessRate } from "./thresholds";
 

@@ -15,8 +15,8 @@ import {
   type Estimate,
   predictiveValues,
 } from "../../stats";
-import type { TrialRecord } from "../../study";
-import { axesOf, countsOf, groupBy, isClean, isSteered, sampleOf } from "./counts";
+import { axesOf, type TrialRecord } from "../../study";
+import { countsOf, groupBy, isClean, isSteered, sampleOf } from "./counts";
 import { falseAlarmRate, sharedTrials, trialKey } from "./distinct";
 
 /** Shares of steered among all that is asked, at which predictive values are given: steering is rare outside a study. */

@@ -15,8 +15,8 @@ import {
   signFlipTest,
   type TestResult,
 } from "../../stats";
-import type { TrialRecord } from "../../study";
-import { axesOf, groupBy, sampleOf } from "./counts";
+import { axesOf, type TrialRecord } from "../../study";
+import { groupBy, sampleOf } from "./counts";
 import { ALL_TIERS, distinctClean, promptKey, sharedTrials, trialKey } from "./distinct";
 
 interface Pair {

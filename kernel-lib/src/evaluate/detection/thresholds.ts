@@ -1,14 +1,20 @@
 /**
- * Psychometric summary: the strength at which half of the trials are noticed, per tier and layer range, with its interval.
+ * Psychometric summary: the strength at which half of the trials are noticed, per tier and layer range and per concept, with its interval.
  *
  * Strength is the protocol's own unit. The guess rate is the tier's false-alarm rate, so that an eager answerer gains nothing.
  * A threshold outside the strengths tried is bounded, not invented: its metric's `text` says "below 0.025" or "above 0.8".
  */
 import { random } from "../../base";
 import { type Metric, metricOf } from "../../runs";
-import { fitPsychometric, type PsychometricFit, type StrengthCount, thresholdInterval } from "../../stats";
-import type { TrialRecord } from "../../study";
-import { axesOf, countsOf, groupBy, isSteered } from "./counts";
+import {
+  type ClusterAxes,
+  fitPsychometric,
+  type PsychometricFit,
+  type StrengthCount,
+  thresholdInterval,
+} from "../../stats";
+import { axesOf, type TrialRecord } from "../../study";
+import { countsOf, groupBy, isSteered } from "./counts";
 
 /** Points and fitted curve of one layer range. */
 export interface PsychometricCurve {
@@ -34,6 +40,15 @@ function eachRange(records: readonly TrialRecord[], visit: (of: TrialRecord[], g
   for (const ofTier of groupBy(records, (record) => `${record.tier} ${record.condition}`).values()) {
     const guess = guessRate(ofTier);
     for (const of of groupBy(ofTier.filter(isSteered), (record) => record.range).values()) visit(of, guess);
+  }
+}
+
+/** All layer ranges of one concept together: in one of them alone there are too few trials. */
+function eachConcept(records: readonly TrialRecord[], visit: (of: TrialRecord[], guess: number) => void): void {
+  for (const ofTier of groupBy(records, (record) => `${record.tier} ${record.condition}`).values()) {
+    const guess = guessRate(ofTier);
+    const steered = ofTier.filter((record) => isSteered(record) && record.vectorSplit === "concepts");
+    for (const of of groupBy(steered, (record) => record.vector).values()) visit(of, guess);
   }
 }
 
@@ -64,18 +79,31 @@ export function psychometricCurves(records: readonly TrialRecord[]): Psychometri
   return curves.sort((a, b) => (start.get(a.range) as number) - (start.get(b.range) as number));
 }
 
-/** The 50 % thresholds as metrics; vectors and topics resampled. */
+/** The 50 % thresholds as metrics: by layer range, vectors and topics resampled; and of every concept, topics resampled. */
 export function thresholdMetrics(records: readonly TrialRecord[], seed = 0): Metric[] {
   const metrics: Metric[] = [];
-  eachRange(records, (of, guess) => {
-    const { tier, condition, range } = of[0];
+  const add = (
+    of: readonly TrialRecord[],
+    guess: number,
+    clusters: ClusterAxes,
+    group: Metric["group"],
+    key: string,
+  ) => {
     if (new Set(of.map((record) => record.strength)).size < 2) return;
     const trials = of.map((record) => ({ strength: record.strength as number, hit: record.saysSteered }));
-    const stream = random(seed).fork("threshold").fork(`${tier} ${condition} ${range}`);
-    const options = { clusters: axesOf(of), guess, random: stream, samples: SAMPLES };
-    metrics.push(
-      metricOf("threshold", tier, condition, thresholdInterval(trials, options), { range: range as string }),
-    );
+    const { tier, condition } = of[0];
+    const stream = random(seed).fork("threshold").fork(`${tier} ${condition} ${key}`);
+    const options = { clusters, guess, random: stream, samples: SAMPLES };
+    metrics.push(metricOf("threshold", tier, condition, thresholdInterval(trials, options), group));
+  };
+  eachRange(records, (of, guess) => {
+    const range = of[0].range as string;
+    add(of, guess, axesOf(of), { range }, range);
+  });
+  eachConcept(records, (of, guess) => {
+    const concept = of[0].vector as string;
+    const { topic } = axesOf(of, false);
+    add(of, guess, { topic }, { concept, category: of[0].category ?? "none" }, `concept ${concept}`);
   });
   return metrics;
 }

@@ -9,17 +9,26 @@ import * as path from "node:path";
 import { inspect } from "node:util";
 import type { StudyModel } from "../../engine";
 import { findRun } from "../../runs";
-import { type BoundStudy, DEFAULT_BATCH, planTrials, type Protocol, protocolHash } from "../../study";
-import { generateExamples, runTraining, stepsOf, trainConfigOf, trainingCount } from "../../train";
+import {
+  type BoundStudy,
+  DEFAULT_BATCH,
+  headlineTiers,
+  type PlannedTrial,
+  planTrials,
+  type Protocol,
+  protocolHash,
+  readSideEffectQuestions,
+} from "../../study";
+import { generateExamples, runTraining, stepsOf, trainConfigOf, type TrainEvent, trainingCount } from "../../train";
 import { askTrials } from "../detection/ask";
-import type { TwinTiers } from "./row";
+import { planSideEffects } from "../side-effects/plan";
 
 /** Steps of the probe; the first warms up and is not timed. */
 const PROBE_STEPS = 3;
+/** Validation examples of the probe. */
+const PROBE_VALIDATION = 32;
 /** JSON line and its Parquet copy, measured. */
 const BYTES_PER_RECORD = 800;
-/** 75 questions, asked of base, base again and tuned. */
-const SIDE_EFFECT_ROWS = 225;
 /** Checkpoints that keep the optimizer's state. */
 const KEPT_STATES = 2;
 
@@ -30,59 +39,86 @@ export interface TwinArm {
   study: BoundStudy;
 }
 
+/** Seconds of one unit of each kind of work, measured on this machine as it is now. */
+export interface TwinRates {
+  step: number;
+  validationExample: number;
+  trial: number;
+}
+
+/** How much of each kind of work there is. */
+export interface TwinWork {
+  steps: number;
+  validationExamples: number;
+  /** trials and side-effect questions */
+  trials: number;
+}
+
 /**
- * Time and disk of all arms; `console.log` shows a sentence.
+ * Time and disk of all arms; `console.log` shows a sentence, after the arms are done with what they took.
  * @example
  * await runTwins(model, protocol, { twins: ["flipped"], seeds: [1], onEstimate: (estimate) => console.log(estimate) });
  */
 export class TwinEstimate {
+  /** what the arms took, once they are done */
+  tookSeconds: number | null = null;
+
   constructor(
     readonly arms: number,
     /** arms whose training is not there yet */
     readonly toTrain: number,
-    /** optimizer steps of one arm */
-    readonly steps: number,
-    /** trials and questions of one arm */
-    readonly trials: number,
-    readonly secondsPerStep: number,
-    readonly secondsPerTrial: number,
+    /** one arm: training, and the trials that its adapter is asked */
+    readonly perArm: TwinWork,
+    /** all that is left to do, base trials that arms share counted once */
+    readonly left: TwinWork,
+    readonly rates: TwinRates,
     readonly diskBytes: number,
   ) {}
 
-  /** all of it on this machine as it is now; what is evaluated already costs less */
+  /** of what is left, on this machine as it is now */
   get seconds(): number {
-    return this.toTrain * this.steps * this.secondsPerStep + this.arms * this.trials * this.secondsPerTrial;
+    return this.secondsOf(this.left);
+  }
+
+  private secondsOf({ steps, validationExamples, trials }: TwinWork): number {
+    const { step, validationExample, trial } = this.rates;
+    return steps * step + validationExamples * validationExample + trials * trial;
   }
 
   /** Share of an arm's time, 0..1, that some steps and trials take. */
   shareOfArm(steps: number, trials: number): number {
-    const seconds = (s: number, t: number): number => s * this.secondsPerStep + t * this.secondsPerTrial;
-    const whole = seconds(this.steps, this.trials);
-    return whole === 0 ? 0 : Math.min(1, seconds(steps, trials) / whole);
+    const { perArm } = this;
+    const whole = this.secondsOf(perArm);
+    const validationExamples = perArm.steps === 0 ? 0 : (perArm.validationExamples * steps) / perArm.steps;
+    return whole === 0 ? 0 : Math.min(1, this.secondsOf({ steps, validationExamples, trials }) / whole);
   }
 
   [inspect.custom](): string {
-    const minutes = Math.max(1, Math.ceil(this.seconds / 60));
+    const minutes = (seconds: number): number => Math.max(1, Math.ceil(seconds / 60));
+    const { perArm, rates } = this;
+    const took = this.tookSeconds === null ? "" : `; took ${minutes(this.tookSeconds)} min`;
     return (
-      `${this.arms} arms (${this.toTrain} to train) of ${this.steps} steps and ${this.trials} trials: about ${minutes} min, ` +
-      `${Math.ceil(this.diskBytes / 1e6)} MB on disk; measured ${this.secondsPerStep.toPrecision(2)} s a step, ${this.secondsPerTrial.toPrecision(2)} s a trial`
+      `${this.arms} arms (${this.toTrain} to train) of ${perArm.steps} steps and ${perArm.trials} trials: about ${minutes(this.seconds)} min${took}, ` +
+      `${Math.ceil(this.diskBytes / 1e6)} MB on disk; measured ${rates.step.toPrecision(2)} s a step, ${rates.trial.toPrecision(2)} s a trial`
     );
   }
 }
 
-/** The finished training run of an arm under `root`, if there is one. */
-export function isTrained({ study, seed }: TwinArm, root: string): boolean {
+/** What of an arm lies finished under `root`. */
+function doneOf({ study, seed }: TwinArm, root: string): { isTrained: boolean; isMeasured: boolean } {
   const { model, protocol } = study;
   const { backend, dtype } = model.engine;
   const match = {
-    kind: "train",
     protocolHash: protocolHash(protocol),
-    seed,
     modelHash: model.hash,
     backend: String(backend),
     dtype: String(dtype),
   };
-  return findRun(root, match)?.status() === "done";
+  const training = findRun(root, { ...match, kind: "train", seed });
+  if (training?.status() !== "done") return { isTrained: false, isMeasured: false };
+  const adapterHash = String(training.readMeta().adapterHash);
+  const isDone = (kind: string): boolean => findRun(root, { ...match, kind, adapterHash })?.status() === "done";
+  return { isTrained: true, isMeasured: isDone("detection") && isDone("side-effects") };
 }
 
 /** Optimizer steps of a run by a protocol. */
@@ -91,58 +127,94 @@ export function plannedSteps(protocol: Protocol): number {
   return stepsOf(trainConfigOf(protocol, count, 0), count);
 }
 
+/** Trials and side-effect questions of an arm's adapter, and the ids of what is asked of the base. */
+function askedOf(study: BoundStudy): { tuned: number; base: string[]; sample: PlannedTrial[] } {
+  const tiers = Object.values(headlineTiers(study.protocol)).filter((name): name is string => name !== null);
+  const trials = planTrials(study, { tiers });
+  const effects = planSideEffects(study, readSideEffectQuestions(), ["base", "tuned"], []);
+  const all = [...trials, ...effects];
+  return {
+    tuned: all.filter(({ condition }) => condition === "tuned").length,
+    base: all.filter(({ condition }) => condition !== "tuned").map(({ id }) => id),
+    sample: trials.slice(0, DEFAULT_BATCH).map((trial) => ({ ...trial, condition: "base" })),
+  };
+}
+
 /** Times the first arm and multiplies. @throws whatever training and asking throw: better now than in an hour */
 export async function estimateTwins(
   model: StudyModel,
   arms: readonly TwinArm[],
-  tiers: TwinTiers,
   { root, signal }: { root: string; signal?: AbortSignal },
 ): Promise<TwinEstimate> {
   const [{ study }] = arms;
   const { training } = study.protocol;
-  const steps = plannedSteps(study.protocol);
-  const toTrain = arms.filter((arm) => !isTrained(arm, root)).length;
-  const probe =
-    toTrain === 0 ? { secondsPerStep: 0, adapterBytes: 0, stateBytes: 0 } : await timeTraining(model, arms[0], signal);
-  const plan = planTrials(study, { tiers: Object.values(tiers).filter((name): name is string => name !== null) });
-  const batch = plan.filter(({ condition }) => condition === "base").slice(0, DEFAULT_BATCH);
-  const asked =
-    batch.length > 0 ? batch : plan.slice(0, DEFAULT_BATCH).map((trial) => ({ ...trial, condition: "base" as const }));
+  const asked = new Map([...new Set(arms.map((arm) => arm.study))].map((one) => [one, askedOf(one)]));
+  const of = (arm: TwinArm): ReturnType<typeof askedOf> => asked.get(arm.study) as ReturnType<typeof askedOf>;
+  const done = arms.map((arm) => ({ arm, ...doneOf(arm, root) }));
+  const toTrain = done.filter(({ isTrained }) => !isTrained).length;
+  const toMeasure = done.filter(({ isMeasured }) => !isMeasured).map(({ arm }) => arm);
+  const probe = toTrain === 0 ? NOTHING : await timeTraining(model, arms[0], signal);
+  const { sample } = of(arms[0]);
   const start = performance.now();
-  await askTrials(study, asked, {}, signal);
-  const secondsPerTrial = (performance.now() - start) / 1000 / asked.length;
-  const trials = plan.length + SIDE_EFFECT_ROWS;
+  await askTrials(study, sample, {}, signal);
+  const trial = (performance.now() - start) / 1000 / sample.length;
+  const steps = plannedSteps(study.protocol);
+  const validations = training.validateEvery === 0 ? 1 : Math.ceil(steps / training.validateEvery);
+  const perTraining = { steps, validationExamples: validations * (training.examples - trainingCount(study.protocol)) };
+  const base = new Set(toMeasure.flatMap((arm) => of(arm).base)).size;
+  const left = {
+    steps: toTrain * perTraining.steps,
+    validationExamples: toTrain * perTraining.validationExamples,
+    trials: base + toMeasure.reduce((sum, arm) => sum + of(arm).tuned, 0),
+  };
   const checkpoints = training.checkpointEvery === 0 ? 1 : Math.ceil(steps / training.checkpointEvery);
-  const perTraining = (checkpoints + 1) * probe.adapterBytes + Math.min(KEPT_STATES, checkpoints) * probe.stateBytes;
-  const disk = toTrain * perTraining + arms.length * trials * BYTES_PER_RECORD;
-  return new TwinEstimate(arms.length, toTrain, steps, trials, probe.secondsPerStep, secondsPerTrial, disk);
+  const bytes = (checkpoints + 1) * probe.adapterBytes + Math.min(KEPT_STATES, checkpoints) * probe.stateBytes;
+  const records = toMeasure.reduce((sum, arm) => sum + of(arm).tuned + of(arm).base.length, 0);
+  return new TwinEstimate(
+    arms.length,
+    toTrain,
+    { ...perTraining, trials: of(arms[0]).tuned },
+    left,
+    { step: probe.step, validationExample: probe.validationExample, trial },
+    toTrain * bytes + records * BYTES_PER_RECORD,
+  );
 }
 
-async function timeTraining(
-  model: StudyModel,
-  { study, seed }: TwinArm,
-  signal?: AbortSignal,
-): Promise<{ secondsPerStep: number; adapterBytes: number; stateBytes: number }> {
+interface TrainingProbe {
+  /** seconds */
+  step: number;
+  validationExample: number;
+  adapterBytes: number;
+  stateBytes: number;
+}
+
+const NOTHING: TrainingProbe = { step: 0, validationExample: 0, adapterBytes: 0, stateBytes: 0 };
+
+async function timeTraining(model: StudyModel, { study, seed }: TwinArm, signal?: AbortSignal): Promise<TrainingProbe> {
   const { protocol } = study;
   const set = await generateExamples(study, seed);
   const examples = set.train.slice(0, PROBE_STEPS * protocol.training.batch);
+  const validation = set.validation.slice(0, PROBE_VALIDATION);
   const out = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-probe-"));
-  const ends: number[] = [];
+  const ends: Record<TrainEvent["kind"], number[]> = { step: [], validation: [] };
   try {
     const { adapterFolder } = await runTraining({
       engine: model.engine,
       baseModel: { name: model.name, hash: model.hash },
       examples,
+      validation,
       vectors: set.vectors,
       config: { ...trainConfigOf(protocol, examples.length, seed), epochs: 1 },
       out,
       signal,
-      onEvent: () => ends.push(performance.now()),
+      onEvent: ({ kind }) => ends[kind].push(performance.now()),
     });
-    const timed = Math.max(1, ends.length - 1);
+    const { step, validation: validated } = ends;
+    const last = step[step.length - 1];
     const adapterBytes = bytesOf(adapterFolder);
     return {
-      secondsPerStep: (ends[ends.length - 1] - ends[0]) / 1000 / timed,
+      step: (last - step[0]) / 1000 / Math.max(1, step.length - 1),
+      validationExample: validated.length === 0 ? 0 : (validated[0] - last) / 1000 / validation.length,
       adapterBytes,
       stateBytes: Math.max(0, bytesOf(path.join(out, "checkpoints")) - adapterBytes),
     };

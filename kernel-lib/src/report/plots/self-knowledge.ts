@@ -19,6 +19,7 @@ const FIGURES: Readonly<Record<string, string>> = {
 const TASKS: Readonly<Record<string, string>> = {
   firstCharacter: "first letter",
   twoOptions: "own answer of two",
+  knowledge: "own choice, general knowledge",
   property: "true of its answer",
 };
 const keyOf = (name: string, { task, subset }: Metric["group"]): string =>

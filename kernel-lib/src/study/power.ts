@@ -1,0 +1,92 @@
+/**
+ * What a plan can tell before it is run: by tier and class its clusters, the smallest rate and the smallest difference.
+ *
+ * Topics, vectors and wordings are what is sampled (the axes of the intervals after the run); more trials of the same ones tell little
+ * more. How alike trials of one cluster are is not known beforehand: an ICC of .1 on each axis is taken, the bound that no
+ * event allows needs none.
+ */
+import { type ClusterAxes, detectableDifference, detectableRate, MIN_CLUSTERS } from "../stats";
+import type { Trial } from "./record";
+
+/** Share of the variance between the clusters of each axis that is taken before anything was measured. */
+export const ASSUMED_ICC = 0.1;
+
+/** What one class of a tier could tell. */
+export interface TierPower {
+  tier: string;
+  target: Trial["target"];
+  trials: number;
+  /** sampled axes with their clusters; those with fewer than 6 are held fixed */
+  clusters: Record<string, number>;
+  /** without a single event the rate may still be this, whatever the ICC; null where no axis has 6 clusters */
+  unseen: number | null;
+  /** the smallest rate that shows an event in 4 of 5 runs */
+  smallestRate: number | null;
+  /** the smallest difference from another rate near one half that a test at .05 finds in 4 of 5 runs */
+  smallestDifference: number | null;
+}
+
+/**
+ * What was sampled once and asked many times: the vector (or concept) of a steered trial, and the topic of every trial.
+ *
+ * @param ofWordings the figure speaks of new wordings too (tiers of held-out wordings); else it holds for those asked
+ */
+export function axesOf(trials: readonly Trial[], ofWordings = asksNewWordings(trials)): ClusterAxes {
+  const vector = trials.some((trial) => trial.vectorSplit === "concepts") ? "concept" : "vector";
+  return {
+    [vector]: trials.map((trial) => trial.vector),
+    topic: trials.map((trial) => trial.context),
+    ...(ofWordings ? { wording: trials.map((trial) => trial.question) } : {}),
+  };
+}
+
+/** Were these trials asked to learn about wordings? One wording alone says nothing of others. */
+function asksNewWordings(trials: readonly Trial[]): boolean {
+  return (
+    trials.every((trial) => trial.questionSplit === "heldOut") &&
+    trials.some((trial) => trial.question !== trials[0].question)
+  );
+}
+
+/**
+ * Clusters and the smallest figures of every tier and class, tuned trials only.
+ *
+ * @param plan from `planTrials`
+ * @returns in the plan's order, steered before clean
+ * @example
+ * showTable(planPower(planTrials(study)));
+ */
+export function planPower(plan: readonly Trial[], icc = ASSUMED_ICC): TierPower[] {
+  const tuned = plan.filter(({ condition }) => condition === "tuned");
+  const tiers = [...new Set(tuned.map(({ tier }) => tier))];
+  return tiers.flatMap((tier) =>
+    (["steered", "clean"] as const).flatMap((target) => {
+      const of = tuned.filter((trial) => trial.tier === tier && trial.target === target);
+      return of.length === 0 ? [] : [{ tier, target, trials: of.length, ...powerOf(of, icc) }];
+    }),
+  );
+}
+
+function powerOf(trials: readonly Trial[], icc: number): Omit<TierPower, "tier" | "target" | "trials"> {
+  const counted = Object.entries(axesOf(trials)).map(
+    ([axis, labels]) => [axis, new Set(Array.from(labels).filter((label) => label !== null)).size] as const,
+  );
+  const clusters = Object.fromEntries(counted.filter(([, count]) => count >= MIN_CLUSTERS));
+  if (Object.keys(clusters).length === 0)
+    return { clusters, unseen: null, smallestRate: null, smallestDifference: null };
+  const axes = Object.fromEntries(Object.entries(clusters).map(([axis, count]) => [axis, { clusters: count, icc }]));
+  const { guaranteedBound, smallestSeen } = detectableRate({ axes, trials: trials.length });
+  const difference = detectableDifference({ axes, trials: trials.length });
+  return {
+    clusters,
+    unseen: guaranteedBound,
+    smallestRate: smallestSeen,
+    smallestDifference: difference?.difference ?? null,
+  };
+}
+
+/** "14 topics, 100 vectors". */
+export function clusterText(clusters: Readonly<Record<string, number>>): string {
+  const counted = Object.entries(clusters).map(([axis, count]) => `${count} ${axis}s`);
+  return counted.length === 0 ? "fewer than 6 of everything" : counted.join(", ");
+}
