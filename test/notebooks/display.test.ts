@@ -131,6 +131,7 @@ describe("in a kernel", () => {
       numbers: { hits: 0.9, d: null },
       order: ["hits", "d"],
       run: resolve("runs/a"),
+      beside: [],
       problems: ["few trials"],
     });
     expect(sent[0][0]["text/plain"]).toMatch(/hits\s+0\.9/);
