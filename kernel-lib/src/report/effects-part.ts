@@ -81,7 +81,7 @@ function chats(run: LoadedRun): string {
   return [
     "<h2>Ordinary chats</h2>",
     paragraph(
-      `${modelLabel(run)}. ${replies} that were never trained on: KL(base || tuned) over the whole vocabulary ${quoted(divergence).text} nats per token; the likeliest next token is another at ${quoted(changes).text} of them. Intervals: chats resampled.`,
+      `${modelLabel(run)}. ${replies} that were never trained on: KL(base || tuned) over the whole vocabulary ${quoted(divergence).text} nats per token; the likeliest next token is another at ${quoted(changes).text} of them; ${methodsOf([divergence, changes].flatMap((metric) => metric ?? []))}.`,
     ),
   ].join("\n");
 }
