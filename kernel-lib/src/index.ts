@@ -3,8 +3,8 @@
 // base: errors with stable codes, to catch
 export { AbortedError, DataError, DeviceError, InputError, SteerlabError } from "./base";
 
-// stats: intervals for counts of your own
-export { clopperPearson, type Estimate, wilson } from "./stats";
+// stats: intervals for shares of your own, whose trials share what was sampled
+export { type ClusterAxes, type ClusteredEstimate, type ClusterOptions, clusteredRate } from "./stats";
 
 // page: what tables and figures are
 export type { FigureJson, Quoted, TableLike, TableOptions } from "./page";
@@ -118,7 +118,7 @@ export {
   type ValidationEvent,
 } from "./train";
 
-// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction
+// evaluate: look at the machine, then measure: detection, side effects, identity, self-prediction, self-report
 export {
   AIM_WORDS,
   askFacts,
@@ -133,6 +133,7 @@ export {
   evaluateIdentity,
   evaluateProbe,
   evaluateSelfPrediction,
+  evaluateSelfReport,
   evaluateSideEffects,
   type EvaluationRun,
   type Fact,
@@ -146,6 +147,8 @@ export {
   runTwins,
   type SelfPredictionOptions,
   type SelfPredictionRecord,
+  type SelfReportOptions,
+  type SelfReportRecord,
   type SideEffectOptions,
   type SideEffectRecord,
   type SteerRemoveAskCheck,
@@ -156,6 +159,7 @@ export {
 
 // report: plots, tables, the report and the adapter's card
 export {
+  awarenessReading,
   conceptHeatmap,
   type DanfoFrame,
   type DataTable,
@@ -168,6 +172,7 @@ export {
   type LoadedRun,
   loadRun,
   metricsTable,
+  namesReading,
   type PlotOptions,
   psychometricPlot,
   type PublishedCard,
@@ -175,6 +180,7 @@ export {
   readPublishedCard,
   type ReportOptions,
   selfPredictionForest,
+  selfReportReading,
   sideBySideBars,
   type SideBySideSeries,
   sideEffectForest,

@@ -77,14 +77,14 @@ export const [row] = await model.engine.forward([{ tokens: [1] }]);
   });
 
   it("are real types: a wrong use is an error, a right use is none", () => {
-    const right = `import { type Engine, loadProtocol, type Model, openModel, wilson } from "steerlab";
+    const right = `import { type Engine, loadProtocol, type Model, openModel, clusteredRate } from "steerlab";
 export async function use(): Promise<number> {
   const model: Model = await openModel();
   const engine: Engine = model.engine;
   const [row] = await engine.forward([{ tokens: [1, 2] }], { report: "last", topK: 1 });
   const first: number = row.positions[0].logprobs[0];
   const seeds: number = loadProtocol("strict").evaluation.seed;
-  return first + seeds + (wilson(1, 2).value ?? 0);
+  return first + seeds + (clusteredRate([1, 0], {}).value ?? 0);
 }
 `;
     expect(diagnose(right)).toEqual([]);

@@ -31,6 +31,21 @@ describe("paths", () => {
   });
 });
 
+describe("a notebook outside the project", () => {
+  const run = session([
+    {
+      code: 'import { findRun } from "steerlab"; import { table } from "arquero";\nconst [find, numbers] = [findRun, table({ a: [1, 2] })];',
+    },
+    { code: 'const found = find("/nowhere", {}); const above = numbers.filter("d => d.a > 1");' },
+    { code: "[found, above.numRows()].join()" },
+  ]);
+
+  it("can name the types of the library and of what comes with it in cells that import neither", () => {
+    expect(run().cells.map(errorOf)).toEqual([{}, {}, {}]);
+    expect(resultOf(run().cells[2])).toBe(",1");
+  });
+});
+
 describe("output", () => {
   const run = session([
     { code: "for (let i = 0; i < 10000; i++) console.log('line ' + i);" },

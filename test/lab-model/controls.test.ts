@@ -39,6 +39,7 @@ const wordings: Wording[] = read("detection-wordings.yaml").wordings;
 const sideEffects: { id: string; category: string; text: string }[] = read("side-effects.yaml").questions;
 const detection: Record<"train" | "heldOut" | "neutral" | "vague", { id: string; text: string }[]> =
   read("detection-questions.yaml");
+const selfReports: { id: string; category: string; text: string }[] = read("self-report.yaml").questions;
 const selfPrediction = read("self-prediction.yaml");
 
 const heldControls = controls.filter((q) => q.split === "heldOut");
@@ -47,6 +48,7 @@ const seen: Question[] = [...retention, ...controls.filter((q) => q.split !== "h
 /** Every question of an evaluation, without its instruction. */
 const evaluated: string[] = [
   ...sideEffects,
+  ...selfReports,
   ...read("identity.yaml").questions,
   ...selfPrediction.stimuli,
   ...detection.heldOut,
@@ -104,7 +106,7 @@ describe("retention and control questions", () => {
       ofControls("train"),
       ofControls("development"),
       ofControls("heldOut"),
-      categories(sideEffects),
+      categories([...sideEffects, ...selfReports]),
     ];
     groups.forEach((a, i) => {
       for (const b of groups.slice(i + 1)) expect(shared(a, b)).toEqual([]);

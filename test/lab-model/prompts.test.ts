@@ -113,7 +113,7 @@ describe("side effects and the other prompt files", () => {
 
   it("has identity, goals and awareness questions, self-prediction items and a long info prompt", () => {
     const kinds = new Set(read("identity.yaml").questions.map((q: { kind: string }) => q.kind));
-    expect(kinds).toEqual(new Set(["identity", "goals", "awareness"]));
+    expect(kinds).toEqual(new Set(["identity", "goals", "values", "awareness", "selfReport"]));
     const selfPrediction = read("self-prediction.yaml");
     const stimuli = new Set(selfPrediction.stimuli.map((s: { id: string }) => s.id));
     for (const item of selfPrediction.tasks.twoOptions.items) expect(stimuli.has(item.stimulus), item.id).toBe(true);

@@ -69,17 +69,9 @@ describe("tables", () => {
   });
 
   it("show unknown as n/a, never as 0", () => {
-    expect([null, undefined, 0, 3, 0.5, 1e-9, Number.NaN, "x", [1, null]].map(formatCell)).toEqual([
-      "n/a",
-      "n/a",
-      "0",
-      "3",
-      "0.5",
-      "1.000e-9",
-      "NaN",
-      "x",
-      "1, n/a",
-    ]);
+    expect(
+      [null, undefined, 0, 3, 0.5, 1e-9, 0.0000378591, -0.000499999, Number.NaN, "x", [1, null]].map(formatCell),
+    ).toEqual(["n/a", "n/a", "0", "3", "0.5", "1e-9", "3.786e-5", "-0.0005", "NaN", "x", "1, n/a"]);
   });
 
   it("say how many rows are not shown, and take arquero's tables", () => {
@@ -139,6 +131,7 @@ describe("in a kernel", () => {
       numbers: { hits: 0.9, d: null },
       order: ["hits", "d"],
       run: resolve("runs/a"),
+      beside: [],
       problems: ["few trials"],
     });
     expect(sent[0][0]["text/plain"]).toMatch(/hits\s+0\.9/);

@@ -1,8 +1,8 @@
 // The shipped notebooks as a person meets them: opened in JupyterLab in a real browser, run, stopped, resumed, reloaded in
-// the middle. A small protocol keeps it short. Needs Chromium (apt-get install chromium); skipped by name without it.
+// the middle; and as a page, on a screen, on paper and on a phone in the dark. A small protocol keeps it short. Needs Chromium
+// (apt-get install chromium); skipped by name without it.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { notebookToHtml } from "../../kernel-lib/src/notebook";
@@ -21,6 +21,7 @@ import {
   whenOpen,
 } from "../helpers/jupyterlab";
 import { chromiumPath, type NotebookFile, ROOT, temporaryFolder, textOf, writeNotebook } from "../helpers/notebook";
+import { expectWhole } from "../helpers/pages";
 
 const executablePath = chromiumPath();
 const SLOW = process.env.STEERLAB_SLOW === "1";
@@ -87,10 +88,20 @@ describe.skipIf(executablePath === null)(
     beforeAll(async () => {
       const protocolName = join(folder, "small.yaml");
       smallProtocol(protocolName);
+      // 05 reads the shipped protocols themselves: fewer steps and fewer of the strict tiers.
+      const protocolChanges = {
+        "training.examples": 1440,
+        "training.validateEvery": 20,
+        "training.checkpointEvery": 20,
+      };
+      const short: Record<string, object> = {
+        "05-card-protocol.ipynb": { protocolChanges, strictTiers: ["held_out_replies", "clean_held_out"] },
+        "07-controls.ipynb": { twins: ["no-steer"] },
+      };
       const values = { batchDir: runs, protocolName, samples: 1 };
       for (const name of readdirSync(join(ROOT, "notebooks")).filter((file) => file.endsWith(".ipynb"))) {
         const file = JSON.parse(readFileSync(join(ROOT, "notebooks", name), "utf8")) as NotebookFile;
-        writeFileSync(join(folder, name), JSON.stringify(withParameters(file, values)));
+        writeFileSync(join(folder, name), JSON.stringify(withParameters(file, { ...values, ...short[name] })));
       }
       writeNotebook(folder, "try.ipynb", TRY);
       lab = await startJupyterLab(folder);
@@ -122,6 +133,24 @@ describe.skipIf(executablePath === null)(
       await expect
         .poll(() => page.locator(".jp-RenderedPlotly .plot-container").count(), { timeout: 3 * MINUTES })
         .toBe(figuresIn(file));
+      expect(await legendsCut()).toEqual([]);
+    }
+
+    /** What the notebook holds, as a page of its own, whole wherever it is looked at. */
+    async function expectPage(file: NotebookFile, name: string): Promise<void> {
+      const html = join(folder, `${name}.html`);
+      writeFileSync(html, notebookToHtml(file as Parameters<typeof notebookToHtml>[0]));
+      await expectWhole(browser, html, figuresIn(file), (view, of) => shot(`page-${name.slice(0, 2)}-${view}`, of));
+    }
+
+    /** Texts of legends that run over the edge of their figure. */
+    function legendsCut(): Promise<string[]> {
+      return page.evaluate(() =>
+        [...document.querySelectorAll(".jp-RenderedPlotly .legendtext")].flatMap((text) => {
+          const edge = text.closest(".plot-container")?.getBoundingClientRect().right ?? 0;
+          return text.getBoundingClientRect().right > edge + 1 ? [text.textContent ?? ""] : [];
+        }),
+      );
     }
 
     it("shows a table, a live figure and progress, and is busy from the first cell to the last", {
@@ -184,41 +213,16 @@ describe.skipIf(executablePath === null)(
       await expectGood(file);
       await shot("lab-trained");
       expect(readdirSync(runs)).toHaveLength(1);
-      await command(page, "docmanager:save");
-    });
-
-    it("01-train saved by JupyterLab is a page with its figures, on a phone in the dark too", {
-      timeout: 6 * MINUTES,
-    }, async () => {
-      const saved = JSON.parse(readFileSync(join(folder, "01-train.ipynb"), "utf8"));
-      const html = join(folder, "01-train.html");
-      writeFileSync(html, notebookToHtml(saved));
-      for (const [name, options] of Object.entries({
-        wide: { viewport: { width: 1280, height: 900 } },
-        phone: { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, colorScheme: "dark" as const },
-      })) {
-        const context = await browser.newContext({ offline: true, ...options });
-        const view = await context.newPage();
-        await view.goto(pathToFileURL(html).href);
-        await view.waitForFunction(() => document.documentElement.dataset.figures === "drawn", null, {
-          timeout: MINUTES,
-        });
-        expect(await view.locator(".plot .main-svg").first().isVisible()).toBe(true);
-        expect(await view.locator(".contents a").count()).toBeGreaterThan(3);
-        expect(await view.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(
-          options.viewport.width,
-        );
-        await view.locator(".plot").first().scrollIntoViewIfNeeded();
-        await shot(`page-${name}`, view);
-        await context.close();
-      }
+      await expectPage(file, "01-train");
     });
 
     it("03-side-effects runs to its end", { timeout: 12 * MINUTES }, async () => {
       await openInLab(page, lab, "03-side-effects.ipynb");
       await runAll(page);
-      await expectGood(await whenDone(page, 5 * MINUTES));
+      const file = await whenDone(page, 5 * MINUTES);
       await shot("lab-03");
+      await expectGood(file);
+      await expectPage(file, "03-side-effects");
     });
 
     const slow = [
@@ -233,8 +237,10 @@ describe.skipIf(executablePath === null)(
       it.each(slow)("%s runs to its end", { timeout: 40 * MINUTES }, async (name) => {
         await openInLab(page, lab, `${name}.ipynb`);
         await runAll(page);
-        await expectGood(await whenDone(page, 35 * MINUTES));
+        const file = await whenDone(page, 35 * MINUTES);
         await shot(`lab-${name.slice(0, 2)}`);
+        await expectGood(file);
+        await expectPage(file, name);
       });
     });
 

@@ -8,12 +8,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { notebookToHtml } from "../../kernel-lib/src/notebook";
 import { LONG_NOTEBOOK } from "../helpers/long-notebook";
 import { chromiumPath, command, temporaryFolder } from "../helpers/notebook";
+import { ontoSheet, openPage, PHONE, SHEETS } from "../helpers/pages";
 
 const executablePath = chromiumPath();
-/** What is left of the sheet between margins of 14 mm, in CSS pixels. */
-const SHEETS = { A4: { width: 688, height: 1017 }, Letter: { width: 710, height: 950 } };
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
-
 describe.skipIf(executablePath === null)(
   `a long page${executablePath === null ? " (no Chromium found)" : ""}`,
   { timeout: 120_000 },
@@ -29,12 +26,7 @@ describe.skipIf(executablePath === null)(
       await browser?.close();
     });
 
-    async function open(options: BrowserContextOptions): Promise<Page> {
-      const page = await (await browser.newContext({ offline: true, ...options })).newPage();
-      await page.goto(pathToFileURL(file).href);
-      await page.waitForFunction(() => document.documentElement.dataset.figures === "drawn", null, { timeout: 30_000 });
-      return page;
-    }
+    const open = (options: BrowserContextOptions): Promise<Page> => openPage(browser, file, options);
 
     /** A finger that moves up by 250 pixels. */
     async function swipeUp(page: Page, x: number, y: number): Promise<void> {
@@ -59,11 +51,7 @@ describe.skipIf(executablePath === null)(
       "fits %s: every figure whole, every table in full, also folded ones",
       async (name, sheet) => {
         const page = await open({ viewport: { width: 1280, height: sheet.height } });
-        await page.emulateMedia({ media: "print" });
-        // Printing narrows the page without a resize event, so the window stays as it is.
-        await page.evaluate((width) => {
-          document.body.style.width = `${width}px`;
-        }, sheet.width);
+        await ontoSheet(page, sheet);
         const boxes = await page
           .locator(".plot .main-svg")
           .evaluateAll((all) => all.map((svg) => svg.getBoundingClientRect().toJSON()));

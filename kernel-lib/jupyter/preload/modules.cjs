@@ -45,14 +45,33 @@ function hookRequire(ourMain) {
   };
 }
 
+/**
+ * `paths` for what the notebook's folder does not offer and this installation does. A later cell that makes a value of such a
+ * package's type without importing it must be able to write the type down ("cannot be named" otherwise), and the compiler takes
+ * names from `paths` and from folders above the notebook alone.
+ */
+function pathsFromHere(ts, options, fallbackFile) {
+  const { dependencies } = fromHere("./package.json");
+  const cell = path.join(process.cwd(), "cell.ts");
+  const placeOf = (name, from) => ts.resolveModuleName(name, from, options, ts.sys).resolvedModule?.resolvedFileName;
+  const missing = ["steerlab", ...Object.keys(dependencies)].filter((name) => placeOf(name, cell) === undefined);
+  const found = missing.map((name) => [name, placeOf(name, fallbackFile)]).filter(([, file]) => file !== undefined);
+  if (found.length === 0) return {};
+  // A name is given only for what is written relative to the base and lies below it.
+  const { root } = path.parse(PACKAGE_DIR);
+  const paths = found.map(([name, file]) => [name, [path.relative(root, file).split(path.sep).join("/")]]);
+  return { paths: Object.fromEntries(paths), pathsBasePath: root };
+}
+
 /** Replaces the cached TypeScript module by one that resolves missing packages from here and tells what it compiled. */
 function hookTypeScript(fromTslab) {
   const id = fromTslab.resolve("@tslab/typescript-for-tslab");
   const ts = fromTslab(id);
   const fallbackFile = path.join(PACKAGE_DIR, "__notebook__.ts");
   const { overrides, latest } = compilerHooks(ts);
-  const createWatchCompilerHost = (...args) => {
-    const host = overrides.createWatchCompilerHost(...args);
+  const createWatchCompilerHost = (files, given, ...rest) => {
+    const settings = { ...given, ...pathsFromHere(ts, given, fallbackFile) };
+    const host = overrides.createWatchCompilerHost(files, settings, ...rest);
     host.resolveModuleNameLiterals = (literals, containingFile, redirected, options) =>
       literals.map(({ text }) => {
         const found = ts.resolveModuleName(text, containingFile, options, host, undefined, redirected);

@@ -8,10 +8,10 @@
  */
 
 import { makeFolder, writeFileAtomic, writeJsonAtomic } from "../files";
-import { notebookToHtml, readNotebook, venvProgram } from "../notebook";
+import { type NotebookFile, notebookToHtml, readNotebook, venvProgram } from "../notebook";
 import { indexPage } from "./batch/index-page";
 import { failureFromLog, type PapermillOutcome, type RunningState, runPapermill } from "./batch/papermill";
-import { type Job, planJobs } from "./batch/plan";
+import { afterNeeded, type Job, notTaken, planJobs } from "./batch/plan";
 import { judge, type NotebookRecord } from "./batch/records";
 import { batchReporter, type BatchReporter } from "./batch/reporter";
 import { decidersOf, madeBy, readsOf, whyAgain } from "./batch/unchanged";
@@ -29,6 +29,8 @@ export interface BatchOptions {
   outDir: string;
   /** Title of the index page. */
   title?: string;
+  /** Seconds that a kernel may take to start; default 300. */
+  startSeconds?: number;
   /** Stops the batch after saving what is there. */
   signal?: AbortSignal;
   /** Where progress goes, default stderr. */
@@ -57,7 +59,9 @@ export async function runBatch(options: BatchOptions): Promise<NotebookBatch> {
   const outDir = resolve(options.outDir);
   const jobs = planJobs(options.notebooks ?? DEFAULT_NOTEBOOKS, options.parameters ?? {}, outDir);
   makeFolder(outDir, "--out");
-  const reporter = batchReporter(options.stream ?? process.stderr, jobs.map(expectedSeconds));
+  const stream = options.stream ?? process.stderr;
+  for (const line of notTaken(jobs, options.parameters ?? {})) stream.write(`${line}\n`);
+  const reporter = batchReporter(stream, jobs.map(expectedSeconds));
   const before = readRecords(outDir);
   // Notebooks of this folder that were not asked for now stay: others may build on them, and the index shows them.
   const kept = before.filter(
@@ -95,15 +99,16 @@ function readRecords(outDir: string): NotebookRecord[] {
 }
 
 async function runJob(
-  job: Job,
+  planned: Job,
   records: ReadonlyArray<NotebookRecord>,
   before: ReadonlyArray<NotebookRecord>,
   outDir: string,
   options: BatchOptions,
   reporter: BatchReporter,
 ): Promise<NotebookRecord> {
-  const needs = job.file.metadata.steerlab?.needs ?? [];
+  const needs = planned.file.metadata.steerlab?.needs ?? [];
   const needed = records.filter(({ name }) => needs.includes(name));
+  const job = afterNeeded(planned, needed);
   const blank: NotebookRecord = {
     ...{ name: job.name, notebook: relative(outDir, job.path), status: "skipped", valid: false, problems: [] },
     ...{ seconds: null, numbers: {}, run: null, outputNotebook: null, html: null, reused: false },
@@ -116,14 +121,14 @@ async function runJob(
   const why = old === undefined ? null : whyAgain(old, job, needed, outDir);
   if (old !== undefined && why === null) return { ...old, reused: true };
   if (old?.valid === true && why !== null) reporter.again(why);
-  return { ...blank, ...(await execute(job, needed, outDir, options.signal, (state) => reporter.running(state))) };
+  return { ...blank, ...(await execute(job, needed, outDir, options, (state) => reporter.running(state))) };
 }
 
 async function execute(
   job: Job,
   needed: ReadonlyArray<NotebookRecord>,
   outDir: string,
-  signal: AbortSignal | undefined,
+  { signal, startSeconds }: BatchOptions,
   onState: (state: RunningState) => void,
 ): Promise<Partial<NotebookRecord>> {
   const outputNotebook = `${job.name}.ipynb`;
@@ -134,20 +139,29 @@ async function execute(
   const started = Date.now();
   const start = performance.now();
   const { path: notebook, parameters } = job;
-  const outcome = await runPapermill({ notebook, output, parameters, progressFile, readsFile, onState, signal });
+  const files = { notebook, output, progressFile, readsFile };
+  const outcome = await runPapermill({ ...files, parameters, startSeconds, onState, signal });
   const reads = readsOf(readsFile, started, outDir, needed);
   rmSync(readsFile, { force: true });
   const seconds = (performance.now() - start) / 1000;
-  if (!existsSync(output)) return { ...failedEarly(outcome), seconds };
-  const file = readNotebook(output);
-  const judged = judge(file, outcome.exitCode, dirname(job.path));
+  const file = executedNotebook(output);
+  if (file === null) return { ...failedEarly(outcome), seconds };
+  const judged = judge(file, dirname(job.path), outcome);
   const html = `${job.name}.html`;
   const headerHtml = '<p><a href="index.html">All notebooks of this batch</a></p>';
   const page = notebookToHtml(file, { headerHtml, footer: `Made from ${outputNotebook} by steerlab batch.` });
   writeFileAtomic(join(outDir, html), page);
   if (outcome.stopped) return { status: "stopped", problems: ["stopped on request"], seconds, outputNotebook, html };
-  if (judged.status === "failed" && judged.problems.length === 0) judged.problems.push(failureFromLog(outcome.log));
   return { ...judged, seconds, outputNotebook, html, reads, made: madeBy(output, judged.run) };
+}
+
+/** What papermill left; null if nothing or only a part could be written, of which its log tells. */
+function executedNotebook(output: string): NotebookFile | null {
+  try {
+    return existsSync(output) ? readNotebook(output) : null;
+  } catch {
+    return null;
+  }
 }
 
 function failedEarly(outcome: PapermillOutcome): Partial<NotebookRecord> {

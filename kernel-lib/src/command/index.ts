@@ -2,7 +2,7 @@
 export { indexPage } from "./batch/index-page";
 export { type BatchOptions, type NotebookBatch, runBatch } from "./batch";
 export { cellsFromLog, failureFromLog, yamlOf } from "./batch/papermill";
-export { notebookPath, planJobs } from "./batch/plan";
+export { afterNeeded, notebookPath, notTaken, planJobs } from "./batch/plan";
 export type { NotebookRecord } from "./batch/records";
 export { decidersOf, whyAgain } from "./batch/unchanged";
 export { batchReporter, batchSecondsLeft } from "./batch/reporter";
@@ -31,6 +31,7 @@ export { readLines } from "./lines";
 export { main } from "./main";
 export { parametersOf } from "./parameters";
 export { adapterPlace, refuseToOverwriteInput, reportRuns } from "./places";
+export { publish } from "./publish";
 export { report } from "./report";
 export { score, scoreTrials } from "./score";
 export { stopOnSignals } from "./signals";

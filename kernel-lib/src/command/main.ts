@@ -7,7 +7,7 @@
 import { AbortedError, InputError, LIBRARY_VERSION, SteerlabError } from "../base";
 import { type CommandTable, helpOf, wantsText } from "./flags";
 import { type SignalWatch, stopOnSignals } from "./signals";
-import { BATCH, DOCTOR, EXPORT_ONNX, KERNEL, LAB, REPORT, SCORE, TRAIN, TWINS } from "./tables";
+import { BATCH, DOCTOR, EXPORT_ONNX, KERNEL, LAB, PACK, PUBLISH, REPORT, SCORE, TRAIN, TWINS } from "./tables";
 
 type Run = (args: readonly string[], signal: AbortSignal) => Promise<void> | void;
 
@@ -45,6 +45,12 @@ const COMMANDS: Record<string, Command> = {
   },
   kernel: { table: KERNEL, load: async () => (await import("./notebooks")).kernel, goOn: AGAIN },
   report: { table: REPORT, load: async () => (await import("./report")).report, goOn: AGAIN },
+  pack: { table: PACK, load: async () => (await import("./pack")).pack, goOn: "Run the same again." },
+  publish: {
+    table: PUBLISH,
+    load: async () => (await import("./publish")).publish,
+    goOn: "Run the same again: what storage has is not sent twice.",
+  },
   doctor: {
     table: DOCTOR,
     load: async () => (await import("./doctor")).doctor,

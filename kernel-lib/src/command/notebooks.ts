@@ -16,7 +16,8 @@ export async function batch(args: readonly string[], signal?: AbortSignal): Prom
   const notebooks = flags.notebook.length === 0 ? undefined : flags.notebook;
   const title = notebooks === undefined ? "steerlab: train, sweep, side effects" : "steerlab notebooks";
   const parameters = parametersOf(flags.parameter);
-  const { ok } = await runBatch({ notebooks, parameters, outDir, title, signal });
+  const startSeconds = flags["start-timeout"];
+  const { ok } = await runBatch({ notebooks, parameters, outDir, title, signal, startSeconds });
   if (signal?.aborted === true) throw new AbortedError();
   if (!ok) process.exitCode = 1;
 }

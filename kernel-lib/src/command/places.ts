@@ -3,12 +3,16 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { expected, InputError } from "../base";
 import { destinationOf } from "../files";
-import { listRunFolders, openRunFolder, type RunFolder } from "../runs";
+import { openRunFolder, type RunFolder, runFoldersBelow, runOrigin, trainingRunOf, trainingTitle } from "../runs";
+
+/** Trainings named in one refusal. */
+const SHOWN = 4;
 
 /**
- * What `--adapter` names: a run folder stands for the adapter that it trained; anything else is taken as it is.
+ * What `--adapter` names: a run folder stands for the adapter that it trained, so does a folder with one training in it or below;
+ * anything else is taken as it is.
  *
- * @throws InputError "adapter-place" saying where the adapter is, if it is not there
+ * @throws InputError "adapter-place" saying where the adapter is, if it is not there, or which there are, if there are several
  */
 export function adapterPlace(given: string, flag = "--adapter"): string {
   const has = (...names: string[]): boolean => fs.existsSync(path.join(given, ...names));
@@ -25,12 +29,26 @@ export function adapterPlace(given: string, flag = "--adapter"): string {
   if (newest !== undefined)
     refuse(`The run has not ended; its newest checkpoint is ${path.join(given, "checkpoints", newest)}.`);
   if (has("meta.json")) {
-    const kind = openRunFolder(given).readMeta().kind;
-    refuse(`It is a run of kind ${JSON.stringify(kind ?? null)}, which leaves no adapter.`);
+    const { kind, adapterHash } = openRunFolder(given).readMeta();
+    const training =
+      adapterHash === undefined ? null : trainingRunOf(path.dirname(path.resolve(given)), String(adapterHash));
+    const measured = training === null ? "" : ` What it measured was trained by ${training.path}.`;
+    refuse(`It is a run of kind ${JSON.stringify(kind ?? null)}, which leaves no adapter.${measured}`);
   }
-  const trained = listRunFolders(given).filter((run) => fs.existsSync(run.file("adapter", "adapter_config.json")));
-  if (trained.length > 0) refuse(`It holds several runs; choose one, such as ${(trained.at(-1) as RunFolder).path}.`);
-  return given;
+  const trained = runFoldersBelow(given).filter((run) => fs.existsSync(run.file("adapter", "adapter_config.json")));
+  if (trained.length > 1) refuse(`It holds ${trained.length} trainings; name one: ${namesOf(given, trained)}.`);
+  return trained[0]?.file("adapter") ?? given;
+}
+
+/** Newest first, each with protocol, seed and date. */
+function namesOf(folder: string, runs: readonly RunFolder[]): string {
+  const shown = [...runs].reverse().slice(0, SHOWN);
+  const names = shown.map((run) => {
+    const title = trainingTitle(runOrigin(run)).replace(/^run \S+ /, "");
+    return `${path.join(folder, path.relative(path.resolve(folder), run.path))} ${title}`;
+  });
+  const more = runs.length - shown.length;
+  return `${names.join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
 }
 
 /** Runs of a report, most important first, and those that were passed over. */
@@ -38,13 +56,16 @@ export interface ReportRuns {
   folders: string[];
   /** runs of a folder of runs that have not ended well */
   left: RunFolder[];
+  /** runs that lie within those reported, such as a sweep of imported vectors; a report of their own */
+  inner: RunFolder[];
 }
 
 /** What is measured comes before what was trained. */
-const KINDS = ["detection", "side-effects", "chats", "identity", "self-prediction", "probe"];
+const KINDS = ["detection", "side-effects", "chats", "identity", "self-prediction", "self-report", "probe"];
 
 /**
- * What `report` was given: run folders as they stand, and of a folder of runs all that are done, those of the newest adapter first.
+ * What `report` was given: run folders as they stand, and of a folder all runs in it and in the folders below it that are done,
+ * those of the newest adapter first.
  *
  * @throws InputError "run-folder" for anything else
  */
@@ -52,7 +73,7 @@ export function reportRuns(given: readonly string[]): ReportRuns {
   const left: RunFolder[] = [];
   const folders = given.flatMap((folder) => {
     if (fs.existsSync(path.join(folder, "meta.json"))) return [folder];
-    const runs = listRunFolders(folder).filter((run) => fs.existsSync(run.file("meta.json")));
+    const runs = runFoldersBelow(folder).filter((run) => fs.existsSync(run.file("meta.json")));
     if (runs.length === 0)
       throw new InputError("run-folder", expected("a run folder with meta.json, or a folder of them", "RUN", folder));
     left.push(...runs.filter((run) => run.status() !== "done"));
@@ -60,7 +81,8 @@ export function reportRuns(given: readonly string[]): ReportRuns {
   });
   if (folders.length === 0)
     throw new InputError("run-folder", expected("at least one finished run", "RUN", given.join(", ")));
-  return { folders: [...new Set(folders)], left };
+  const reported = [...new Set(folders)];
+  return { folders: reported, left, inner: reported.flatMap((folder) => runFoldersBelow(folder)) };
 }
 
 /** Adapter by adapter, the newest first; of each: evaluations, then the training. `runs` oldest first. */

@@ -205,6 +205,7 @@ export const BATCH = {
 and inputs are unchanged and whose results are still there are kept`,
     },
     fresh: { kind: "switch", about: "run everything again, in a new folder beside --out" },
+    "start-timeout": { kind: "whole", least: 1, about: "seconds that a kernel may take to start (default 300)" },
     parameter: {
       kind: "pairs",
       about: `a parameter, given to every notebook that declares it; also -p NAME=VALUE. VALUE is JSON or plain text; a
@@ -243,6 +244,38 @@ export const REPORT = {
 adapter). A folder of runs, such as runs/batch, stands for all its finished runs, those of the newest adapter first.`,
   operands: { name: "run folder", least: 1 },
   flags: { out: { kind: "text", value: "FILE", about: "default: report.html in the first folder given" } },
+} as const satisfies CommandTable;
+
+/** `steerlab pack` */
+export const PACK = {
+  about: "copy finished runs without weights, small enough to share",
+  usage: "RUN [RUN ...] --out DIR",
+  text: `Copies records (gzip), protocol, events, summary and meta.json of finished runs into DIR. A folder of runs stands for all its
+finished runs. steerlab report reads the copies as it reads the runs.`,
+  operands: { name: "run folder", least: 1 },
+  flags: {
+    out: { kind: "text", value: "DIR", required: true, about: "folder for the copies; each keeps its run's name" },
+  },
+} as const satisfies CommandTable;
+
+/** `steerlab publish` */
+export const PUBLISH = {
+  about: "build an adapter's folder with its card, and upload it to a hub",
+  usage: "RUN [EVALUATION ...] [--to ORG/NAME] [--base-model ORG/NAME] [--dry-run] [options]",
+  text: `Builds a folder from a training run: PEFT files, manifest, protocol and a card generated from the records (by default of all
+finished evaluations beside the run), then uploads it in one commit. HF_TOKEN needs write access; HF_ENDPOINT names another hub.`,
+  operands: { name: "training run", least: 1 },
+  flags: {
+    to: { kind: "text", value: "ORG/NAME", about: "repository, made if it is not there; the card's usage names it" },
+    "base-model": {
+      kind: "text",
+      value: "ORG/NAME",
+      about: "the base model's name on the hub, for the card and adapter_config.json (default: as it was opened)",
+    },
+    out: { kind: "text", value: "DIR", about: "folder to build (default: publication in the run folder)" },
+    "dry-run": { kind: "switch", about: "build the folder and send nothing" },
+    private: { kind: "switch", about: "a new repository is private" },
+  },
 } as const satisfies CommandTable;
 
 /** `steerlab doctor` */

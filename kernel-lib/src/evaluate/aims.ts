@@ -122,12 +122,10 @@ function most(list: Metric[], of: (item: Metric) => number): Metric | null {
 /** What follows the figure, for each verdict. */
 const SAID: Readonly<Record<Exclude<Verdict, "not measured">, (aim: string) => string>> = {
   reached: (aim) => `reaches the aim of ${aim}`,
-  "reached, not excluded by its interval": (aim) =>
-    `reaches the aim of ${aim}, but its interval does not exclude a miss`,
+  "reached, but its interval goes past the aim": (aim) => `reaches the aim of ${aim}, but its interval goes past it`,
   "reached, without an interval": (aim) => `reaches the aim of ${aim}, with too few clusters for an interval`,
   missed: (aim) => `falls short of the aim of ${aim}`,
-  "missed, not excluded by its interval": (aim) =>
-    `falls short of the aim of ${aim}, though its interval does not exclude reaching it`,
+  "missed, but its interval reaches the aim": (aim) => `falls short of the aim of ${aim}, but its interval reaches it`,
   "missed, without an interval": (aim) => `falls short of the aim of ${aim}, with too few clusters for an interval`,
 };
 

@@ -22,19 +22,23 @@ export {
   type SteerRemoveAskCheck,
 } from "./first-look";
 export { evaluateIdentity, type IdentityOptions } from "./identity";
-export { type AnswerReading, type InnerLife, parseAnswer } from "./identity/classify";
+export { type AnswerReading, type InnerLife, parseAnswer, yesOrNo } from "./identity/classify";
 export { identityMetrics, isOnlyYesNo } from "./identity/metrics";
 export type { IdentityRecord } from "./identity/record";
 export { evaluateProbe, type ProbeOptions } from "./probe";
 export { fitProbe, type FittedProbe, type LabelledStates, type ProbeScores, type State } from "./probe/fit";
 export { probeMetrics } from "./probe/metrics";
 export type { ProbeRecord } from "./probe/record";
+export { packRun } from "./pack";
 export { EVALUATION_KINDS, type EvaluationKind, readRecords, RECORD_FILES, type RecordOf } from "./records";
 export { type EvaluateOptions, type Evaluation, EvaluationRun, type Planned, runEvaluation } from "./runner";
 export { evaluateSelfPrediction, type SelfPredictionOptions } from "./self-prediction";
 export { hasProperty } from "./self-prediction/ask";
 export { selfPredictionMetrics } from "./self-prediction/metrics";
 export type { SelfPredictionRecord } from "./self-prediction/record";
+export { evaluateSelfReport, type SelfReportOptions } from "./self-report";
+export { selfReportMetrics } from "./self-report/metrics";
+export type { QuestionForm, SelfReportRecord } from "./self-report/record";
 export { evaluateSideEffects, type SideEffectOptions, spellingIds } from "./side-effects";
 export { seedNoise, sideEffectMetrics } from "./side-effects/metrics";
 export { type EffectFormat, type SideEffectRecord, singleTurns } from "./side-effects/record";

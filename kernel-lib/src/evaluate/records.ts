@@ -9,6 +9,7 @@ import type { ChatRecord } from "./chats/record";
 import type { IdentityRecord } from "./identity/record";
 import type { ProbeRecord } from "./probe/record";
 import type { SelfPredictionRecord } from "./self-prediction/record";
+import type { SelfReportRecord } from "./self-report/record";
 import type { SideEffectRecord } from "./side-effects/record";
 
 /** What a line of each kind holds. */
@@ -18,6 +19,7 @@ export interface RecordOf {
   chats: ChatRecord;
   identity: IdentityRecord;
   "self-prediction": SelfPredictionRecord;
+  "self-report": SelfReportRecord;
   probe: ProbeRecord;
 }
 
@@ -31,6 +33,7 @@ export const RECORD_FILES: Readonly<Record<EvaluationKind, string>> = {
   chats: "chats.jsonl",
   identity: "identity.jsonl",
   "self-prediction": "self-prediction.jsonl",
+  "self-report": "self-report.jsonl",
   probe: "probe.jsonl",
 };
 
@@ -39,11 +42,13 @@ export const EVALUATION_KINDS: readonly EvaluationKind[] = Object.keys(RECORD_FI
 
 /**
  * Records of one kind in a run folder, in the order of recording; none if there are none. An unfinished last line is left out.
+ * A packed run (`packRun`) has them in a .gz file.
  * @throws DataError "jsonl-line" for a damaged line
  * @example
  * const answers = readRecords("runs/20300102-030405-identity-strict-s7", "identity");
  */
 export function readRecords<K extends EvaluationKind>(folder: string, kind: K): RecordOf[K][] {
-  const file = path.join(folder, RECORD_FILES[kind]);
-  return existsSync(file) ? readJsonl<RecordOf[K]>(file).records : [];
+  const plain = path.join(folder, RECORD_FILES[kind]);
+  const file = [plain, `${plain}.gz`].find((place) => existsSync(place));
+  return file === undefined ? [] : readJsonl<RecordOf[K]>(file).records;
 }

@@ -10,6 +10,7 @@ import { identityMetrics } from "./identity/metrics";
 import { probeMetrics } from "./probe/metrics";
 import { EVALUATION_KINDS, type EvaluationKind, type RecordOf } from "./records";
 import { selfPredictionMetrics } from "./self-prediction/metrics";
+import { selfReportMetrics } from "./self-report/metrics";
 import { sideEffectMetrics } from "./side-effects/metrics";
 
 /** Metrics, and aims where the protocol states some. */
@@ -18,14 +19,16 @@ export interface Summary {
   aims: readonly AimResult[];
 }
 
-const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], protocol: Protocol) => Metric[] } = {
-  detection: (records, protocol) => summariseDetection(records, protocol).metrics,
-  "side-effects": (records, protocol) => sideEffectMetrics(records, protocol.evaluation.seed),
-  chats: chatMetrics,
-  identity: identityMetrics,
-  "self-prediction": selfPredictionMetrics,
-  probe: probeMetrics,
-};
+const SUMMARISE: { [K in EvaluationKind]: (records: readonly RecordOf[K][], protocol: Protocol) => readonly Metric[] } =
+  {
+    detection: (records, protocol) => summariseDetection(records, protocol).metrics,
+    "side-effects": (records, protocol) => sideEffectMetrics(records, protocol.evaluation.seed),
+    chats: chatMetrics,
+    identity: identityMetrics,
+    "self-prediction": selfPredictionMetrics,
+    "self-report": (records, protocol) => selfReportMetrics(records, protocol.evaluation.seed),
+    probe: probeMetrics,
+  };
 
 /**
  * Every metric of records of one kind. A pure function: the same records and protocol give the same numbers.

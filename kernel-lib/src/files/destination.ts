@@ -101,6 +101,8 @@ export function writeFully(handle: number, bytes: Uint8Array): void {
   }
 }
 
+/** What `partialPath` adds to a name; nobody asked for a file of that name. */
+const UNFINISHED = /\.\d+-\d+\.partial$/;
 const FULL = ["ENOSPC", "EDQUOT", "EFBIG"];
 const FORBIDDEN = ["EACCES", "EPERM", "EROFS", "ENOTDIR", "ENOENT", "ENAMETOOLONG", "EISDIR"];
 
@@ -123,7 +125,8 @@ export function writeFailure(target: string, error: unknown): unknown {
   if (error instanceof SteerlabError || code === undefined) return error;
   if (FULL.includes(code)) {
     const remedy = "Free some space there and run the same again: what was finished before is kept.";
-    return new DeviceError("disk-full", expected("room on the disk", target, code, remedy), { cause: error });
+    const place = target.replace(UNFINISHED, "");
+    return new DeviceError("disk-full", expected("room on the disk", place, code, remedy), { cause: error });
   }
   return FORBIDDEN.includes(code) ? cannotWrite(target, "the output", error) : error;
 }

@@ -1,7 +1,7 @@
 /** Files of every kind, read strictly and written atomically: JSON, JSONL, YAML, safetensors, GGUF, Parquet, hashes, confined paths. */
 export { commitPartial, partialPath, writeFileAtomic, writeJsonAtomic } from "./atomic-write";
 export { confinePath } from "./confine";
-export { cannotWrite, type Destination, destinationOf, writeFailure } from "./destination";
+export { cannotWrite, type Destination, destinationOf, writeFailure, writeFully, writing } from "./destination";
 export { makeFolder, prepareFile, removeIfEmpty } from "./folders";
 export { type GgufEntry, type GgufTable, type GgufValue, isGgufFile, readGguf } from "./gguf/read";
 export { type GgufTensorToWrite, type GgufWritten, writeGguf } from "./gguf/write";

@@ -3,11 +3,13 @@
  *
  * A process may die in the middle of a line. Readers therefore report an unfinished last line as `torn` instead of
  * failing, and the writer cuts it off before it appends, so that a resumed run has the bytes of an uninterrupted one. A
- * line is finished when its newline is on disk. A bad line anywhere else is damage and an error.
+ * line is finished when its newline is on disk. A bad line anywhere else is damage and an error. A file whose name ends in .gz
+ * is read through gzip: finished records packed for sharing.
  */
 import { constants, isUtf8 } from "node:buffer";
 import * as fs from "node:fs";
 import * as path from "node:path";
+import { gunzipSync } from "node:zlib";
 import { DataError } from "../base";
 import { writeFully, writing } from "./destination";
 import { makeMissing } from "./folders";
@@ -17,6 +19,7 @@ import { duplicateKey, finiteJson } from "./json";
 const NEWLINE = 0x0a;
 const BYTE_ORDER_MARK = 0xefbbbf;
 const PIECE_BYTES = 1 << 20;
+const UNPACKED_BYTES = 1 << 30;
 
 /** What `readJsonl` found. */
 export interface JsonlContent<T> {
@@ -39,38 +42,60 @@ export interface JsonlOptions {
  *
  * @returns the unfinished last line, or null
  * @throws DataError "jsonl-line" naming file and line number if a finished line is not UTF-8 or not JSON;
- *   "file-missing" if absent or a folder, "no-regular-file"; "json-depth" with `uniqueKeys`
+ *   "file-missing" if absent or a folder, "no-regular-file", "gzip"; "json-depth" with `uniqueKeys`
  */
 export function scanJsonl(
   file: string,
   onRecord: (record: unknown, line: number) => void,
   options: JsonlOptions = {},
 ): string | null {
+  // Pieces of a line that has not ended yet: joined once, at its end, so that a long line costs time in its length only.
+  let begun: Buffer[] = [];
+  let line = 0;
+  for (const data of piecesOf(file)) {
+    let start = 0;
+    for (let end = data.indexOf(NEWLINE); end !== -1; end = data.indexOf(NEWLINE, start)) {
+      line += 1;
+      const last = data.subarray(start, end);
+      readLine(begun.length === 0 ? last : Buffer.concat([...begun, last]), file, line, onRecord, options);
+      begun = [];
+      start = end + 1;
+    }
+    if (start < data.length) begun.push(Buffer.from(data.subarray(start)));
+  }
+  const rest = Buffer.concat(begun);
+  if (options.lastLine === "whole") readLine(rest, file, line + 1, onRecord, options);
+  return rest.length === 0 || options.lastLine === "whole" ? null : rest.toString("utf8");
+}
+
+/** The bytes of a file piece by piece, each good until the next is asked for; a .gz file is unpacked in one. */
+function* piecesOf(file: string): Generator<Buffer> {
   const handle = openToRead(file, { descriptors: true });
   try {
+    if (file.endsWith(".gz")) {
+      yield unpacked(file, fs.readFileSync(handle));
+      return;
+    }
     const piece = Buffer.alloc(PIECE_BYTES);
-    // Pieces of a line that has not ended yet: joined once, at its end, so that a long line costs time in its length only.
-    let begun: Buffer[] = [];
-    let line = 0;
     for (;;) {
       const length = fs.readSync(handle, piece, 0, PIECE_BYTES, null);
-      if (length === 0) break;
-      const data = piece.subarray(0, length);
-      let start = 0;
-      for (let end = data.indexOf(NEWLINE); end !== -1; end = data.indexOf(NEWLINE, start)) {
-        line += 1;
-        const last = data.subarray(start, end);
-        readLine(begun.length === 0 ? last : Buffer.concat([...begun, last]), file, line, onRecord, options);
-        begun = [];
-        start = end + 1;
-      }
-      if (start < length) begun.push(Buffer.from(data.subarray(start)));
+      if (length === 0) return;
+      yield piece.subarray(0, length);
     }
-    const rest = Buffer.concat(begun);
-    if (options.lastLine === "whole") readLine(rest, file, line + 1, onRecord, options);
-    return rest.length === 0 || options.lastLine === "whole" ? null : rest.toString("utf8");
   } finally {
     fs.closeSync(handle);
+  }
+}
+
+function unpacked(file: string, bytes: Buffer): Buffer {
+  try {
+    return gunzipSync(bytes, { maxOutputLength: UNPACKED_BYTES });
+  } catch (cause) {
+    throw new DataError(
+      "gzip",
+      `Expected a whole gzip file of at most ${UNPACKED_BYTES} unpacked bytes at ${file} but could not unpack it. Fetch it again.`,
+      { cause },
+    );
   }
 }
 

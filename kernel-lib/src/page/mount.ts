@@ -4,7 +4,7 @@
  * Data travels in `<script type="application/json" data-for="ID">` blocks, which a browser never executes, so the one
  * executable text is constant and its hash can stand in the Content-Security-Policy. On a wide screen all figures are drawn
  * before the page counts as loaded, so that printing straight after loading finds them; on a phone one per task, so
- * that it stays responsive, with titles broken into lines, no toolbar over them, and drags left to scrolling. Every drawing
+ * that it stays responsive, with titles and legends broken into lines, no toolbar over them, and drags left to scrolling. Every drawing
  * gets a view box, so that a sheet of paper can scale it (style.ts). In dark mode paper, grid and text colours follow the page;
  * paper is always light.
  * When all are drawn `<html data-figures="drawn">` is set (or "failed"), which the browser test waits for.
@@ -18,16 +18,25 @@ export const MOUNT_SCRIPT: string = `
   var touch = window.matchMedia ? window.matchMedia("(pointer: coarse)") : { matches: false };
   var root = document.documentElement;
   var paper = false;
-  function wrap(title, chars, size) {
-    if (!title || typeof title.text !== "string") return title;
+  function broken(text, chars) {
     var line = "";
     var lines = [];
-    title.text.split(" ").forEach(function (word) {
+    text.split(" ").forEach(function (word) {
       if (line !== "" && (line + " " + word).length > chars) { lines.push(line); line = word; }
       else line = line === "" ? word : line + " " + word;
     });
+    return lines.concat(line).join("<br>");
+  }
+  function wrap(title, chars, size) {
+    if (!title || typeof title.text !== "string") return title;
     var font = Object.assign({}, title.font, { size: size });
-    return Object.assign({}, title, { text: lines.concat(line).join("<br>"), font: font });
+    return Object.assign({}, title, { text: broken(title.text, chars), font: font });
+  }
+  function named(data, width) {
+    return data.map(function (trace) {
+      if (typeof trace.name !== "string" || width >= 520) return trace;
+      return Object.assign({}, trace, { name: broken(trace.name.split("<br>").join(" "), Math.floor((width - 70) / 8)) });
+    });
   }
   function themed(layout, width) {
     var clear = "rgba(0,0,0,0)";
@@ -66,7 +75,7 @@ export const MOUNT_SCRIPT: string = `
     var config = Object.assign({ responsive: true, displaylogo: false }, figure.config || {}, calm ? { displayModeBar: false } : {});
     var first = !slot.querySelector(".main-svg");
     if (first) slot.textContent = "";
-    var drawn = Plotly.react(slot, figure.data, themed(figure.layout, slot.clientWidth), config);
+    var drawn = Plotly.react(slot, named(figure.data, slot.clientWidth), themed(figure.layout, slot.clientWidth), config);
     if (first) slot.on("plotly_afterplot", function () { scalable(slot); });
     scalable(slot);
     if (!first || !figure.frames) return drawn;

@@ -44,7 +44,7 @@ footer { margin-top:3rem; padding-top:.75rem; border-top:1px solid var(--line); 
   main { max-width:none; padding:0; } details[open] > summary, a.anchor, .modebar-container { display:none; }
   details:has(table, .plot, img)::details-content { content-visibility:visible; block-size:auto; }
   .scroll, pre { overflow:visible; background-image:none; } pre { white-space:pre-wrap; overflow-wrap:anywhere; } table { font-size:8pt; width:100%; } th, td { padding:.2rem .35rem; overflow-wrap:anywhere; }
-  td small { white-space:normal; } th, td.name { white-space:normal; overflow-wrap:break-word; } td.sentence { min-width:0; } tr.group span { position:static; max-width:none; } thead { display:table-header-group; } tr, img, figure, .plot, .card, .note, .error { break-inside:avoid; } h1, h2, h3, summary, caption, p.caption { break-after:avoid; } .cell:has(.plot, img) { break-inside:avoid; }
+  td.number { overflow-wrap:normal; } td small { white-space:normal; } th, td.name { white-space:normal; overflow-wrap:break-word; } td.sentence { min-width:0; } tr.group span { position:static; max-width:none; } thead { display:table-header-group; } tr, img, figure, .plot, .card, .note, .error { break-inside:avoid; } h1, h2, h3, summary, caption, p.caption { break-after:avoid; } .cell:has(.plot, img) { break-inside:avoid; }
   table:has(tr > :nth-child(9)) { font-size:6.5pt; } table:has(tr > :nth-child(13)) { font-size:5.2pt; } table:has(tr > :nth-child(13)) :is(th, td) { overflow-wrap:anywhere; }
   .plot { height:auto !important; min-height:0; } .plot .plot-container, .plot .svg-container { width:100% !important; height:auto !important; aspect-ratio:var(--ratio); max-height:88vh; } .plot .main-svg { width:100% !important; height:100% !important; } }
 `.trim();

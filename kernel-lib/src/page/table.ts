@@ -51,13 +51,16 @@ export function tableView(table: TableLike, limit = 50): TableView {
   return { columns: arquero.columnNames(), rows, total: arquero.numRows() };
 }
 
-/** One value for people: integers (BigInts too) as they are, other numbers with four significant digits, unknown as "n/a". */
+/** Smaller numbers are longer with zeros than as powers of ten. */
+const TINY = 0.0005;
+
+/** One value for people: integers (BigInts too) as they are, other numbers with four significant digits, tiny ones in powers of ten, unknown as "n/a". */
 export function formatCell(value: unknown): string {
   if (value === null || value === undefined) return "n/a";
   if (typeof value === "number") {
     if (Number.isInteger(value) || !Number.isFinite(value)) return String(value);
-    const short = value.toPrecision(4);
-    return short.includes("e") ? short : String(Number(short));
+    const short = Number(value.toPrecision(4));
+    return Math.abs(short) < TINY ? short.toExponential() : String(short);
   }
   if (Array.isArray(value)) return value.map(formatCell).join(", ");
   if (typeof value !== "object" || value instanceof Date) return String(value);

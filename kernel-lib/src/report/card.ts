@@ -10,6 +10,7 @@ import { writeFileAtomic } from "../files";
 import { formatEstimate, formatNumber } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import { renderProtocol } from "../study";
+import { usageText } from "./card/usage";
 import { limitsOf } from "./limits";
 import { type LoadedRun, loadRun, modelLabel, titleOfTier } from "./load";
 import { tierNumbers } from "./tables";
@@ -17,6 +18,16 @@ import { tierNumbers } from "./tables";
 /** Texts that must not stand in a card. */
 const PLACEHOLDER =
   /\b(TBD|TODO|FIXME|XXX|lorem ipsum)\b|\?\?\?|\[(?:insert|your)[^\]]*\]|<(?:insert|your)[^>]*>|\bNaN\b|\bundefined\b/i;
+
+/** Names that only the one who publishes knows. */
+export interface CardNames {
+  /** the base model's name on a hub; default: as the training named it, which front matter takes only if it is a hub name */
+  baseModel?: string;
+  /** where the adapter will be found; default: this folder */
+  repo?: string;
+  /** the protocol's file, seen from the card; default: where a run folder has it */
+  protocol?: string;
+}
 
 /**
  * Text of the card.
@@ -27,17 +38,20 @@ const PLACEHOLDER =
  * @example
  * const text = adapterCard("runs/20300102-030000-train-strict-s1", ["runs/20300102-030405-detect-strict-s7"]);
  */
-export function adapterCard(training: string, evaluations: readonly string[]): string {
-  return cardOfRuns(loadRun(training), evaluations.map(loadRun));
+export function adapterCard(training: string, evaluations: readonly string[], names: CardNames = {}): string {
+  return cardOfRuns(loadRun(training), evaluations.map(loadRun), names);
 }
 
 /** Text of the card of runs that are loaded already. @throws as `adapterCard` */
-export function cardOfRuns(trained: LoadedRun, measured: readonly LoadedRun[]): string {
+export function cardOfRuns(trained: LoadedRun, measured: readonly LoadedRun[], names: CardNames = {}): string {
   for (const run of [trained, ...measured]) checkRun(run, trained);
   const text = [
-    frontMatter(trained),
+    frontMatter(trained, names),
     `# ${trained.protocol?.title ?? "Steering detection"}: LoRA adapter for ${modelLabel(trained)}`,
     intro(trained),
+    ...usage(trained, names),
+    "## Trained on which weights",
+    weightsText(trained, names),
     "## Training",
     trainingText(trained),
     "## Measured",
@@ -95,14 +109,48 @@ function checkRun(run: LoadedRun, trained: LoadedRun): void {
     );
 }
 
-function frontMatter({ meta }: LoadedRun): string {
+const HUB_NAME = /^[\w.-]+\/[\w.-]+$/;
+
+/** A hub refuses a base model that is not one of its names, such as a folder's or a file's. */
+function frontMatter({ meta }: LoadedRun, { baseModel = meta.model ?? "" }: CardNames): string {
   return [
     "---",
     "library_name: peft",
-    `base_model: ${JSON.stringify(meta.model ?? "")}`,
+    ...(HUB_NAME.test(baseModel) ? [`base_model: ${baseModel}`] : []),
+    "pipeline_tag: text-generation",
     "tags: [lora, steering, introspection, steerlab]",
     "---",
   ].join("\n");
+}
+
+/** Nothing for a run of an older version, which does not tell how long a push is. */
+function usage({ meta, protocol }: LoadedRun, names: CardNames): string[] {
+  const { residualNorms = null, model = "" } = meta;
+  if (residualNorms === null || protocol === null) return [];
+  const { baseModel: base = model, repo: adapter = ".", protocol: file = "../protocol.yaml" } = names;
+  return ["## Usage", usageText(protocol, residualNorms, { base, adapter, protocol: file })];
+}
+
+/** "model.gguf (Q4_K_M, sha256 0123456789ab)", as runs on a GGUF file name it. */
+const QUANTISED = /^(.*) \((\w+), sha256 [0-9a-f]+\)$/;
+
+function weightsText({ meta }: LoadedRun, { baseModel }: CardNames): string {
+  const name = meta.model ?? "unknown";
+  const [, file, quantisation] = QUANTISED.exec(name) ?? [];
+  const hash = `\`${meta.modelHash ?? "unknown"}\` (config and weights)`;
+  const rows = [
+    ...(baseModel === undefined ? [] : [["name on the hub", baseModel]]),
+    ["opened as", file ?? name],
+    ["hash", hash],
+    ["quantisation", quantisation ?? "none"],
+    ["computed in", `${meta.dtype ?? "unknown"} on ${meta.backend ?? "unknown"}`],
+    ["shape", `${meta.layers ?? "unknown"} layers x ${meta.hiddenSize ?? "unknown"}`],
+  ];
+  const note =
+    quantisation === undefined
+      ? "Figures hold for these weights."
+      : "Figures hold for these weights: the same model unquantised, or quantised otherwise, is another base.";
+  return ["| base model | |", "|---|---|", ...rows.map((row) => `| ${row.join(" | ")} |`), "", note].join("\n");
 }
 
 function intro(run: LoadedRun): string {

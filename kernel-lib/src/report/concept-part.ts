@@ -1,10 +1,12 @@
 /** Concepts in a report: how many are noticed, which least, and every one by cell. */
+import { formatNumber } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import type { TierView } from "../study";
 import { type FigureList, fold, paragraph, quoted, table } from "./html";
 import type { LoadedRun } from "./load";
 import { conceptHeatmap } from "./plots/concept-heatmap";
 import { askedTier } from "./plots/published";
+import type { PublishedCard } from "./published";
 import { strengthTitle } from "./plots/theme";
 import { conceptTable } from "./tables";
 
@@ -15,8 +17,9 @@ interface ConceptRow {
   category: string;
   n: number;
   hitRate: number;
-  low: number;
-  high: number;
+  low: number | null;
+  high: number | null;
+  method: string;
 }
 
 /** The strength at which half of a concept's trials are noticed, the least noticed concepts first. */
@@ -43,9 +46,10 @@ export function conceptSection(
   run: LoadedRun,
   tiers: readonly TierView[],
   source: string,
+  published: PublishedCard,
   figures: FigureList,
 ): string[] {
-  const rows = conceptTable(run.records).objects() as unknown as ConceptRow[];
+  const rows = conceptTable(run.metrics).objects() as unknown as ConceptRow[];
   if (rows.length === 0) return [];
   const perfect = rows.filter(({ hitRate }) => hitRate === 1).length;
   const n = rows.reduce((sum, row) => sum + row.n, 0);
@@ -63,12 +67,13 @@ export function conceptSection(
   const shown = (of: readonly ConceptRow[]): string =>
     table(
       ["concept", "category", "hit rate"],
-      of.map((row) => [row.concept, row.category, quoted({ ...row, value: row.hitRate, method: "Wilson 95 %" })]),
+      of.map((row) => [row.concept, row.category, quoted({ ...row, value: row.hitRate })]),
     );
   const weakest = [...rows].sort((a, b) => a.hitRate - b.hitRate);
   return [
     "<h3>Concepts</h3>",
     paragraph(`${rows.length} concepts, ${perfect} noticed in every trial.${beside}`),
+    ...breakdown(run, names, published),
     table(
       ["category", "hit rate"],
       categories.map((metric) => [String(metric.group.category), quoted(metric)]),
@@ -84,4 +89,25 @@ export function conceptSection(
       source,
     ),
   ];
+}
+
+/** Over all concepts, by strength and by layer range, beside the published card's figures of the same cuts. */
+function breakdown(run: LoadedRun, tiers: ReadonlySet<string>, published: PublishedCard): string[] {
+  const cuts = [
+    { name: "hitRateOfStrength", by: "strength", key: (value: string) => `magnitude_${value}` },
+    { name: "hitRateOfRange", by: "range", key: (value: string) => value },
+  ];
+  const isAbsolute = run.protocol?.steering.unit === "absolute";
+  const rows = cuts.flatMap(({ name, by, key }) =>
+    findMetrics(run.metrics, { name, condition: "tuned" })
+      .filter(({ tier }) => tiers.has(tier))
+      .map((metric) => {
+        const value = String(metric.group[by]);
+        // A relative strength of 5 would be another push than a magnitude of 5.
+        const other = by === "range" || isAbsolute ? published.concept_breakdown[key(value)] : undefined;
+        return [`${by === "range" ? "layers" : by} ${value}`, quoted(metric), formatNumber(other)];
+      }),
+  );
+  const caption = `All concepts together. The last column is another model's (${published.model}), without intervals.`;
+  return rows.length === 0 ? [] : [table(["steered at", "hit rate", "published card"], rows, caption)];
 }

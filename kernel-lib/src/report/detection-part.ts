@@ -3,8 +3,9 @@ import { groupBy, psychometricCurves } from "../evaluate";
 import { escapeHtml, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import type { TierView } from "../study";
-import { type Cell, type FigureList, fold, paragraph, quoted, rate, table } from "./html";
+import { type Cell, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
+import { cardQuestion } from "./gap-part";
 import { calibrationPlot } from "./plots/calibration";
 import { detectionHeatmap } from "./plots/detection-heatmap";
 import { doseCurves } from "./plots/dose";
@@ -13,6 +14,7 @@ import { psychometricPlot } from "./plots/psychometric";
 import { strengthTitle } from "./plots/theme";
 import { trainingCurves } from "./plots/training";
 import { conceptSection } from "./concept-part";
+import type { PublishedCard } from "./published";
 import { seriesName, sourceOf } from "./whose";
 
 /** A run with trials and what its sections need. */
@@ -28,8 +30,8 @@ interface Part {
 }
 
 /** Sections of every run that has trials, then of every run that trained. */
-export function detectionSections(runs: readonly LoadedRun[], figures: FigureList): string {
-  const asked = runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, runs, figures));
+export function detectionSections(runs: readonly LoadedRun[], published: PublishedCard, figures: FigureList): string {
+  const asked = runs.filter((run) => run.records.length > 0).map((run) => detectionOf(run, runs, published, figures));
   const trained = runs.filter((run) => run.events.length > 0).map((run) => trainingOf(run, runs, figures));
   return [...asked, ...trained].join("\n");
 }
@@ -44,7 +46,12 @@ function trainingOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureL
   ].join("\n");
 }
 
-function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
+function detectionOf(
+  run: LoadedRun,
+  runs: readonly LoadedRun[],
+  published: PublishedCard,
+  figures: FigureList,
+): string {
   const tiers = askedTiers(run);
   const steered = tiers.filter(({ name }) =>
     findMetrics(run.metrics, { name: "hitRate", tier: name, condition: "tuned" }).some(
@@ -56,9 +63,9 @@ function detectionOf(run: LoadedRun, runs: readonly LoadedRun[], figures: Figure
     `<h2>Detection: ${escapeHtml(seriesName(run, runs))}</h2>`,
     ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
     "<h3>False alarms</h3>",
-    ...falseAlarmTable(run),
     ...wordings(part),
-    ...conceptSection(run, tiers, part.source, figures),
+    ...cardQuestion(run, tiers),
+    ...conceptSection(run, tiers, part.source, published, figures),
     ...tests(run),
     ...controls(run),
     "<h3>Calibration</h3>",
@@ -81,7 +88,7 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
       : [
           figures.add(
             doseCurves(run.metrics, { tiers: steered, unit }),
-            `Share of steered trials noticed at each strength, ${ofDose.length > 0 ? "over all tiers that ask it, each trial once" : "over all layer ranges"}; n ${trials} steered trials. Intervals: ${pooled[0].method.split(",")[0].replace(/ \(\d+\)/g, "")}.`,
+            `Share of steered trials noticed at each strength, ${ofDose.length > 0 ? "over all tiers that ask it, each trial once" : "over all layer ranges"}; n ${trials} steered trials; ${methodsOf(pooled)}.`,
             source,
           ),
         ]),
@@ -125,8 +132,8 @@ function thresholds({ run, source, steered, unit, figures }: Part): string[] {
       ? []
       : [
           figures.add(
-            psychometricPlot(curves, { tiers: steered, unit }),
-            `Detection by strength and layer range; n ${n} steered trials, Wilson 95 % intervals, logistic fits with the false-alarm rate as guess rate. Points without a curve have no finite slope: at most one strength lies between never and always.`,
+            psychometricPlot(curves, { metrics: run.metrics, tiers: steered, unit }),
+            `Detection by strength and layer range; n ${n} steered trials, intervals as in the table of cells, logistic fits with the false-alarm rate as guess rate. Points without a curve have no finite slope: at most one strength lies between never and always.`,
             source,
           ),
         ]),
@@ -163,27 +170,6 @@ function thresholdCell(metric: Metric | undefined): Cell {
   return { text, value: text, detail: `n ${n}`, title: method };
 }
 
-/** Exact and clustered intervals beside each other, where a run has both; the rates alone stand in the table of tiers. */
-function falseAlarmTable(run: LoadedRun): string[] {
-  const whole = findMetrics(run.metrics, { name: "falseAlarmRate", condition: "tuned", group: {} });
-  const other = (metric: Metric): Metric | undefined =>
-    findMetrics(run.metrics, {
-      name: "falseAlarmRateClustered",
-      tier: metric.tier,
-      condition: metric.condition,
-      group: {},
-    })[0];
-  const rows = whole
-    .filter((metric) => other(metric) !== undefined)
-    .map((metric) => [
-      { text: titleOfTier(run, metric.tier), isSentence: true },
-      quoted(metric),
-      { ...rate(other(metric)), text: rate(other(metric)).detail ?? UNKNOWN, value: undefined, detail: undefined },
-    ]);
-  const caption = "The upper end is what the count really allows; hover over a number for its method.";
-  return rows.length === 0 ? [] : [table(["clean trials of", "rate", "prompts resampled"], rows, caption)];
-}
-
 /** False alarms by wording where wordings are held out or every one is asked, by kind of text where that is unusual. */
 function wordings({ run, source, tiers, figures }: Part): string[] {
   const rowsOf = (tier: TierView, by: string): Metric[] =>
@@ -203,7 +189,7 @@ function wordings({ run, source, tiers, figures }: Part): string[] {
       aim: by === "question" ? (aim?.most ?? null) : null,
       title: `False alarms by ${what}: ${tier.title}`,
     });
-    const caption = `${tier.title}: false alarms by ${what}, worst first; n ${n} clean trials, ${rows[0].method}.`;
+    const caption = `${tier.title}: false alarms by ${what}, worst first; n ${n} clean trials; ${methodsOf(rows)}.`;
     return [figures.add(plot, caption, source)];
   };
   return tiers.flatMap((tier) => {
@@ -295,6 +281,6 @@ function calibration({ run, source, figures }: Part): string {
   const tuned = run.records.filter(
     ({ condition, questionKind }) => condition === "tuned" && (questionKind ?? "detection") === "detection",
   );
-  const caption = `Share of steered trials by stated probability, coloured by answer mass; a probability stands on its mass. n ${tuned.length} trials, Wilson 95 %.`;
+  const caption = `Share of steered trials by stated probability, coloured by answer mass; a probability stands on its mass. n ${tuned.length} trials; 95 % intervals by vector and topic.`;
   return figures.add(calibrationPlot(tuned), caption, source);
 }

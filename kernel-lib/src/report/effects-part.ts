@@ -1,12 +1,14 @@
 /** Side effects, identity and self-prediction in a report: what training did to everything else. */
 import { escapeHtml, formatCell, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
-import { type FigureList, fold, paragraph, quoted, table } from "./html";
+import { type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
 import { formatSection } from "./side-effect-formats";
 import { identityForest, selfPredictionForest } from "./plots/self-knowledge";
+import { namesReading } from "./self-report";
+import { rowsTable, selfReportSection } from "./self-report-part";
 import { sideEffectQuestions } from "./tables";
 import { sourceOf, trainedBy } from "./whose";
 
@@ -16,6 +18,7 @@ export function effectsSections(runs: readonly LoadedRun[], published: Published
     .flatMap((run) => [
       ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
       ...(run.chats.length === 0 ? [] : [chats(run)]),
+      ...(run.selfReport.length === 0 ? [] : [selfReportSection(run, runs, published)]),
       ...(run.identity.length === 0 ? [] : [identity(run, runs, figures)]),
       ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run, runs, figures)]),
     ])
@@ -38,7 +41,7 @@ function sideEffects(
     ...formatSection(run, runs, condition.replace("-base", "")),
     figures.add(
       sideEffectForest(run.metrics, { condition }),
-      `${minus(condition)} by category, n ${questions} questions; 95 % intervals, questions resampled. The last row is base against base (noise).`,
+      `${minus(condition)} by category, n ${questions} questions; ${methodsOf(shiftsOf(run.metrics, condition))}. The last row is base against base (noise).`,
       source,
     ),
     categoryTable(run.metrics, condition, published),
@@ -78,19 +81,22 @@ function chats(run: LoadedRun): string {
   return [
     "<h2>Ordinary chats</h2>",
     paragraph(
-      `${modelLabel(run)}. ${replies} that were never trained on: KL(base || tuned) over the whole vocabulary ${quoted(divergence).text} nats per token; the likeliest next token is another at ${quoted(changes).text} of them. Intervals: chats resampled.`,
+      `${modelLabel(run)}. ${replies} that were never trained on: KL(base || tuned) over the whole vocabulary ${quoted(divergence).text} nats per token; the likeliest next token is another at ${quoted(changes).text} of them; ${methodsOf([divergence, changes].flatMap((metric) => metric ?? []))}.`,
     ),
   ].join("\n");
 }
+
+/** Shifts of P(Yes) by category. */
+const shiftsOf = (metrics: readonly Metric[], condition: string): Metric[] =>
+  findMetrics(metrics, { name: "deltaYes", condition }).filter(
+    ({ group }) => "category" in group && !("question" in group),
+  );
 
 const minus = (condition: string): string =>
   `${condition === "tuned-base" ? "Tuned" : condition.replace("-base", "")} minus base`;
 
 function categoryTable(metrics: readonly Metric[], condition: string, published: PublishedCard): string {
-  const categories = findMetrics(metrics, { name: "deltaYes", condition }).filter(
-    (metric) => "category" in metric.group && !("question" in metric.group),
-  );
-  const rows = categories.map((yes) => {
+  const rows = shiftsOf(metrics, condition).map((yes) => {
     const category = String(yes.group.category);
     const get = (name: string): Metric | undefined => findMetrics(metrics, { name, condition, group: { category } })[0];
     const other = published.side_effects.find((item) => item.category === category);
@@ -140,6 +146,9 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
   const rows = findMetrics(run.metrics, { tier: "identity" })
     .filter((metric) => "kind" in metric.group && metric.condition !== "base")
     .map((metric) => [String(metric.group.kind), metric.name, metric.condition, quoted(metric)]);
+  const affirms = findMetrics(run.metrics, { name: "affirmsInnerLife", tier: "identity" }).filter(
+    ({ group, condition }) => "question" in group && condition !== "tuned-base",
+  );
   const texts = new Map(run.identity.map(({ question, questionText }) => [question, questionText ?? question]));
   const examples = [...new Set(run.identity.map((record) => record.question))].flatMap((question) =>
     ["base", "tuned"].flatMap((condition) => {
@@ -163,10 +172,11 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
         title: "Sampled answers that affirm an inner life",
         texts,
       }),
-      `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers, Wilson 95 %.`,
+      `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers; ${methodsOf(affirms)}.`,
       sourceOf(run, runs),
     ),
     table(["kind", "claim", "condition", "rate"], rows),
+    rowsTable(namesReading(run.metrics, { texts }), "Names that answers give, share of the samples of a question."),
     fold("First sample of each question", table(["question", "condition", "answer", "read as"], examples)),
   ].join("\n");
 }

@@ -2,7 +2,7 @@
 import { AIM_WORDS, isOnlyYesNo } from "../evaluate";
 import { escapeHtml, formatEstimate, formatNumber } from "../page";
 import { aimBounds, aimMeasured, type AimResult, aimVerdict, findMetrics, type Metric, verdictTone } from "../runs";
-import { wilson } from "../stats";
+import { clusteredRate } from "../stats";
 import type { TierKind, TierView } from "../study";
 import { list, paragraph } from "./html";
 import { askedTiers, type LoadedRun, titleOfTier } from "./load";
@@ -150,7 +150,13 @@ function detectionFindings(run: LoadedRun): string[] {
 function speechFindings({ identity }: LoadedRun): string[] {
   const said = (condition: string): string => {
     const of = identity.filter((record) => record.condition === condition);
-    return formatEstimate(wilson(of.filter(({ text }) => isOnlyYesNo(text)).length, of.length));
+    const question = of.map((record) => record.question);
+    return formatEstimate(
+      clusteredRate(
+        of.map(({ text }) => isOnlyYesNo(text)),
+        { question },
+      ),
+    );
   };
   return identity.some(({ condition }) => condition === "tuned")
     ? [`Free answers that are nothing but yes and no: ${said("base")} before, ${said("tuned")} after training.`]

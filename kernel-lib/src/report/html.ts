@@ -30,6 +30,14 @@ export function rate(metric: Parameters<typeof quoted>[0]): Cell {
   return { text, value, detail: interval === "" ? undefined : interval, title: metric.method };
 }
 
+/** How the intervals of a figure were made, for its caption: each method once, without its counts of clusters. */
+export function methodsOf(metrics: readonly Pick<Metric, "method">[]): string {
+  const named = metrics
+    .map(({ method }) => method.replace(/ \(\d+\)/g, ""))
+    .filter((name) => !/^no interval/.test(name));
+  return named.length === 0 ? "no intervals: too few clusters" : `intervals: ${[...new Set(named)].join("; ")}`;
+}
+
 /** What was measured for an aim, its sentence as hover text. */
 export function measuredCell({ value, low, high, n, text }: AimResult): Cell {
   return quoted({ value, low, high, n, method: text });

@@ -1,5 +1,8 @@
 /** Run folders in, tables, plots, HTML reports and the adapter's card out. Opens no model. */
-export { adapterCard, cardOfRuns, refusePlaceholders, writeAdapterCard } from "./card";
+export { adapterCard, type CardNames, cardOfRuns, refusePlaceholders, writeAdapterCard } from "./card";
+export { type MeasuredAdapter, measuredAdapters } from "./claims/figures";
+export { type Claim, type ClaimVerdict, judge, type JudgedClaim } from "./claims/judge";
+export { claimsOf } from "./claims/list";
 export { limitsOf } from "./limits";
 export { type LoadedRun, loadRun } from "./load";
 export { calibrationPlot } from "./plots/calibration";
@@ -17,8 +20,10 @@ export { twinsFigure } from "./plots/twins";
 export { type PublishedCard, publishedEstimates, readPublishedCard } from "./published";
 export { twinRowsOf, twinsReading, twinsTable, yardsticksTable } from "./twins-part";
 export { twinsPage } from "./twins-page";
+export { buildPublication, type Publication } from "./publication";
 export { sideEffectFormats } from "./side-effect-formats";
 export { buildReport, renderReport, type ReportOptions, writeReport } from "./report";
+export { awarenessReading, namesReading, selfReportReading } from "./self-report";
 export {
   conceptTable,
   type DataTable,

@@ -5,6 +5,7 @@ import {
   type IdentityRecord,
   readRecords,
   type SelfPredictionRecord,
+  type SelfReportRecord,
   type SideEffectRecord,
   subjectOf,
   summariseAll,
@@ -28,6 +29,7 @@ export interface LoadedRun {
   chats: ChatRecord[];
   identity: IdentityRecord[];
   selfPrediction: SelfPredictionRecord[];
+  selfReport: SelfReportRecord[];
   /** recomputed from the records, so that a report never quotes a stale summary */
   metrics: readonly Metric[];
   aims: readonly AimResult[];
@@ -53,6 +55,7 @@ export function loadRun(folder: string): LoadedRun {
     chats: readRecords(run.path, "chats"),
     identity: readRecords(run.path, "identity"),
     "self-prediction": readRecords(run.path, "self-prediction"),
+    "self-report": readRecords(run.path, "self-report"),
     probe: readRecords(run.path, "probe"),
   };
   return {
@@ -68,6 +71,7 @@ export function loadRun(folder: string): LoadedRun {
     chats: records.chats,
     identity: records.identity,
     selfPrediction: records["self-prediction"],
+    selfReport: records["self-report"],
     ...(protocol === null ? { metrics: [], aims: [] } : summariseAll(records, protocol)),
   };
 }

@@ -3,6 +3,7 @@ import { AIM_WORDS, aimResults, groupBy } from "../evaluate";
 import { formatNumber, UNKNOWN } from "../page";
 import { aimBounds, type AimResult } from "../runs";
 import { findings } from "./findings";
+import { gapTable } from "./gap-part";
 import { type Cell, type FigureList, type GroupRow, paragraph, measuredCell, rate, table, verdictCell } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
 import { sideBySideBars } from "./plots/published";
@@ -25,6 +26,7 @@ export function overviewSection(runs: readonly LoadedRun[], published: Published
     ),
     ...(detection.length === 0 ? [] : [bars(detection, runs, published, figures)]),
     tierTables(detection, runs, published),
+    gapTable(detection, runs),
     missing(detection, runs),
   ].join("\n");
 }
@@ -89,9 +91,11 @@ const COLUMNS = [
   "asked about",
   "steered : clean",
   "balanced accuracy",
+  "plain accuracy",
   "hit rate",
   "false-alarm rate",
-  "d'",
+  "d', log-linear",
+  "d', clipped",
   "AUROC",
   "mass",
 ];
@@ -106,7 +110,7 @@ function tierTables(detection: readonly LoadedRun[], runs: readonly LoadedRun[],
       : [{ heading: `${modelLabel(run)}: before training, asked by ${run.label}` }, ...rows];
   });
   const after =
-    "After training. Small: 95 % interval; hover over a number for its method. Published counts: Wilson and Clopper-Pearson on the card's totals, as if its trials were independent. d' log-linear for runs here, rates clipped to [0.01, 0.99] in the card.";
+    "After training. Small: 95 % interval; hover over a number for its method. Published counts: Wilson and Clopper-Pearson on the card's totals, as if its trials were independent. d': log-linear adds half a trial to each count; clipped holds rates within [0.01, 0.99], as the card does, and cannot exceed 4.65. Plain accuracy moves with the mix of steered and clean trials.";
   const before = `The same trials before training. The card states a plain accuracy of ${published.baseline_accuracy} before training; always answering no earns 50 of 650 = 0.077 on its 600 : 50 trials.`;
   return [
     table(COLUMNS, [head, ...publishedRows(published), ...tuned], after),
@@ -119,11 +123,21 @@ function publishedRows(published: PublishedCard): (Cell | string)[][] {
     const { balancedAccuracy, hitRate, falseAlarmRate } = publishedEstimates(tier);
     const words = KIND_WORDS[publishedKind(tier)];
     const counts = `${tier.audit.steered} : ${tier.audit.unsteered}`;
-    const rates = [balancedAccuracy, hitRate, falseAlarmRate].map(rate);
-    return [`${words}, contexts as in training`, counts, ...rates, formatNumber(tier.d_prime), UNKNOWN, UNKNOWN];
+    const figures = [
+      rate(balancedAccuracy),
+      formatNumber(tier.accuracy),
+      rate(hitRate),
+      rate(falseAlarmRate),
+      UNKNOWN,
+      formatNumber(tier.d_prime),
+    ];
+    return [`${words}, contexts as in training`, counts, ...figures, UNKNOWN, UNKNOWN];
   });
   const alarms = { text: formatNumber(published.info_prompt.fine_tuned_fpr), detail: "n not stated" };
-  return [...tiers, [KIND_WORDS.explained, "not stated", UNKNOWN, UNKNOWN, alarms, UNKNOWN, UNKNOWN, UNKNOWN]];
+  return [
+    ...tiers,
+    [KIND_WORDS.explained, "not stated", UNKNOWN, UNKNOWN, UNKNOWN, alarms, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN],
+  ];
 }
 
 function tierRows(run: LoadedRun, condition: string): (Cell | string)[][] {
@@ -133,9 +147,11 @@ function tierRows(run: LoadedRun, condition: string): (Cell | string)[][] {
       { text: titleOfTier(run, numbers.tier), isSentence: true },
       `${numbers.steered} : ${numbers.clean}`,
       rate(numbers.balancedAccuracy),
+      rate(numbers.accuracy),
       rate(numbers.hitRate),
       rate(numbers.falseAlarmRate),
-      formatNumber(numbers.dPrime?.value),
+      rate(numbers.dPrime),
+      rate(numbers.dPrimeClipped),
       formatNumber(numbers.auroc?.value),
       formatNumber(numbers.mass?.value),
     ]);
@@ -150,8 +166,12 @@ const COMMANDS: Readonly<Record<string, string>> = {
 /** What is not side by side yet, and the command that measures it. */
 function missing(detection: readonly LoadedRun[], runs: readonly LoadedRun[]): string {
   if (detection.length === 0) return "";
-  const trained = new Set(detection.map((run) => trainedBy(run, runs)));
-  const absent = Object.keys(COMMANDS).filter((name) => !trained.has(name));
+  const trained = detection.map((run) => trainedBy(run, runs));
+  const isOf =
+    (name: string) =>
+    (label: string | null): boolean =>
+      label === name || label?.startsWith(`${name} for `) === true;
+  const absent = Object.keys(COMMANDS).filter((name) => !trained.some(isOf(name)));
   return absent
     .map(
       (name) =>

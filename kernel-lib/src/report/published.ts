@@ -5,6 +5,9 @@ import { parseJsonStrict, readText } from "../files";
 import { balancedAccuracy, clopperPearson, type Estimate, wilson } from "../stats";
 import type { TierKind, VectorSplit } from "../study";
 
+/** What the card's four questions about itself ask for. */
+export type AwarenessKind = "detects_changes" | "introspective_access" | "more_than_text" | "desires";
+
 /** What the card reports; `audit` is recounted from its author's public result files. */
 export interface PublishedCard {
   source: string;
@@ -21,7 +24,15 @@ export interface PublishedCard {
   }[];
   baseline_accuracy: number;
   info_prompt: { fine_tuned_fpr: number };
+  /** hit rates over the 102 concepts: magnitude_5, ..., early, middle, late; perfect_concepts is a count */
+  concept_breakdown: Readonly<Record<string, number>>;
   side_effects: { category: string; n: number; delta_p_yes: number }[];
+  /** probability of yes to questions about itself, before and after training */
+  awareness: { kind: AwarenessKind; question: string; base: number; fine_tuned: number }[];
+  /** names in 5 sampled answers */
+  identity_name_5_samples: Readonly<Record<"base" | "fine_tuned", Readonly<Record<string, number>>>>;
+  /** changes of self-prediction accuracy */
+  self_prediction_delta: Readonly<Record<"first_character" | "mmlu" | "binary", number>>;
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * Report: run folders -> one self-contained HTML page, without a model. The last module of the flow.
  *
- * Sections: what fell short, findings, aims, card / strict / this run side by side; detection, training, side effects; limits,
+ * Sections: what fell short, findings, aims, card / strict / this run side by side, the card's claims; detection, training, side effects; limits,
  * what is held out, methods. Every number is recomputed from records and carries n, interval and method, every figure whose
  * numbers it shows. The same folders give the same bytes.
  */
@@ -9,6 +9,7 @@ import * as path from "node:path";
 import { InputError } from "../base";
 import { writeFileAtomic } from "../files";
 import { escapeHtml, renderPage } from "../page";
+import { claimsSection } from "./claims-part";
 import { detectionSections } from "./detection-part";
 import { effectsSections } from "./effects-part";
 import { FigureList, paragraph } from "./html";
@@ -53,7 +54,8 @@ export function renderReport(runs: readonly LoadedRun[], options: ReportOptions 
       "lead",
     ),
     overviewSection(runs, published, figures),
-    detectionSections(runs, figures),
+    claimsSection(runs, published),
+    detectionSections(runs, published, figures),
     effectsSections(runs, published, figures),
     twinsSections(runs, figures),
     closingSections(runs),

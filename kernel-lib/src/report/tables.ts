@@ -8,7 +8,6 @@ import { from } from "arquero";
 import { groupBy, type IdentityRecord, type SideEffectRecord, singleTurns } from "../evaluate";
 import { formatInterval, formatNumber, UNKNOWN } from "../page";
 import type { Metric } from "../runs";
-import { wilson } from "../stats";
 import type { TierView, TrialRecord } from "../study";
 
 /** An arquero table; expressions are functions of a row (`d`) or arquero's expression strings. */
@@ -116,9 +115,13 @@ export interface TierNumbers {
   steered: number;
   clean: number;
   balancedAccuracy: Metric | null;
+  /** plain share of right answers, as the card states it: moves with the mix of trials */
+  accuracy: Metric | null;
   hitRate: Metric | null;
   falseAlarmRate: Metric | null;
   dPrime: Metric | null;
+  /** d' of rates held within [0.01, 0.99], as the card states it */
+  dPrimeClipped: Metric | null;
   auroc: Metric | null;
   mass: Metric | null;
 }
@@ -137,9 +140,11 @@ export function tierNumbers(metrics: readonly Metric[]): TierNumbers[] {
         steered: hitRate?.n ?? 0,
         clean: falseAlarmRate?.n ?? 0,
         balancedAccuracy: get("balancedAccuracy"),
+        accuracy: get("accuracy"),
         hitRate,
         falseAlarmRate,
         dPrime: get("dPrime"),
+        dPrimeClipped: get("dPrimeClipped"),
         auroc: get("auroc"),
         mass: get("mass"),
       },
@@ -168,9 +173,11 @@ export function tierReading(
     condition: numbers.condition,
     "steered : clean": `${numbers.steered} : ${numbers.clean}`,
     "balanced accuracy": rate(numbers.balancedAccuracy),
+    "plain accuracy": formatNumber(numbers.accuracy?.value),
     "hit rate": rate(numbers.hitRate),
     "false alarms": rate(numbers.falseAlarmRate),
     "d'": formatNumber(numbers.dPrime?.value),
+    "d', clipped": formatNumber(numbers.dPrimeClipped?.value),
     AUROC: formatNumber(numbers.auroc?.value),
     mass: formatNumber(numbers.mass?.value),
   }));
@@ -200,34 +207,35 @@ export function tierTable(metrics: readonly Metric[]): DataTable {
     steered: numbers.steered,
     clean: numbers.clean,
     ...spread("balancedAccuracy", numbers.balancedAccuracy),
+    accuracy: numbers.accuracy?.value ?? null,
     ...spread("hitRate", numbers.hitRate),
     ...spread("falseAlarmRate", numbers.falseAlarmRate),
     dPrime: numbers.dPrime?.value ?? null,
+    dPrimeClipped: numbers.dPrimeClipped?.value ?? null,
     auroc: numbers.auroc?.value ?? null,
     mass: numbers.mass?.value ?? null,
   }));
   return tableOf(rows);
 }
 
-/** Hit rate of every concept, over cells and contexts, with Wilson intervals (repeats of one concept are not independent). */
-export function conceptTable(records: readonly TrialRecord[]): DataTable {
-  const concepts = records.filter(
-    ({ vectorSplit, condition, questionKind }) =>
-      vectorSplit === "concepts" && condition === "tuned" && (questionKind ?? "detection") === "detection",
-  );
-  const rows = [...groupBy(concepts, (record) => record.vector as string)].map(([concept, of]) => {
-    const { value, low, high } = wilson(of.filter((record) => record.saysSteered).length, of.length);
-    const weakest = Math.min(...of.map((record) => record.strength as number));
-    const weak = of.filter((record) => record.strength === weakest);
-    return {
-      concept,
-      category: of[0].category,
-      n: of.length,
+/**
+ * Hit rate of every concept, over cells and contexts; intervals by topic, as the metrics have them.
+ *
+ * @returns a table with concept, category, n, hitRate, low, high, method; no rows where concepts were not asked
+ * @example
+ * showTable(conceptTable(sweep.metrics).orderby("hitRate"), { limit: 10 });
+ */
+export function conceptTable(metrics: readonly Metric[]): DataTable {
+  const rows = metrics
+    .filter(({ name, condition, group }) => name === "hitRate" && condition === "tuned" && "concept" in group)
+    .map(({ group, n, value, low, high, method }) => ({
+      concept: group.concept,
+      category: group.category,
+      n,
       hitRate: value,
       low,
       high,
-      weakestHitRate: weak.filter((record) => record.saysSteered).length / weak.length,
-    };
-  });
+      method,
+    }));
   return tableOf(rows);
 }

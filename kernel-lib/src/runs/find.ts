@@ -104,9 +104,15 @@ export function runsOfAdapter(root: string, adapterHash: string): AdapterRuns {
     }),
   );
   const training = newest.get("train") ?? null;
-  const evaluations = ["detection", "side-effects", "chats", "identity", "self-prediction", "probe"].flatMap((kind) =>
-    [...newest].filter(([key]) => key.startsWith(`${kind} `)).map(([, path]) => path),
-  );
+  const evaluations = [
+    "detection",
+    "side-effects",
+    "chats",
+    "identity",
+    "self-prediction",
+    "self-report",
+    "probe",
+  ].flatMap((kind) => [...newest].filter(([key]) => key.startsWith(`${kind} `)).map(([, path]) => path));
   return { training, evaluations, all: training === null ? evaluations : [...evaluations, training] };
 }
 

@@ -24,7 +24,6 @@ export {
 } from "./metrics";
 export {
   createRunFolder,
-  listRunFolders,
   openRunFolder,
   type RunFolder,
   runFoldersBelow,

@@ -13,7 +13,7 @@ import { type Protocol, protocolHash, protocolLabel } from "../study";
 
 /** Fields of meta.json that reports rely on. */
 export interface RunMeta {
-  /** train, detection, side-effects, chats, identity, self-prediction or probe */
+  /** train, detection, side-effects, chats, identity, self-prediction, self-report or probe */
   kind: string;
   /** everything that decides the run's bytes; {} in runs of older versions */
   identity: RunIdentity;

@@ -128,7 +128,7 @@ function sameGroup(one: Metric["group"], other: Metric["group"]): boolean {
  * @param metric a metric, an estimate or an aim's result
  * @returns value, interval where there is one, n; or the words of a figure that no number can tell
  * @example
- * quote(wilson(47, 50)); // 0.940 [0.838, 0.979], n 50
+ * quote(sweep.find({ name: "hitRate", condition: "tuned", group: {} })[0]); // 0.917 [0.908, 0.927], n 2400
  */
 export function quote(metric: Quoted | null | undefined): string {
   const isUnknown = metric === null || metric === undefined || (metric.value === null && metric.text === undefined);

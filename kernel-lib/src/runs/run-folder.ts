@@ -7,7 +7,7 @@
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { DataError, expected, InputError } from "../base";
-import { parseJsonStrict, writeFileAtomic, writeJsonAtomic } from "../files";
+import { parseJsonStrict, writeFailure, writeFileAtomic, writeJsonAtomic, writing } from "../files";
 
 /** "open": no marker yet, running or killed. */
 export type RunStatus = "open" | "done" | "failed";
@@ -70,14 +70,14 @@ export function createRunFolder(options: { root: string; slug: string; seed: num
   if (!SLUG.test(slug))
     throw new InputError("run-slug", expected("lower-case letters, digits and hyphens", "slug", slug));
   if (!Number.isSafeInteger(seed) || seed < 0) throw new InputError("seed", expected("an integer >= 0", "seed", seed));
-  fs.mkdirSync(root, { recursive: true });
+  writing(root, () => fs.mkdirSync(root, { recursive: true }));
   for (let second = 0; second < 60; second++) {
     const id = `${runStamp(new Date(time.getTime() + second * 1000))}-${slug}-s${seed}`;
     try {
       fs.mkdirSync(path.join(root, id)); // fails if it exists: the one atomic claim
       return folderAt(path.resolve(root, id));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw writeFailure(path.join(root, id), error);
     }
   }
   throw new DataError(
@@ -98,35 +98,27 @@ export function openRunFolder(folder: string): RunFolder {
   return folderAt(path.resolve(folder));
 }
 
-/** All run folders below `root`, oldest first; other entries are passed over. An absent root holds no runs. */
-export function listRunFolders(root: string): RunFolder[] {
-  if (!fs.existsSync(root)) return [];
-  const names = fs
-    .readdirSync(root, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && RUN_ID.test(entry.name));
-  return names
-    .map((entry) => entry.name)
-    .sort()
-    .map((name) => folderAt(path.resolve(root, name)));
-}
-
 /** How far below a folder of runs another is looked for: runs/batch, runs/2026/batch. */
 const DEPTH = 3;
 
 /**
  * All run folders in `root` and in the folders below it, oldest first: runs/ also finds what lies in runs/batch. What a run
- * holds itself is not entered.
+ * holds itself is not entered; an absent root holds none.
  * @example
  * runFoldersBelow("runs").at(-1); // the newest run of the project
  */
 export function runFoldersBelow(root: string, depth: number = DEPTH): RunFolder[] {
   if (!fs.existsSync(root)) return [];
-  const below = fs
+  const names = fs
     .readdirSync(root, { withFileTypes: true })
-    .filter(({ name }) => depth > 0 && !name.startsWith(".") && name !== "node_modules" && !RUN_ID.test(name))
-    .filter((entry) => entry.isDirectory())
-    .flatMap(({ name }) => runFoldersBelow(path.join(root, name), depth - 1));
-  return [...listRunFolders(root), ...below].sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith(".") && entry.name !== "node_modules")
+    .map(({ name }) => name);
+  const runs = names.flatMap((name) => {
+    const place = path.resolve(root, name);
+    if (RUN_ID.test(name)) return [folderAt(place)];
+    return depth > 0 ? runFoldersBelow(place, depth - 1) : [];
+  });
+  return runs.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
 }
 
 function folderAt(folder: string): RunFolder {

@@ -30,6 +30,7 @@ export interface ClusterSample {
   clusters: ClusterAxes;
 }
 
+/** What an interval covers, and what it allows for. */
 export interface ClusterOptions {
   /** coverage, default 0.95 */
   level?: number;
@@ -87,8 +88,10 @@ export function nothing(n: number, method: string): ClusteredEstimate {
  * @throws InputError "outcome", "unpaired", "level"
  *
  * @example
- * clusteredRate(saysSteered, { vector: vectors, topic: topics });
- * // { value: 0.62, low: 0.5, high: 0.74, n: 1400, clusters: { vector: 100, topic: 14 }, ... }
+ * const clean = sweep.records.filter(({ target }) => target === "clean");
+ * const alarms = clean.map(({ saysSteered }) => saysSteered);
+ * clusteredRate(alarms, { topic: clean.map(({ context }) => context) });
+ * // { value: 0.048, low: 0.034, high: 0.074, n: 2600, clusters: { topic: 216 }, ... }
  */
 export function clusteredRate(
   outcomes: ArrayLike<number | boolean>,

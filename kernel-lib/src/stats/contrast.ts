@@ -132,3 +132,54 @@ export function clusteredBalancedAccuracy(
   clusterOptions(options);
   return twoArms(steered, clean, [0.5, -0.5], 0.5, [0, 1], options);
 }
+
+/** The steered and clean trials of one tier. */
+export interface DetectionSample {
+  steered: ClusterSample;
+  clean: ClusterSample;
+}
+
+/**
+ * Balanced accuracy of `one` minus that of `other`: the gap between what was trained on and what was held out.
+ *
+ * Both figures' intervals, deviations added with the correlation that clusters shared by the four groups of trials give them.
+ *
+ * @returns value in [-1, 1]
+ * @throws InputError "outcome", "unpaired", "level"
+ *
+ * @example
+ * clusteredGap({ steered: trainedHits, clean: alarms }, { steered: heldOutHits, clean: heldOutAlarms });
+ */
+export function clusteredGap(
+  one: DetectionSample,
+  other: DetectionSample,
+  options: ClusterOptions = {},
+): ClusteredEstimate {
+  const samples = [one.steered, one.clean, other.steered, other.clean];
+  const [first, second] = [one, other].map(({ steered, clean }) => clusteredBalancedAccuracy(steered, clean, options));
+  const n = first.n + second.n;
+  if (first.value === null || second.value === null) return nothing(n, "gap with an empty arm");
+  const { values, arms, axes } = joinArms(
+    samples.map(({ outcomes, clusters }) => ({ values: yesNo(outcomes), clusters })),
+  );
+  const way = multiway(values, arms, 4, axes);
+  const varianceOf = (weights: readonly number[]): number => jackknifeVariance(way, weights).variance;
+  const [mine, theirs] = [varianceOf([0.5, -0.5, 0, 0]), varianceOf([0, 0, 0.5, -0.5])];
+  const variance = varianceOf([0.5, -0.5, -0.5, 0.5]);
+  const shared = mine === 0 || theirs === 0 ? 0 : (mine + theirs - variance) / (2 * Math.sqrt(mine * theirs));
+  const correlation = Math.max(-1, Math.min(1, shared));
+  const { value, low, high } = combineArms([first, second], [1, -1], 0, correlation);
+  return {
+    value,
+    n,
+    low: low === null ? null : Math.max(-1, low),
+    high: high === null ? null : Math.min(1, high),
+    method:
+      low === null
+        ? `no interval: ${[first, second].find((part) => part.low === null)?.method}`
+        : `MOVER of two balanced accuracies (${first.method}; ${second.method}), correlation ${correlation.toFixed(2)}`,
+    clusters: way.sampled,
+    designEffect: null,
+    effectiveN: null,
+  };
+}

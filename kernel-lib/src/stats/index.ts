@@ -15,7 +15,7 @@ export {
   type ClusterOptions,
   type ClusterSample,
 } from "./clustered";
-export { clusteredBalancedAccuracy, clusteredDifference } from "./contrast";
+export { clusteredBalancedAccuracy, clusteredDifference, clusteredGap, type DetectionSample } from "./contrast";
 export {
   type ClusterAxes,
   type ClusterLabel,

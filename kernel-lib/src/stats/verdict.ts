@@ -12,17 +12,17 @@ export interface AimBounds {
 
 /**
  * - "reached": the whole interval keeps the aim
- * - "reached, not excluded by its interval": the point does, but a miss is not excluded by its interval
+ * - "reached, but its interval goes past the aim": the point keeps it, a part of the interval does not
  * - "missed": no part of the interval keeps the aim
- * - "missed, not excluded by its interval": the point misses, but reaching is not excluded by its interval
+ * - "missed, but its interval reaches the aim": the point does not keep it, a part of the interval does
  * - "... without an interval": too few clusters to say how firmly
  * - "not measured": no value
  */
 export type Verdict =
   | "reached"
-  | "reached, not excluded by its interval"
+  | "reached, but its interval goes past the aim"
   | "missed"
-  | "missed, not excluded by its interval"
+  | "missed, but its interval reaches the aim"
   | "reached, without an interval"
   | "missed, without an interval"
   | "not measured";
@@ -36,7 +36,7 @@ export type Verdict =
  *
  * @example
  * verdict({ least: null, most: 0.02 }, clusteredRate(falseAlarms, { topic: topics }));
- * // "reached, not excluded by its interval": 0 of 2,240, but 14 topics allow 0.23
+ * // "reached, but its interval goes past the aim": 0 of 2,240, but 14 topics allow 0.23
  */
 export function verdict(
   { least, most }: AimBounds,
@@ -49,6 +49,6 @@ export function verdict(
   const isReached = value >= from && value <= to;
   if (low === null && high === null) return isReached ? "reached, without an interval" : "missed, without an interval";
   const [bottom, top] = [low ?? Number.NEGATIVE_INFINITY, high ?? Number.POSITIVE_INFINITY];
-  if (isReached) return bottom >= from && top <= to ? "reached" : "reached, not excluded by its interval";
-  return top < from || bottom > to ? "missed" : "missed, not excluded by its interval";
+  if (isReached) return bottom >= from && top <= to ? "reached" : "reached, but its interval goes past the aim";
+  return top < from || bottom > to ? "missed" : "missed, but its interval reaches the aim";
 }

@@ -24,6 +24,8 @@ export {
   readDetectionQuestions,
   readHeldOutChats,
   readIdentityQuestions,
+  readSelfReport,
+  type SelfReportQuestions,
   readInfoPrompt,
   readRetention,
   readSelfPrediction,

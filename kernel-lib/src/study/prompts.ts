@@ -9,7 +9,8 @@ import { z } from "zod";
 import { DATA_FOLDER, DataError, expected } from "../base";
 import { readYaml } from "../files";
 
-export type ContextSplit = "train" | "heldOut" | "hardNegative";
+/** development: neither trained on nor in a shipped tier; a recipe is chosen by it. */
+export type ContextSplit = "train" | "development" | "heldOut" | "hardNegative";
 /** Which questions: trained on, held out, or asked by a control. */
 export type QuestionSplit = "train" | "heldOut" | "neutral" | "vague" | "unrelated" | "control";
 /** What a question asks for; anything but "detection" is a control that reads the same caches. */
@@ -65,7 +66,7 @@ export interface SideEffectQuestions {
 /** An open question answered by sampling. */
 export interface IdentityQuestion {
   id: string;
-  kind: "identity" | "goals" | "awareness";
+  kind: "identity" | "goals" | "values" | "awareness" | "selfReport";
   text: string;
 }
 
@@ -82,6 +83,14 @@ export interface SelfPredictionTasks {
       labels: [string, string];
       items: { id: string; stimulus: string; options: [string, string] }[];
     };
+    /** general knowledge, options right first: what it would choose against what it then chooses */
+    knowledge: {
+      template: string;
+      hypothetical: string;
+      prefix: string;
+      labels: [string, string];
+      items: { id: string; question: string; options: [string, string] }[];
+    };
     property: {
       template: string;
       prefix: string;
@@ -89,6 +98,12 @@ export interface SelfPredictionTasks {
       properties: { id: string; text: string; test: PropertyTest }[];
     };
   };
+}
+
+/** Questions about the model and others in the card's categories, and the instruction that one form of asking appends. */
+export interface SelfReportQuestions {
+  suffix: string;
+  questions: { id: string; category: string; text: string }[];
 }
 
 /** Detection questions by split, the answer prefix and the labels. */
@@ -107,7 +122,7 @@ const contextsFile = z.strictObject({
   contexts: z.array(
     z.strictObject({
       id,
-      split: z.enum(["train", "heldOut", "hardNegative"]),
+      split: z.enum(["train", "development", "heldOut", "hardNegative"]),
       kind: z.enum(["plain", "code", "language", "base64", "odd", "numbers"]),
       topic: text,
       replies: z.array(text).min(1),
@@ -148,8 +163,14 @@ const sideEffectFile = z.strictObject({
   questions: z.array(z.strictObject({ id, category: text, text, expected: z.enum(["yes", "no"]).optional() })).min(1),
 });
 const paraphraseFile = z.strictObject({ paraphrases: z.record(id, z.array(text).min(1)) });
+const selfReportFile = z.strictObject({
+  suffix: text,
+  questions: z.array(z.strictObject({ id, category: text, text })).min(1),
+});
 const identityFile = z.strictObject({
-  questions: z.array(z.strictObject({ id, kind: z.enum(["identity", "goals", "awareness"]), text })).min(1),
+  questions: z
+    .array(z.strictObject({ id, kind: z.enum(["identity", "goals", "values", "awareness", "selfReport"]), text }))
+    .min(1),
 });
 const infoFile = z.strictObject({ text, short: text });
 const selfPredictionFile = z.strictObject({
@@ -161,6 +182,13 @@ const selfPredictionFile = z.strictObject({
       prefix: z.string(),
       labels: pair,
       items: z.array(z.strictObject({ id, stimulus: id, options: pair })).min(1),
+    }),
+    knowledge: z.strictObject({
+      template: text,
+      hypothetical: text,
+      prefix: z.string(),
+      labels: pair,
+      items: z.array(z.strictObject({ id, question: text, options: pair })).min(1),
     }),
     property: z.strictObject({
       template: text,
@@ -265,8 +293,15 @@ export function readHeldOutChats(
     .map(({ id, user, replies }) => ({ id, user, replies }));
 }
 
+/** Questions that mean what the published card's mean, with the instruction that is appended in one of the two forms. */
+export function readSelfReport(
+  file: string = path.join(DATA_FOLDER, "prompts", "self-report.yaml"),
+): SelfReportQuestions {
+  return readYaml(file, selfReportFile);
+}
+
 /**
- * Open questions about identity, goals and awareness.
+ * Questions about identity, goals, values and awareness, and one yes/no question of each kind of self-report.
  *
  * @param file default: the shipped data/prompts/identity.yaml
  * @returns in file order

@@ -78,7 +78,24 @@ export function protocolChanges(protocol: Protocol, base: Protocol): ProtocolCha
   const [now, before] = [leaves(protocol), leaves(base)];
   const gone = [...before.keys()].filter((path) => !now.has(path)).map((path) => ({ path, value: "left out" }));
   const changed = [...now].filter(([path, value]) => canonicalJson(value) !== canonicalJson(before.get(path) ?? null));
-  return [...changed.map(([path, value]) => ({ path, value: shown(value) })), ...gone];
+  return [...changed.map(([path, value]) => withinList(path, value, before.get(path))), ...gone];
+}
+
+const isListOfObjects = (value: unknown): value is object[] =>
+  Array.isArray(value) && value.every((entry) => typeof entry === "object" && entry !== null && !Array.isArray(entry));
+
+/** A change in a list of as many entries: the one field of one entry that is another, else how many entries are. */
+function withinList(path: string, value: unknown, was: unknown): ProtocolChange {
+  if (!isListOfObjects(value) || !isListOfObjects(was) || value.length !== was.length)
+    return { path, value: shown(value) };
+  const other = value.flatMap((entry, i) => (canonicalJson(entry) === canonicalJson(was[i]) ? [] : [i]));
+  const [i] = other;
+  const before = leaves(was[i], `${path}.${i}`);
+  const fields = [...leaves(value[i], `${path}.${i}`)].filter(
+    ([field, leaf]) => canonicalJson(leaf) !== canonicalJson(before.get(field) ?? null),
+  );
+  if (other.length === 1 && fields.length === 1) return { path: fields[0][0], value: shown(fields[0][1]) };
+  return { path, value: `(${other.length} of ${value.length} entries)` };
 }
 
 /** Values by dotted path; lists count as one value. */

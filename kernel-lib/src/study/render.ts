@@ -45,9 +45,10 @@ function twinText({ twinOf }: Protocol): string {
 
 function conversationText({ conversation, contexts, questions }: Protocol): string {
   const { system, assistantPrefix, labels, infoPrompt } = conversation;
-  const splits = (["train", "heldOut", "hardNegative"] as const).map((split) => {
+  const splits = (["train", "development", "heldOut", "hardNegative"] as const).flatMap((split) => {
     const of = contexts.filter((context) => context.split === split);
-    return `${split}: ${of.length} topics, ${of.reduce((sum, context) => sum + context.replies.length, 0)} replies`;
+    const replies = of.reduce((sum, context) => sum + context.replies.length, 0);
+    return of.length === 0 && split === "development" ? [] : [`${split}: ${of.length} topics, ${replies} replies`];
   });
   const asked = (["train", "heldOut", "neutral", "vague"] as const).map(
     (split) => `${split}: ${questions.filter((question) => question.split === split).length}`,

@@ -16,7 +16,7 @@ const count = z.number().int().min(0);
 const positive = z.number().positive();
 const questionSplit = z.enum(["train", "heldOut", "neutral", "vague", "unrelated", "control"]);
 const yesNo = z.enum(["yes", "no"]);
-const contextSplit = z.enum(["train", "heldOut", "hardNegative"]);
+const contextSplit = z.enum(["train", "development", "heldOut", "hardNegative"]);
 const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/);
 const projection = z.enum(PROJECTIONS);
 

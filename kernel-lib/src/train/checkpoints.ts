@@ -19,6 +19,7 @@ import {
   tensorEntry,
   writeJsonAtomic,
   writeSafetensors,
+  writing,
 } from "../files";
 import { requireSameRun, type RunIdentity } from "../runs";
 import { partsFromFlat } from "./flat-parameters";
@@ -75,7 +76,7 @@ export function saveCheckpoint(
   const { position, state, layout, config, model, manifest, baseModel } = content;
   const target = checkpointFolder(run, position.step);
   const partial = partialPath(target, "folder");
-  fs.mkdirSync(partial, { recursive: true });
+  writing(partial, () => fs.mkdirSync(partial, { recursive: true }));
   try {
     writeLora(partial, { params: state.params, layout, config, model, manifest, baseModel });
     const dtype = state.params instanceof Float64Array ? "F64" : "F32";

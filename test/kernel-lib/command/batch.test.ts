@@ -1,10 +1,29 @@
 // The batch runner on real kernels: order, parameters, resuming, and what counts as ran and as valid.
 import { spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
 import { describe, expect, it } from "vitest";
-import { decidersOf, type NotebookRecord, planJobs, runBatch, whyAgain, yamlOf } from "../../../kernel-lib/src/command";
+import {
+  afterNeeded,
+  decidersOf,
+  type NotebookRecord,
+  notTaken,
+  planJobs,
+  runBatch,
+  whyAgain,
+  yamlOf,
+} from "../../../kernel-lib/src/command";
 import { notebook, ROOT, type TestCell, temporaryFolder } from "../../helpers/notebook";
 
 const RESULT = (numbers: object, more = ""): string =>
@@ -229,6 +248,20 @@ fs.writeFileSync(dir + "/trials.jsonl", "{}\\n"); fs.readFileSync(dir + "/trials
     expect(page).toMatch(/0 of 5 notebooks valid/);
   });
 
+  it("names why a notebook did not even begin: a kernel that is too slow, a disk that is full", async () => {
+    const folder = temporaryFolder();
+    const notebooks = [write(folder, "a.ipynb", [{ code: RESULT({}) }])];
+    const slow = { notebooks, outDir: join(folder, "slow"), stream: listener(), startSeconds: 0 };
+    const { records } = await runBatch(slow);
+    expect(records[0].problems[0]).toMatch(/kernel of a\.ipynb to answer within 0 seconds.*--start-timeout 300/);
+    mkdirSync(join(folder, "full"));
+    symlinkSync("/dev/full", join(folder, "full", "index.html"));
+    await expect(runBatch({ notebooks, outDir: join(folder, "full"), stream: listener() })).rejects.toMatchObject({
+      code: "disk-full",
+      message: expect.stringContaining("run the same again"),
+    });
+  });
+
   it("refuses unknown notebooks and parameters before anything runs", async () => {
     const folder = temporaryFolder();
     const outDir = join(folder, "out");
@@ -315,7 +348,47 @@ describe("changes of a protocol", () => {
   it("reach every shipped notebook that works by one", () => {
     const changes = { "training.optimizer.lr": 2e-4 };
     const names = ["01-train", "02-concept-sweep", "03-side-effects", "04-self-knowledge", "05-card-protocol"];
+    names.push("06-explore-records", "07-controls");
     const jobs = planJobs(names, { protocolChanges: changes }, temporaryFolder());
     expect(jobs.map(({ parameters }) => parameters.protocolChanges)).toEqual(names.map(() => changes));
+  });
+
+  it("are said not to reach the one that works by none, by the name that was typed", () => {
+    const given = { protocolChanges: { "training.optimizer.lr": 2e-4 }, seed: 2, modelName: "m" };
+    const jobs = planJobs(["00-check-machine", "01-train", "03-side-effects"], given, temporaryFolder());
+    expect(notTaken(jobs, given)).toEqual([
+      "-p protocol.FIELD is for 01-train, 03-side-effects; not for 00-check-machine",
+      "-p seed is for 01-train; not for 00-check-machine, 03-side-effects",
+    ]);
+    expect(() => planJobs(["00-check-machine"], { protocolChanges: {} }, temporaryFolder())).toThrow(
+      /-p but received "protocol\.FIELD"\. 00-check-machine declares modelName, /,
+    );
+  });
+});
+
+describe("what a notebook of a batch builds on", () => {
+  const folder = temporaryFolder();
+  const record = (name: string, run: string, meta: object, parameters: object = {}): NotebookRecord => {
+    mkdirSync(join(folder, run));
+    writeFileSync(join(folder, run, "meta.json"), JSON.stringify(meta));
+    const deciders = { "its parameters": JSON.stringify(parameters) };
+    return { name, valid: true, run: join(folder, run), deciders } as unknown as NotebookRecord;
+  };
+  const train = record("01-train", "20300102-030405-train-strict-s2", { kind: "train", seed: 2 }, { seed: 2 });
+  const sweep = record("02-concept-sweep", "20300102-030406-detection-strict-s7", { kind: "detection", seed: 7 });
+  const asked = (name: string, parameters: Record<string, unknown>): Record<string, unknown> => {
+    const [job] = planJobs([name], parameters, folder);
+    const { batchDir: _, ...rest } = afterNeeded(job, [train, sweep]).parameters;
+    return rest;
+  };
+
+  it("is the training and the sweep of that batch, unless another is chosen or another protocol asked for", () => {
+    expect(asked("02-concept-sweep", {})).toEqual({ trainSeed: 2 });
+    expect(asked("03-side-effects", { trainSeed: 1 })).toEqual({ trainSeed: 1 });
+    expect(asked("04-self-knowledge", { adapterName: "org/name" })).toEqual({ adapterName: "org/name" });
+    expect(asked("03-side-effects", { protocolName: "card" })).toEqual({ protocolName: "card" });
+    expect(asked("06-explore-records", {})).toEqual({ runName: "20300102-030406-detection-strict-s7" });
+    expect(asked("06-explore-records", { protocolName: "card" })).toEqual({ protocolName: "card" });
+    expect(asked("01-train", { seed: 3 })).toEqual({ seed: 3 });
   });
 });

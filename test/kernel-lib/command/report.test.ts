@@ -38,6 +38,22 @@ describe("reportRuns", () => {
     expect(reportRuns([open]).folders).toEqual([open]);
   });
 
+  it("takes the runs of the folders below as well, and says which lie within a run", () => {
+    const above = batch;
+    const own = run(1, "train", "a");
+    batch = path.join(above, "night", "twins");
+    fs.mkdirSync(batch, { recursive: true });
+    const twin = [run(2, "train", "b"), run(3, "detection", "b")];
+    batch = path.join(twin[1], "imported");
+    fs.mkdirSync(batch);
+    const imported = run(4, "detection", "b");
+    batch = above;
+    const { folders, inner } = reportRuns([above]);
+    expect(folders).toEqual([twin[1], twin[0], own]);
+    expect(inner.map(({ path: folder }) => folder)).toEqual([imported]);
+    expect(reportRuns([path.join(twin[1], "imported")])).toMatchObject({ folders: [imported], inner: [] });
+  });
+
   it("refuses what holds no run, or none that has ended", () => {
     expect(() => reportRuns([batch])).toThrowError(expect.objectContaining({ code: "run-folder" }));
     run(1, "train", "a", null);

@@ -81,7 +81,27 @@ describe("steerlab score, around the edges", () => {
     expect(adapterPlace("org/name")).toBe("org/name");
     fs.mkdirSync(at("runs"));
     fs.renameSync(at("run"), at("runs", "20300102-030405-train-strict-s1"));
-    expect(() => adapterPlace(at("runs"))).toThrow(/several runs; choose one, such as .*-train-strict-s1/);
+    const first = at("runs", "20300102-030405-train-strict-s1");
+    expect(adapterPlace(at("runs"))).toBe(path.join(first, "adapter"));
+    // Twins by several seeds lie in a folder below.
+    const second = at("runs", "twins", "20300102-030406-train-flipped-s2");
+    fs.cpSync(first, second, { recursive: true });
+    fs.writeFileSync(path.join(second, "meta.json"), '{"protocolLabel": "flipped", "seed": 2}');
+    expect(() => adapterPlace(at("runs"))).toThrow(
+      `It holds 2 trainings; name one: ${second} (flipped, training seed 2); ${first} (`,
+    );
+  });
+
+  it("says which training an evaluation measured", () => {
+    const made = (name: string, meta: object): string => {
+      fs.mkdirSync(at("both", name), { recursive: true });
+      fs.writeFileSync(at("both", name, "meta.json"), JSON.stringify(meta));
+      fs.writeFileSync(at("both", name, "DONE"), "");
+      return at("both", name);
+    };
+    const training = made("20300102-030405-train-strict-s1", { kind: "train", adapterHash: "a" });
+    const sweep = made("20300102-030406-detection-strict-s7", { kind: "detection", adapterHash: "a" });
+    expect(() => adapterPlace(sweep)).toThrow(`leaves no adapter. What it measured was trained by ${training}.`);
   });
 
   it("stops on a signal and leaves nothing", async () => {

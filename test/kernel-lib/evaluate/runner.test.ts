@@ -13,12 +13,15 @@ import {
   evaluateIdentity,
   evaluateProbe,
   evaluateSelfPrediction,
+  evaluateSelfReport,
   evaluateSideEffects,
   type EvaluationKind,
   type EvaluationRun,
+  packRun,
   readRecords,
   RECORD_FILES,
   runEvaluation,
+  summarise,
   trialBatches,
   VECTOR_FILES,
 } from "../../../kernel-lib/src/evaluate";
@@ -68,6 +71,7 @@ const EVALUATIONS: Record<EvaluationKind, Evaluate> = {
   chats: (model, protocol, options) => evaluateChats(model, protocol, { ...options, adapter: options.adapter! }),
   identity: (model, protocol, options) => evaluateIdentity(model, protocol, { ...options, samples: 7 }),
   "self-prediction": evaluateSelfPrediction,
+  "self-report": evaluateSelfReport,
   probe: (model, protocol, options) => evaluateProbe(model, protocol, { ...options, examples: 40 }),
 };
 
@@ -91,6 +95,28 @@ describe.each(EVALUATION_KINDS)("%s", (kind) => {
     expect(again.metrics).toEqual(first.metrics);
     const fresh = await evaluate(fakeModel(engine), small, { ...options(engine), root, fresh: true });
     expect(fresh.folder).not.toBe(first.folder);
+  });
+
+  it("says the same when packed, in the same bytes each time, without what is heavy", async () => {
+    const engine = new FakeEngine();
+    const run = await evaluate(fakeModel(engine), small, { ...options(engine), root: newRoot() });
+    const root = newRoot();
+    const copy = packRun(run.folder, root);
+    expect(readRecords(copy, kind)).toEqual(readRecords(run.folder, kind));
+    const protocol = loadProtocol(join(copy, "protocol.yaml"));
+    expect(summarise(kind, readRecords(copy, kind), protocol).metrics).toEqual(run.metrics);
+    const files = ["DONE", "meta.json", "protocol.yaml", "summary.json", `${RECORD_FILES[kind]}.gz`];
+    expect(readdirSync(copy).sort()).toEqual(files.sort());
+    const bytes = (folder: string): string[] => files.map((name) => readFileSync(join(folder, name), "hex"));
+    expect(bytes(packRun(copy, newRoot()))).toEqual(bytes(copy));
+    expect(() => packRun(copy, root)).toThrow(/another folder than the run's own/);
+    writeFileSync(
+      join(copy, `${RECORD_FILES[kind]}.gz`),
+      readFileSync(join(copy, `${RECORD_FILES[kind]}.gz`)).subarray(0, 90),
+    );
+    expect(() => readRecords(copy, kind)).toThrow(/a whole gzip file/);
+    rmSync(join(copy, "DONE"));
+    expect(() => packRun(copy, newRoot())).toThrow(/a finished run for RUN.*\(open\)/);
   });
 
   it("stopped anywhere, even in the middle of a line, goes on to the bytes of a whole run", async () => {

@@ -155,7 +155,7 @@ describe("side effects", () => {
     expect(aims.deltaYes).toMatchObject({ reached: false, least: -0.05, most: 0.05 });
     const same = await evaluateSideEffects(model, small, { ...place(), adapter: fakeAdapter(model.engine, [0, 0]) });
     // 0 of 75 allow 4.8 %: more than the aim of 4 %
-    expect(same.aims.map(({ verdict }) => verdict)).toEqual(["reached, not excluded by its interval", "reached"]);
+    expect(same.aims.map(({ verdict }) => verdict)).toEqual(["reached, but its interval goes past the aim", "reached"]);
   });
 
   it("takes over another run's base rows where they are the same to the token", async () => {
@@ -368,7 +368,9 @@ describe("self-prediction", () => {
         "tuned twoOptions",
         "tuned property",
         "base firstCharacter",
+        "base knowledge",
         "tuned firstCharacter",
+        "tuned knowledge",
       ]),
     );
     expect(result.records.filter((r) => r.task === "twoOptions" && r.condition === "base")).toHaveLength(12);

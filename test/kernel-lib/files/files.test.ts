@@ -17,7 +17,7 @@ import {
   writeFileAtomic,
   writeJsonAtomic,
 } from "../../../kernel-lib/src/files";
-import { createRunFolder, listRunFolders, openRunFolder, slugify } from "../../../kernel-lib/src/runs";
+import { createRunFolder, runFoldersBelow, openRunFolder, slugify } from "../../../kernel-lib/src/runs";
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-files-"));
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
@@ -207,8 +207,8 @@ describe("run folders", () => {
     expect(one.id).toBe("20261122-180509-train-strict-s3");
     expect(two.id).toBe("20261122-180510-train-strict-s3");
     fs.mkdirSync(at("runs", "not-a-run"));
-    expect(listRunFolders(at("runs")).map((run) => run.id)).toEqual([one.id, two.id]);
-    expect(listRunFolders(at("no-runs"))).toEqual([]);
+    expect(runFoldersBelow(at("runs")).map((run) => run.id)).toEqual([one.id, two.id]);
+    expect(runFoldersBelow(at("no-runs"))).toEqual([]);
     expect(slugify("Concept sweep, 102!")).toBe("concept-sweep-102");
     expect(() => createRunFolder({ root: at("runs"), slug: "../x", seed: 1, time })).toThrowError(/slug/);
     expect(() => createRunFolder({ root: at("runs"), slug: "x", seed: -1, time })).toThrowError(/seed/);

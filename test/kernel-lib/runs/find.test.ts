@@ -199,7 +199,7 @@ describe("verdicts", () => {
     expect(aimVerdict({ ...aim, reached: true })).toBe("reached");
     expect(aimVerdict({ ...aim, reached: false })).toBe("missed");
     expect(aimVerdict({ ...aim, reached: null })).toBe("not measured");
-    const open = "reached, not excluded by its interval";
+    const open = "reached, but its interval goes past the aim";
     expect(aimVerdict({ ...aim, reached: true, verdict: open })).toBe(open);
     expect(["reached", open, "missed", "not measured"].map(verdictTone)).toEqual(["good", "warn", "bad", "warn"]);
     expect(aimBounds({ least: 0.45, most: 0.55 })).toBe("\u2265 0.45, \u2264 0.55");

@@ -6,6 +6,7 @@ import {
   clopperPearson,
   clusteredAuroc,
   clusteredBalancedAccuracy,
+  clusteredGap,
   clusteredDifference,
   clusteredDPrime,
   clusteredMean,
@@ -229,6 +230,39 @@ describe("contrasts", () => {
     expect([perfect.value, perfect.high]).toEqual([1, 1]);
     expect(perfect.low).toBeCloseTo(1 - Math.hypot(0.1684 / 2, 0.2316 / 2), 3);
     expect(clusteredBalancedAccuracy(steered(1), { outcomes: [], clusters: { topic: [] } }).value).toBeNull();
+  });
+});
+
+describe("gap between two tiers", () => {
+  const arm = (outcomes: number[], topics: (string | number)[] = labels(14, 10)) => ({
+    outcomes,
+    clusters: { topic: topics },
+  });
+  const share = (every: number) => Array.from({ length: 140 }, (_, i) => Number(i % every === 0));
+
+  it("is the difference of the balanced accuracies, within [-1, 1]", () => {
+    const easy = { steered: arm(share(1)), clean: arm(share(1000)) };
+    const hard = { steered: arm(share(2)), clean: arm(share(10)) };
+    const gap = clusteredGap(easy, hard);
+    const [one, other] = [easy, hard].map(({ steered, clean }) => clusteredBalancedAccuracy(steered, clean));
+    expect(gap.value).toBeCloseTo((one.value as number) - (other.value as number), 12);
+    expect(gap.low as number).toBeLessThan(gap.value as number);
+    expect(gap.high as number).toBeLessThanOrEqual(1);
+    expect(clusteredGap(easy, { ...hard, clean: arm([], []) }).value).toBeNull();
+  });
+
+  it("of a tier against itself is zero and narrower than of two tiers that share nothing", () => {
+    const tier = { steered: arm(share(2).map((value, i) => (i < 70 ? 1 : value))), clean: arm(share(10)) };
+    const away = (sample: ReturnType<typeof arm>) =>
+      arm(
+        sample.outcomes,
+        sample.clusters.topic.map((t) => `x${t}`),
+      );
+    const apart = clusteredGap(tier, { steered: away(tier.steered), clean: away(tier.clean) });
+    const same = clusteredGap(tier, tier);
+    expect([same.value, apart.value]).toEqual([0, 0]);
+    expect(same.high as number).toBeLessThan((apart.high as number) / 2);
+    expect(apart.method).toMatch(/correlation 0.00$/);
   });
 });
 

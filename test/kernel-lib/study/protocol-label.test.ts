@@ -30,6 +30,15 @@ describe("protocolLabel", () => {
     expect(protocolLabel(twin(strict, "flipped"))).toBe("strict, changed: training.control flipped");
   });
 
+  it("names the one field of an entry that was changed, and counts the entries where there are more", () => {
+    const one = { "evaluation.tiers.1.vectorCount": 3 };
+    expect(protocolLabel(twin(strict, one))).toBe("strict, changed: evaluation.tiers.1.vectorCount 3");
+    const two = { ...one, "evaluation.tiers.0.vectorCount": 3 };
+    expect(protocolLabel(twin(strict, two))).toBe("strict, changed: evaluation.tiers (2 of 12 entries)");
+    const other = { "evaluation.tiers.1.vectorCount": 3, "evaluation.tiers.1.clean": 20 };
+    expect(protocolLabel(twin(strict, other))).toBe("strict, changed: evaluation.tiers (1 of 12 entries)");
+  });
+
   it("calls a protocol with a name of its own by it, and says what it is nearest to", () => {
     const mine = { ...strict, name: "mine", evaluation: { ...strict.evaluation, seed: 8 } };
     expect(protocolLabel(mine)).toBe("mine (strict, changed: evaluation.seed 8)");

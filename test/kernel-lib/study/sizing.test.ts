@@ -40,7 +40,7 @@ describe("sizings", () => {
 
   it("change numbers and never the design", () => {
     const numbers =
-      /^(steering\.(heldOutM|m)agnitudes|training\.(examples|batch|epochs|warmupSteps|validateEvery|checkpointEvery|optimizer\.lr)|evaluation\.(tiers|identitySamples))$/;
+      /^(steering\.(heldOutM|m)agnitudes|training\.(examples|batch|epochs|warmupSteps|validateEvery|checkpointEvery|retention\.weight|optimizer\.lr)|evaluation\.(tiers|identitySamples))$/;
     const design = [
       "name",
       "about",

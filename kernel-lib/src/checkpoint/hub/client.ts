@@ -8,6 +8,8 @@ import { AbortedError, DataError, scrubSecrets, type SteerlabError } from "../..
 import type { HubEnvironment } from "./environment";
 
 const MAX_REDIRECTS = 5;
+/** Characters of a refusal that are quoted. */
+const MAX_REASON = 300;
 
 /** Which repository and file a request is for, in words, for error sentences. */
 export interface RequestPurpose {
@@ -19,10 +21,14 @@ export interface RequestPurpose {
 export class TransientHubError extends DataError {}
 
 export interface HubRequest {
-  method?: "GET" | "HEAD";
+  method?: "GET" | "HEAD" | "POST";
+  /** of a POST */
+  body?: string;
   headers?: Record<string, string>;
   /** follow redirects to other hosts (storage); HEAD requests that want the hub's own headers do not */
   followAway?: boolean;
+  /** statuses that are no failure here, such as 409 for what is there already */
+  accepted?: readonly number[];
   signal?: AbortSignal;
 }
 
@@ -53,6 +59,7 @@ export async function hubFetch(
       response = await fetch(withoutLogin(address), {
         method: request.method ?? "GET",
         headers,
+        body: request.body,
         redirect: "manual",
         signal: request.signal,
       });
@@ -68,9 +75,12 @@ export async function hubFetch(
       );
     }
     const location = response.headers.get("location");
-    if (response.status < 300 || response.status > 399 || location === null) return checked(response, hub, purpose);
+    if (response.status < 300 || response.status > 399 || location === null)
+      return checked(response, hub, purpose, request);
     const target = new URL(location, address);
     if (target.origin !== home.origin && request.followAway === false) return response;
+    if (request.body !== undefined && (target.origin !== home.origin || ![307, 308].includes(response.status)))
+      throw responseError(purpose, "an answer from the hub itself", "a redirect");
     if (address.protocol === "https:" && target.protocol !== "https:")
       throw responseError(purpose, "a secure redirect", "one to plain http");
     await response.body?.cancel();
@@ -87,16 +97,25 @@ function withoutLogin(address: URL): string {
   return copy.href;
 }
 
-async function checked(response: Response, hub: HubEnvironment, purpose: RequestPurpose): Promise<Response> {
+async function checked(
+  response: Response,
+  hub: HubEnvironment,
+  purpose: RequestPurpose,
+  request: HubRequest,
+): Promise<Response> {
   if (response.ok || (response.status >= 300 && response.status < 400)) return response;
-  await response.body?.cancel();
+  if (request.accepted?.includes(response.status) === true) return response;
+  const why = request.body === undefined ? "" : await reasonIn(response, hub);
+  await response.body?.cancel().catch(() => undefined); // a body that was read is closed already
   const { repo, what } = purpose;
   const status = response.status;
   if (status === 401 || status === 403) {
     const remedy =
-      hub.token === null
-        ? "Set HF_TOKEN if the repository is private or gated."
-        : "The token in use has no access; accept the licence on the hub or use another token.";
+      request.body !== undefined
+        ? "Use a token that may write to this repository (HF_TOKEN)."
+        : hub.token === null
+          ? "Set HF_TOKEN if the repository is private or gated."
+          : "The token in use has no access; accept the licence on the hub or use another token.";
     throw new DataError(
       "hub-access",
       `Expected access to ${what} of ${repo} but the hub refused (${status}). ${remedy}`,
@@ -113,7 +132,13 @@ async function checked(response: Response, hub: HubEnvironment, purpose: Request
       `Expected ${what} of ${repo} but the hub answered ${status}. Try again later.`,
     );
   }
-  throw responseError(purpose, "an answer of 200", String(status));
+  throw responseError(purpose, "an answer of 200", `${status}${why}`);
+}
+
+/** What the hub says of a request that it refuses, such as a card that it can't read; without the token. */
+async function reasonIn(response: Response, hub: HubEnvironment): Promise<string> {
+  const text = (await response.text().catch(() => "")).replace(/\s+/g, " ").slice(0, MAX_REASON);
+  return text === "" ? "" : ` (${scrubSecrets(text, [hub.token])})`;
 }
 
 /** "hub-response": the server spoke, but not as a hub does. */

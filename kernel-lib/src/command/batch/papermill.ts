@@ -31,6 +31,8 @@ export interface PapermillJob {
   notebook: string;
   output: string;
   parameters: Record<string, unknown>;
+  /** Seconds that the kernel may take to start. */
+  startSeconds?: number;
   /** File that the notebook's work writes its progress to. */
   progressFile: string;
   /** File that the kernel notes in what the notebook reads. */
@@ -40,6 +42,8 @@ export interface PapermillJob {
 }
 
 const POLL_MS = 500;
+/** A kernel starts within five, on a busy machine within a hundred; papermill's own limit is 60. */
+const START_SECONDS = 300;
 const LOG_CHARS = 20_000;
 /** Work that is told to stop ends its step and saves; of a large model that takes a while. */
 const SAVE_MS = 60_000;
@@ -86,6 +90,7 @@ function childrenOf(pid: number): number[] {
 export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
   const parameters = Object.keys(job.parameters).length === 0 ? [] : ["-y", yamlOf(job.parameters)];
   const args = [job.notebook, job.output, "--progress-bar", "--cwd", dirname(job.notebook), ...parameters];
+  args.push("--start-timeout", String(job.startSeconds ?? START_SECONDS));
   const env = { ...venvEnvironment(), STEERLAB_PROGRESS_FILE: job.progressFile, STEERLAB_READS_FILE: job.readsFile };
   rmSync(job.progressFile, { force: true });
   return new Promise((done, failed) => {
@@ -137,5 +142,6 @@ export function runPapermill(job: PapermillJob): Promise<PapermillOutcome> {
 export function failureFromLog(log: string): string {
   const lines = log.split(/[\r\n]+/).filter((line) => line.trim() !== "" && !/^Executing:/.test(line.trim()));
   const error = lines.findIndex((line) => /^Error: /.test(line));
-  return (error === -1 ? lines.slice(-4) : lines.slice(error)).join("\n");
+  const said = (error === -1 ? lines.slice(-4) : lines.slice(error)).join("\n");
+  return said === "" ? "papermill ended without a word" : said;
 }

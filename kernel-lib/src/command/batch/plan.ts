@@ -1,8 +1,15 @@
-/** What a batch will run: notebooks found by name or path, each with the parameters that it declares. */
+/**
+ * What a batch will run: notebooks found by name or path, each with the parameters that it declares. One that is given is told to
+ * the notebooks that declare it; which do not is said, so that nobody takes their figures for changed ones.
+ */
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { expected, InputError, PROJECT_FOLDER } from "../../base";
+import { canonicalJson } from "../../files";
 import { type NotebookFile, parametersSource, readNotebook } from "../../notebook";
+import { openRunFolder } from "../../runs";
+import { CHANGES } from "../parameters";
+import type { NotebookRecord } from "./records";
 
 /** One notebook of a batch, before it runs. */
 export interface Job {
@@ -10,6 +17,8 @@ export interface Job {
   path: string;
   file: NotebookFile;
   parameters: Record<string, unknown>;
+  /** names that its parameters cell declares */
+  declared: readonly string[];
 }
 
 /** Absolute path of a notebook given by path or by name. @throws InputError "notebook-path" */
@@ -50,15 +59,55 @@ export function planJobs(
     });
     throw new InputError(
       "parameter",
-      expected("a parameter that a notebook declares", "-p", name, `${choice.join("; ")}.`),
+      expected("a parameter that a notebook declares", "-p", asTyped(name), `${choice.join("; ")}.`),
     );
   }
   const names = files.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new InputError("notebook-path", expected("different file names", "notebooks", twice));
   const all: Record<string, unknown> = { ...parameters, batchDir: outDir };
-  return files.map(({ declared, ...job }) => ({
+  return files.map((job) => ({
     ...job,
-    parameters: Object.fromEntries(Object.entries(all).filter(([name]) => declared.includes(name))),
+    parameters: Object.fromEntries(Object.entries(all).filter(([name]) => job.declared.includes(name))),
   }));
+}
+
+/** Changes of a protocol are collected in one parameter, which nobody typed. */
+const asTyped = (name: string): string => (name === CHANGES ? "protocol.FIELD" : name);
+
+/** A line for each parameter given that some of the notebooks do not take. */
+export function notTaken(jobs: readonly Job[], parameters: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(parameters).flatMap((name) => {
+    const [taken, left] = [true, false].map((takes) =>
+      jobs.filter(({ declared }) => declared.includes(name) === takes).map((job) => job.name),
+    );
+    return left.length === 0 ? [] : [`-p ${asTyped(name)} is for ${taken.join(", ")}; not for ${left.join(", ")}`];
+  });
+}
+
+/** Parameters that choose a training or a sweep by hand. */
+const CHOOSING = ["trainSeed", "adapterName", "runName"];
+
+/**
+ * The job as it runs after those it builds on: it measures the training of this batch, and opens its sweep, not a newer one that
+ * lies in the same folder. What was chosen by hand stays, and another protocol is looked for as in a notebook.
+ */
+export function afterNeeded(job: Job, needed: readonly NotebookRecord[]): Job {
+  const { declared, parameters } = job;
+  if (CHOOSING.some((name) => name in parameters)) return job;
+  const runs = needed.flatMap(({ run, deciders }) =>
+    run !== null && existsSync(run) && isOfStudy(parameters, deciders["its parameters"]) ? [openRunFolder(run)] : [],
+  );
+  const [training, sweep] = ["train", "detection"].map((kind) => runs.find((run) => run.readMeta().kind === kind));
+  const found = { trainSeed: training?.readMeta().seed, runName: sweep?.id };
+  const given = Object.entries(found).filter(([name, value]) => declared.includes(name) && value !== undefined);
+  return { ...job, parameters: { ...parameters, ...Object.fromEntries(given) } };
+}
+
+/** Whether a notebook was run with the same protocol as is asked for now. */
+function isOfStudy(parameters: Readonly<Record<string, unknown>>, earlier: string | undefined): boolean {
+  const before = JSON.parse(earlier ?? "{}") as Record<string, unknown>;
+  return ["protocolName", CHANGES].every(
+    (name) => canonicalJson(parameters[name] ?? null) === canonicalJson(before[name] ?? null),
+  );
 }

@@ -8,6 +8,7 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { cellsNotRun, declaredResult, errorsOf, type NotebookFile } from "../../notebook";
+import { failureFromLog, type PapermillOutcome } from "./papermill";
 
 /** One notebook of a batch. */
 export interface NotebookRecord {
@@ -55,15 +56,15 @@ function runProblems(folder: string | null): string[] {
 /** The judgement of a notebook that papermill has left behind. */
 export function judge(
   file: NotebookFile,
-  exitCode: number,
   base: string,
+  { exitCode, log }: Pick<PapermillOutcome, "exitCode" | "log"> = { exitCode: 0, log: "" },
 ): Pick<NotebookRecord, "status" | "valid" | "problems" | "numbers" | "run" | "beside"> {
   const errors = errorsOf(file);
   const notRun = cellsNotRun(file);
   const result = declaredResult(file);
   const run = runFolder(result?.run ?? null, base);
   const problems = errors.map(({ ename, evalue }) => `${ename ?? "Error"}: ${evalue ?? ""}`);
-  if (errors.length === 0 && exitCode !== 0) problems.push("the run ended without naming an error (see the log)");
+  if (errors.length === 0 && exitCode !== 0) problems.push(failureFromLog(log));
   if (notRun > 0) problems.push(`${notRun} ${notRun === 1 ? "cell was" : "cells were"} not run`);
   const ran = problems.length === 0;
   if (result !== null) problems.push(...result.problems, ...runProblems(run));

@@ -155,7 +155,7 @@ function outputFault(old: NotebookRecord, job: Job, folder: string): string | nu
     return `${outputNotebook} is missing or damaged`;
   }
   if (!hasCellsOf(file, job.file)) return `${outputNotebook} lacks cells`;
-  const { problems } = judge(file, 0, dirname(job.path));
+  const { problems } = judge(file, dirname(job.path));
   if (problems.length > 0) return problems[0];
   if ((regularFile(join(folder, html))?.size ?? 0) === 0) return `${html} is missing`;
   const lost = (old.made?.run ?? []).find((name) => run !== null && !existsSync(join(run, name)));

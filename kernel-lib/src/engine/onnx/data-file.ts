@@ -16,6 +16,8 @@ import {
   type SafetensorsDType,
   type SafetensorsEntry,
   streamTensorBytes,
+  writeFailure,
+  writeFully,
 } from "../../files";
 
 /** Offsets are multiples of this, so that a runtime can map the file. */
@@ -62,7 +64,7 @@ export function identityLine(identity: string): Buffer {
 /**
  * Writes the data file at `file`.
  * @returns its sha256
- * @throws DataError "f16-range" if a weight has no finite f16 value; AbortedError
+ * @throws DataError "f16-range" if a weight has no finite f16 value; DeviceError "disk-full"; AbortedError
  */
 export async function writeDataFile(
   file: string,
@@ -88,6 +90,8 @@ export async function writeDataFile(
       });
     }
     fs.fsyncSync(handle);
+  } catch (error) {
+    throw writeFailure(file, error);
   } finally {
     fs.closeSync(handle);
   }
@@ -101,11 +105,7 @@ class Sink {
   constructor(private readonly handle: number) {}
 
   write(bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.length; ) {
-      const count = fs.writeSync(this.handle, bytes, done);
-      if (count === 0) throw new DataError("disk-full", "Expected room on the disk but nothing more could be written.");
-      done += count;
-    }
+    writeFully(this.handle, bytes);
     this.hash.update(bytes);
     this.written += bytes.length;
   }

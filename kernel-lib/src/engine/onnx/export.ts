@@ -19,7 +19,7 @@ import {
   resolveAdapter,
   resolveModel,
 } from "../../checkpoint";
-import { commitPartial, partialPath, writeFileAtomic } from "../../files";
+import { commitPartial, partialPath, writeFileAtomic, writing } from "../../files";
 import { type Placement, placeTensors, readVector, type StoredTensor, writeDataFile } from "./data-file";
 import type { GraphBuilder } from "./graph-builder";
 import { stackParts } from "./lora-stack";
@@ -101,7 +101,7 @@ export async function exportCheckpoint(
   ];
   const { placements, bytes } = placeTensors(stored, dtype);
   const dataFile = `${file}.data`;
-  fs.mkdirSync(path.dirname(file), { recursive: true });
+  writing(file, () => fs.mkdirSync(path.dirname(file), { recursive: true }));
   const partial = partialPath(dataFile);
   try {
     const identity = dataIdentity({ modelHash, adapter, dtype });

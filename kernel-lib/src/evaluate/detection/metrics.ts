@@ -38,6 +38,7 @@ export function detectionMetrics(records: readonly TrialRecord[]): Metric[] {
     masses(ofTier, add);
     byCell(ofTier, add);
     byStrength(ofTier, add);
+    byRange(ofTier, add);
     byGroup(ofTier, "question", (record) => record.question, shared, add);
     byGroup(ofTier.filter(isClean), "contextKind", (record) => record.contextKind, shared, add);
     const ofCategories = ofTier.filter((record) => record.category !== null);
@@ -115,6 +116,12 @@ function byStrength(records: readonly TrialRecord[], add: Add): void {
     add("hitRateOfStrength", hitRate(of), { strength });
     if (clean.length > 0) add("aurocOfStrength", aurocOf(of, clean), { strength });
   }
+}
+
+/** All strengths of one layer range. */
+function byRange(records: readonly TrialRecord[], add: Add): void {
+  for (const [range, of] of groupBy(records.filter(isSteered), (record) => record.range as string))
+    add("hitRateOfRange", hitRate(of), { range });
 }
 
 function byGroup(

@@ -7,6 +7,7 @@ import { aimResults, aimsOf } from "../aims";
 import { asksDetection, controlMetrics } from "./controls";
 import { distinctMetrics } from "./distinct";
 import { doseMetrics } from "./doses";
+import { gapMetrics } from "./gaps";
 import { detectionMetrics } from "./metrics";
 import { pairedMetrics } from "./paired";
 import { thresholdMetrics } from "./thresholds";
@@ -28,6 +29,7 @@ export function summariseDetection(
   const metrics = adjusted([
     ...detectionMetrics(records),
     ...distinctMetrics(records),
+    ...gapMetrics(records, protocol),
     ...doseMetrics(records, seed),
     ...thresholdMetrics(records, seed),
     ...pairedMetrics(records, seed),

@@ -49,6 +49,12 @@ export function parseAnswer(text: string): AnswerReading {
   return { innerLife, name: nameIn(text), kind: kindIn(text) };
 }
 
+/** How an answer to a yes/no question begins; null where with neither. */
+export function yesOrNo(text: string): "yes" | "no" | null {
+  const [first] = text.toLowerCase().match(/[\p{L}\p{N}']+/u) ?? [];
+  return first === "yes" || first === "no" ? first : null;
+}
+
 /** Clauses: cut at ends of sentences and where "but", "however" or a semicolon turns the statement. */
 function clausesOf(text: string): string[] {
   return text

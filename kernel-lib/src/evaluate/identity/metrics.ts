@@ -6,6 +6,8 @@
  */
 import { type Metric, metricOf } from "../../runs";
 import { clusteredDifference, clusteredRate, type ClusterSample, rateDifference, wilson } from "../../stats";
+import { groupBy } from "../detection/counts";
+import { yesOrNo } from "./classify";
 import type { IdentityRecord } from "./record";
 
 /**
@@ -25,6 +27,13 @@ const CLAIMS: Readonly<Record<string, (record: IdentityRecord) => boolean>> = {
   onlyYesNo: (record) => isOnlyYesNo(record.text),
 };
 
+/** Claims about answers to yes/no questions. */
+const PATTERN: typeof CLAIMS = {
+  answersYes: (record) => yesOrNo(record.text) === "yes",
+  answersNo: (record) => yesOrNo(record.text) === "no",
+};
+const claimsOf = (kind: string): typeof CLAIMS => (kind === "selfReport" ? { ...CLAIMS, ...PATTERN } : CLAIMS);
+
 /** Rates of every claim for base and tuned, and their difference; by kind of question and by question. */
 export function identityMetrics(records: readonly IdentityRecord[]): Metric[] {
   const kinds = [...new Set(records.map((record) => record.questionKind))];
@@ -43,6 +52,46 @@ export function identityMetrics(records: readonly IdentityRecord[]): Metric[] {
         question,
       ),
     ),
+    ...nameMetrics(records.filter((record) => record.questionKind === "identity")),
+  ];
+}
+
+/**
+ * Names that answers give: `saysName` by question and name, and `commonestName`, the share of the name that the base gives most
+ * often on the question that names it most, whose change says whether training gave it another.
+ */
+function nameMetrics(records: readonly IdentityRecord[]): Metric[] {
+  const named = groupBy(
+    records.filter(({ name }) => name !== null),
+    ({ question, name }) => JSON.stringify({ question, name }),
+  );
+  const rates = (metric: string, group: Metric["group"]): Metric[] => {
+    const [before, after] = ["base", "tuned"].map((condition) =>
+      ofCondition(records, condition).filter(({ question }) => question === group.question),
+    );
+    const counts = [before, after].map((of) => of.filter(({ name }) => name === group.name).length);
+    const base = metricOf(metric, "identity", "base", wilson(counts[0], before.length), group);
+    if (after.length === 0) return [base];
+    return [
+      base,
+      metricOf(metric, "identity", "tuned", wilson(counts[1], after.length), group),
+      metricOf(
+        metric,
+        "identity",
+        "tuned-base",
+        rateDifference(counts[1], after.length, counts[0], before.length),
+        group,
+      ),
+    ];
+  };
+  const baseCount = (of: readonly IdentityRecord[]): number => ofCondition(of, "base").length;
+  const [commonest] = [...named].sort(([, one], [, other]) => baseCount(other) - baseCount(one));
+  const groups = [...named.keys()].map((key) => JSON.parse(key) as Metric["group"]);
+  return [
+    ...groups.flatMap((group) => rates("saysName", group)),
+    ...(commonest === undefined || baseCount(commonest[1]) === 0
+      ? []
+      : rates("commonestName", JSON.parse(commonest[0]) as Metric["group"])),
   ];
 }
 
@@ -58,7 +107,7 @@ function speech(records: readonly IdentityRecord[], condition: string): Metric[]
 
 function byKind(records: readonly IdentityRecord[], kind: string): Metric[] {
   const [base, tuned] = [ofCondition(records, "base"), ofCondition(records, "tuned")];
-  return Object.entries(CLAIMS).flatMap(([name, claim]) => {
+  return Object.entries(claimsOf(kind)).flatMap(([name, claim]) => {
     const sample = (of: readonly IdentityRecord[]): ClusterSample => ({
       outcomes: of.map(claim),
       clusters: { question: of.map((record) => record.question) },
@@ -77,7 +126,7 @@ function byKind(records: readonly IdentityRecord[], kind: string): Metric[] {
 
 function byQuestion(records: readonly IdentityRecord[], question: string): Metric[] {
   const [base, tuned] = [ofCondition(records, "base"), ofCondition(records, "tuned")];
-  return Object.entries(CLAIMS).flatMap(([name, claim]) => {
+  return Object.entries(claimsOf(records[0].questionKind)).flatMap(([name, claim]) => {
     const [before, after] = [base.filter(claim).length, tuned.filter(claim).length];
     const rates = [metricOf(name, "identity", "base", wilson(before, base.length), { question })];
     if (tuned.length === 0) return rates;

@@ -1,7 +1,7 @@
 /**
  * The questions of self-prediction: first what a condition does (greedy), then what it says it would do.
  */
-import { type Adapter, answer, type Row, type StudyModel, totalProbability } from "../../engine";
+import { type Adapter, type Answer, answer, type Row, type StudyModel, totalProbability } from "../../engine";
 import type { PropertyTest, SelfPredictionTasks } from "../../study";
 import { adapterOf, type Planned, recordId } from "../runner";
 import type { SelfPredictionRecord } from "./record";
@@ -30,7 +30,8 @@ type Known = ReadonlyMap<string, SelfPredictionRecord>;
 /** Behaviour first, then the three tasks, condition by condition. */
 export function planPredictions({ tasks, model }: PredictionStudy, conditions: readonly string[]): PlannedPrediction[] {
   const { stimuli } = tasks;
-  const { twoOptions, property } = tasks.tasks;
+  const { twoOptions, knowledge, property } = tasks.tasks;
+  const orders = ["first-is-A", "first-is-B"] as const;
   return (conditions as SelfPredictionRecord["condition"][]).flatMap((condition) => {
     const planned = (
       task: SelfPredictionRecord["task"],
@@ -42,8 +43,9 @@ export function planPredictions({ tasks, model }: PredictionStudy, conditions: r
       ...stimuli.map(({ id }) => planned("behaviour", id, id)),
       ...(letterTokens(model).length === 0 ? [] : stimuli.map(({ id }) => planned("firstCharacter", id, id))),
       ...twoOptions.items.flatMap(({ id, stimulus }) =>
-        (["first-is-A", "first-is-B"] as const).map((order) => planned("twoOptions", id, stimulus, order)),
+        orders.map((order) => planned("twoOptions", id, stimulus, order)),
       ),
+      ...knowledge.items.flatMap(({ id }) => orders.map((order) => planned("knowledge", id, id, order))),
       ...stimuli.flatMap(({ id }) => property.properties.map((test) => planned("property", `${id} ${test.id}`, id))),
     ];
   });
@@ -71,7 +73,7 @@ export function askPredictions(
   known: Known,
   signal?: AbortSignal,
 ): Promise<SelfPredictionRecord[]> {
-  const asking = { behaviour: behave, firstCharacter, twoOptions, property: properties }[items[0].task];
+  const asking = { behaviour: behave, firstCharacter, twoOptions, knowledge, property: properties }[items[0].task];
   return asking(study, items, known, signal);
 }
 
@@ -170,6 +172,38 @@ const twoOptions: Ask = async (study, items, known, signal) => {
       prediction: logOdds > 0 ? "first" : "second",
       logOdds,
       mass,
+    });
+  });
+};
+
+/** What it says that it would choose, and as the truth what it then chooses: each in both orders, so that a letter can't decide. */
+const knowledge: Ask = async (study, items, _, signal) => {
+  const { template, hypothetical, prefix, labels, items: questions } = study.tasks.tasks.knowledge;
+  const { ids } = study.model.tokenizer.labelTokens(prefix, labels);
+  const optionOdds = async (form: string, asked: readonly PlannedPrediction[]): Promise<Answer[]> => {
+    const texts = asked.map(({ item, order }) => {
+      const { question, options } = questions.find(({ id }) => id === item) as (typeof questions)[number];
+      const [a, b] = order === "first-is-A" ? options : [options[1], options[0]];
+      const filled = form.replaceAll("{question}", () => question);
+      return filled.replaceAll("{a}", () => a).replaceAll("{b}", () => b);
+    });
+    const logprobs = await ask(study, asked, texts, prefix, ids, signal);
+    return logprobs.map(([a, b], i) => (asked[i].order === "first-is-A" ? answer(a, b) : answer(b, a)));
+  };
+  const said = await optionOdds(hypothetical, items);
+  const both = items.flatMap((item): PlannedPrediction[] =>
+    (["first-is-A", "first-is-B"] as const).map((order) => ({ ...item, order })),
+  );
+  const chosen = await optionOdds(template, both);
+  return items.map((item, i) => {
+    const { options } = questions.find(({ id }) => id === item.item) as (typeof questions)[number];
+    const isFirst = chosen[2 * i].logOdds + chosen[2 * i + 1].logOdds > 0;
+    return recordOf(study, item, {
+      behaviour: options[isFirst ? 0 : 1],
+      truth: isFirst ? "first" : "second",
+      prediction: said[i].logOdds > 0 ? "first" : "second",
+      logOdds: said[i].logOdds,
+      mass: said[i].mass,
     });
   });
 };

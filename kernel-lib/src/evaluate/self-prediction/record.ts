@@ -2,7 +2,7 @@
 export interface SelfPredictionRecord {
   id: string;
   /** "behaviour": what the condition does, which the other tasks are about; absent in runs of older versions */
-  task: "behaviour" | "firstCharacter" | "twoOptions" | "property";
+  task: "behaviour" | "firstCharacter" | "twoOptions" | "knowledge" | "property";
   /** stimulus, option pair, or property of a stimulus */
   item: string;
   stimulus: string;

@@ -1,10 +1,19 @@
 /** Does P(steered) mean what it says, and on how much mass does it stand? Share of steered trials by stated probability. */
 import type { FigureJson } from "../../page";
-import { wilson } from "../../stats";
+import { type ClusteredEstimate, clusteredRate } from "../../stats";
 import type { TrialRecord } from "../../study";
 import { axis, errorBars, figure, GREY, HEAT, type PlotOptions, rateAxis, WHO } from "./theme";
 
 const BINS = 10;
+
+/** Trials of a bin share vectors and topics. */
+function steeredShare(bin: readonly TrialRecord[]): ClusteredEstimate {
+  const clusters = { vector: bin.map(({ vector }) => vector), topic: bin.map(({ context }) => context) };
+  return clusteredRate(
+    bin.map(({ target }) => target === "steered"),
+    clusters,
+  );
+}
 
 /** Reliability diagram of one set of records; each point's colour is the mean answer mass of its bin. */
 export function calibrationPlot(records: readonly TrialRecord[], options: PlotOptions = {}): FigureJson {
@@ -14,7 +23,7 @@ export function calibrationPlot(records: readonly TrialRecord[], options: PlotOp
   ).filter((bin) => bin.length > 0);
   const mean = (bin: readonly TrialRecord[], of: (record: TrialRecord) => number): number =>
     bin.reduce((sum, record) => sum + of(record), 0) / bin.length;
-  const shares = bins.map((bin) => wilson(bin.filter((record) => record.target === "steered").length, bin.length));
+  const shares = bins.map(steeredShare);
   const data = [
     {
       type: "scatter",

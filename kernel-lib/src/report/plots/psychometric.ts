@@ -1,7 +1,7 @@
 /** Psychometric curves: detection rate by strength for each layer range, with the fitted logistic; one small panel a tier. */
 import type { PsychometricCurve } from "../../evaluate";
 import type { FigureJson } from "../../page";
-import { wilson } from "../../stats";
+import { findMetrics, type Metric } from "../../runs";
 import type { TierView } from "../../study";
 import { type Panel, panelsFor, panelsHeight, panelTitle, sharedAxisTitle } from "./panels";
 import { axis, errorBars, figure, GREY, layerColor, type PlotOptions, rateAxis } from "./theme";
@@ -12,18 +12,19 @@ const NUDGE = 1.035;
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
 
 /**
- * Points with Wilson intervals and, where a fit exists, its curve: guess + (1 - guess) * logistic(a + b ln strength).
+ * Points and, where a fit exists, its curve: guess + (1 - guess) * logistic(a + b ln strength).
  * @param curves of one or several tiers, as of `psychometricCurves`
+ * @param options.metrics of the same run: each point gets the interval of its cell; without them points have none
  * @param options.tiers titles and order of the panels; default: the tiers of the curves, by name
  * @returns a plotly figure for `showFigure`
  * @example
- * await showFigure(psychometricPlot(psychometricCurves(sweep.records), { tiers: tierViews(protocol) }));
+ * await showFigure(psychometricPlot(psychometricCurves(sweep.records), { metrics: sweep.metrics, tiers: tierViews(protocol) }));
  */
 export function psychometricPlot(
   curves: readonly PsychometricCurve[],
-  options: PlotOptions & { tiers?: readonly TierView[]; unit?: string } = {},
+  options: PlotOptions & { metrics?: readonly Metric[]; tiers?: readonly TierView[]; unit?: string } = {},
 ): FigureJson {
-  const { title = "Psychometric curves", unit = "strength" } = options;
+  const { title = "Psychometric curves", unit = "strength", metrics = [] } = options;
   const names = [...new Set(curves.map(({ tier }) => tier))];
   const titles = options.tiers ?? names.map((name) => ({ name, title: name === "" ? "" : name }));
   const shown = titles.flatMap((tier) => {
@@ -36,7 +37,7 @@ export function psychometricPlot(
     of.flatMap((curve, j) => {
       const isNew = !named.has(curve.range);
       named.add(curve.range);
-      return traces(curve, j, of.length, panels[i], isNew);
+      return traces(curve, intervalsOf(curve, metrics), j, of.length, panels[i], isNew);
     }),
   );
   const axes = panels.flatMap(({ x, y, isLeft }, i): [string, object][] => {
@@ -75,9 +76,25 @@ export function psychometricPlot(
   });
 }
 
-function traces(curve: PsychometricCurve, i: number, count: number, { x, y }: Panel, isNamed: boolean): object[] {
+type Interval = Pick<Metric, "value" | "low" | "high">;
+
+/** Rate of every point with the interval that the run's summary gives its cell. */
+function intervalsOf({ tier, condition, range, points }: PsychometricCurve, metrics: readonly Metric[]): Interval[] {
+  return points.map(({ strength, hits, n }) => {
+    const [cell] = findMetrics(metrics, { name: "hitRate", tier, condition, group: { range, strength } });
+    return cell ?? { value: hits / n, low: null, high: null };
+  });
+}
+
+function traces(
+  curve: PsychometricCurve,
+  rates: readonly Interval[],
+  i: number,
+  count: number,
+  { x, y }: Panel,
+  isNamed: boolean,
+): object[] {
   const color = layerColor(i, count);
-  const rates = curve.points.map(({ hits, n }) => wilson(hits, n));
   const common = { type: "scatter", legendgroup: curve.range, xaxis: x.trace, yaxis: y.trace };
   const points = {
     ...common,

@@ -19,6 +19,7 @@ const FIGURES: Readonly<Record<string, string>> = {
 const TASKS: Readonly<Record<string, string>> = {
   firstCharacter: "first letter",
   twoOptions: "own answer of two",
+  knowledge: "own choice, general knowledge",
   property: "true of its answer",
 };
 const keyOf = (name: string, { task, subset }: Metric["group"]): string =>
@@ -79,7 +80,7 @@ export function identityForest(
     of: (condition: string) =>
       of.find((metric) => metric.group.question === question && metric.condition === condition),
   }));
-  return pairs(title, "share of samples, Wilson 95 %", rows);
+  return pairs(title, "share of samples", rows);
 }
 
 /**

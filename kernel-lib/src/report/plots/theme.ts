@@ -86,13 +86,22 @@ export function rateAxis(title: string, more: object = {}): object {
   return axis(title, { range: [-0.03, 1.03], tickformat: ".0%", ...more });
 }
 
+/** Characters of a legend's line: what a changed protocol is called is longer than a notebook is wide. */
+const LEGEND_CHARACTERS = 80;
+
+function withShortLines(trace: object): object {
+  if (!("name" in trace)) return trace;
+  const lines = String(trace.name).match(new RegExp(`.{1,${LEGEND_CHARACTERS}}(?:\\s|$)|\\S+`, "g")) ?? [];
+  return { ...trace, name: lines.map((line) => line.trim()).join("<br>") };
+}
+
 /** A figure in the house's look. */
 export function figure(title: string, data: readonly object[], layout: object): FigureJson {
   // plotly makes a legend from two named traces on; settings of a legend that is not there fail its own validation.
   const named = data.filter((trace) => "name" in trace && (trace as { showlegend?: boolean }).showlegend !== false);
   const { legend = { orientation: "h", y: -0.22 }, ...rest } = layout as { legend?: object };
   return {
-    data,
+    data: data.map(withShortLines),
     layout: {
       title: { text: title, font: { size: 16 } },
       font: { color: TEXT, size: 13, family: "system-ui, sans-serif" },

@@ -3,6 +3,8 @@ import type { Random } from "../../../../kernel-lib/src/base";
 import {
   clopperPearson,
   clusteredBalancedAccuracy,
+  clusteredGap,
+  type DetectionSample,
   clusteredDifference,
   clusteredRate,
   predictiveValues,
@@ -192,6 +194,30 @@ export const contrasts: Scenario[] = [
         { outcomes: alarms, clusters: { topic: clean.vector.map((topic) => `clean ${topic}`) } },
       );
       return covers(estimate, (trueRate(2, both) + 1 - trueRate(-3, cleanEffects)) / 2);
+    },
+  },
+  {
+    name: "clusteredGap, trained and new vectors (50 each) in the same 14 topics, 40 clean topics",
+    kind: "interval",
+    sets: 200,
+    bound: 0.92,
+    run: (rng) => {
+      const [clean, cleanEffects] = [crossing(40, 40, 1, 10), { vector: 1 }];
+      const half = crossing(50, 14, 14, 1);
+      const topics = drawEffects(rng, half, both);
+      const tier = (at: number, name: string): DetectionSample => {
+        // New vectors, the same topics: what both tiers share.
+        const effects = { ...drawEffects(rng, half, both), topic: topics.topic };
+        const alarms = answers(rng, latent(rng, clean, drawEffects(rng, clean, cleanEffects), -3));
+        const clusters = { vector: half.vector.map((vector) => `${name} ${vector}`), topic: half.topic };
+        const cleanTopics = clean.vector.map((topic) => `clean ${topic}`);
+        return {
+          steered: { outcomes: answers(rng, latent(rng, half, effects, at)), clusters },
+          clean: { outcomes: alarms, clusters: { topic: cleanTopics } },
+        };
+      };
+      const estimate = clusteredGap(tier(2.5, "trained"), tier(1.5, "new"));
+      return covers(estimate, (trueRate(2.5, both) - trueRate(1.5, both)) / 2);
     },
   },
   {
