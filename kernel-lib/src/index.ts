@@ -57,7 +57,6 @@ export {
   loadProtocol,
   mainTier,
   type PlannedTrial,
-  planPower,
   planTrials,
   preflight,
   type Preflight,
@@ -153,6 +152,8 @@ export {
   type SideEffectRecord,
   type SteerRemoveAskCheck,
   type TwinEstimate,
+  type TwinRates,
+  type TwinWork,
   type TwinRow,
   type TwinsOptions,
 } from "./evaluate";

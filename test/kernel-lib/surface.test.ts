@@ -42,6 +42,7 @@ declare const sweep: lab.EvaluationRun<lab.TrialRecord>;
 declare const effects: Awaited<ReturnType<typeof lab.evaluateSideEffects>>;
 declare const identity: Awaited<ReturnType<typeof lab.evaluateIdentity>>;
 declare const knowing: Awaited<ReturnType<typeof lab.evaluateSelfPrediction>>;
+declare const reports: Awaited<ReturnType<typeof lab.evaluateSelfReport>>;
 declare const batchDir: string;
 declare const [ids, questionIds]: [Int32Array, Int32Array];
 declare const [yes, no]: [number, number];

@@ -44,5 +44,5 @@ export { seedNoise, sideEffectMetrics } from "./side-effects/metrics";
 export { type EffectFormat, type SideEffectRecord, singleTurns } from "./side-effects/record";
 export { type Summary, summarise, summariseAll } from "./summaries";
 export { runTwins, type TwinsOptions } from "./twins";
-export { estimateTwins, type TwinArm, TwinEstimate } from "./twins/estimate";
+export { estimateTwins, type TwinArm, TwinEstimate, type TwinRates, type TwinWork } from "./twins/estimate";
 export { STUDY, twinRow, type TwinRow } from "./twins/row";

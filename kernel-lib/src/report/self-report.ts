@@ -13,8 +13,6 @@ const FORM_WORDS: Readonly<Record<string, string>> = {
   instructed: "with yes/no instruction",
 };
 
-type Row = Record<string, string>;
-
 function figureOf(metrics: readonly Metric[], name: string, condition: string, group: Metric["group"]): string {
   return formatEstimate(findMetrics(metrics, { tier: TIER, name, condition, group })[0]);
 }
@@ -29,7 +27,7 @@ function figureOf(metrics: readonly Metric[], name: string, condition: string, g
 export function selfReportReading(
   metrics: readonly Metric[],
   options: { published?: Pick<PublishedCard, "side_effects" | "awareness"> } = {},
-): Row[] {
+): Record<string, string>[] {
   const { published } = options;
   const groups = findMetrics(metrics, { tier: TIER, name: "pYes", condition: "base" }).map(({ group }) => group);
   return groups.map((group) => ({
@@ -65,7 +63,7 @@ export function awarenessReading(
   metrics: readonly Metric[],
   answers: readonly IdentityRecord[],
   options: { published?: Pick<PublishedCard, "awareness"> } = {},
-): Row[] {
+): Record<string, string>[] {
   const kinds = ["detects_changes", "introspective_access", "more_than_text", "desires"];
   return kinds.map((category) => {
     const of = (condition: string): IdentityRecord[] =>
@@ -103,7 +101,10 @@ function pattern(records: readonly IdentityRecord[]): string {
  * @example
  * showTable(namesReading(identity.metrics));
  */
-export function namesReading(metrics: readonly Metric[], options: { texts?: ReadonlyMap<string, string> } = {}): Row[] {
+export function namesReading(
+  metrics: readonly Metric[],
+  options: { texts?: ReadonlyMap<string, string> } = {},
+): Record<string, string>[] {
   const names = findMetrics(metrics, { name: "saysName", tier: "identity" });
   const of = (group: Metric["group"], condition: string): Metric | undefined =>
     findMetrics(names, { condition, group })[0];

@@ -74,7 +74,11 @@ function powerOf(trials: readonly Trial[], icc: number): Omit<TierPower, "tier" 
   const clusters = Object.fromEntries(counted.filter(([, count]) => count >= MIN_CLUSTERS));
   if (Object.keys(clusters).length === 0)
     return { clusters, unseen: null, smallestRate: null, smallestDifference: null };
-  const axes = Object.fromEntries(Object.entries(clusters).map(([axis, count]) => [axis, { clusters: count, icc }]));
+  // What axes share between them cannot be more than all of the spread.
+  const share = Math.min(icc, 1 / Object.keys(clusters).length);
+  const axes = Object.fromEntries(
+    Object.entries(clusters).map(([axis, count]) => [axis, { clusters: count, icc: share }]),
+  );
   const { guaranteedBound, smallestSeen } = detectableRate({ axes, trials: trials.length });
   const difference = detectableDifference({ axes, trials: trials.length });
   return {

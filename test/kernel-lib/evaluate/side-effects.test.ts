@@ -24,7 +24,7 @@ import { findMetrics, readSummary } from "../../../kernel-lib/src/runs";
 import { clopperPearson } from "../../../kernel-lib/src/stats";
 import { conceptVectors } from "../../../kernel-lib/src/steering";
 import { sideEffectFormats } from "../../../kernel-lib/src/report";
-import { bindStudy, loadProtocol, twin } from "../../../kernel-lib/src/study";
+import { bindStudy, loadProtocol, readSelfPrediction, twin } from "../../../kernel-lib/src/study";
 import { fakeAdapter, FakeEngine, fakeModel, fakeTokenizer } from "../../helpers/fake-engine";
 
 const protocol = loadProtocol("strict");
@@ -373,7 +373,8 @@ describe("self-prediction", () => {
         "tuned knowledge",
       ]),
     );
-    expect(result.records.filter((r) => r.task === "twoOptions" && r.condition === "base")).toHaveLength(12);
+    const pairs = readSelfPrediction().tasks.twoOptions.items.length;
+    expect(result.records.filter((r) => r.task === "twoOptions" && r.condition === "base")).toHaveLength(2 * pairs);
     expect(inspect(result)).toContain("biasCorrectedAccuracy");
   });
 

@@ -48,7 +48,7 @@ import {
   writeAdapterCard,
   writeReport,
 } from "../../../kernel-lib/src/report";
-import { findMetrics } from "../../../kernel-lib/src/runs";
+import { type Metric, findMetrics } from "../../../kernel-lib/src/runs";
 import { readConcepts } from "../../../kernel-lib/src/steering";
 import { loadProtocol, type Protocol, tierViews, twin } from "../../../kernel-lib/src/study";
 import { trainDetector } from "../../../kernel-lib/src/train";
@@ -362,10 +362,12 @@ describe("report", () => {
     const named = (tier: string): string => names.get(tier) ?? tier;
     const renamed = <T extends { tier: string }>(list: readonly T[]): T[] =>
       list.map((item) => ({ ...item, tier: named(item.tier) }));
+    const against = (metric: Metric): Metric =>
+      "against" in metric.group ? { ...metric, group: { against: named(String(metric.group.against)) } } : metric;
     const ofRun = (one: LoadedRun): LoadedRun => ({
       ...one,
       records: renamed(one.records),
-      metrics: renamed(one.metrics),
+      metrics: renamed(one.metrics).map(against),
       aims: renamed(one.aims),
       protocol: {
         ...one.protocol!,
