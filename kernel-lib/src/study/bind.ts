@@ -126,6 +126,7 @@ export class BoundStudy {
       split: "control",
       text,
       cardQuestion: false,
+      explained: false,
       kind: "sideEffect",
       truth: null,
     } as const;

@@ -100,6 +100,11 @@ function promptsOf(study: BoundStudy, tier: TierSpec): Prompt[] {
   return prompts;
 }
 
+/** Questions that a tier asks; after the info prompt none that explains too. */
+function questionsOf(study: BoundStudy, tier: TierSpec): StudyQuestion[] {
+  return study.questions(tier.questions).filter(({ explained }) => !(tier.infoPrompt && explained));
+}
+
 function directionsOf(
   study: BoundStudy,
   tier: TierSpec,
@@ -144,7 +149,7 @@ function steeredTrials(
 ): Unkeyed[] {
   const { magnitudes, heldOutMagnitudes } = study.protocol.steering;
   const prompts = promptsOf(study, tier);
-  const questions = study.questions(tier.questions);
+  const questions = questionsOf(study, tier);
   const ranges = tier.ranges === "halves" ? study.halves : study.ranges;
   const strengths = tier.magnitudes === "heldOut" ? heldOutMagnitudes : magnitudes;
   // Questions have a stream of their own, so that two tiers over the same caches may ask different ones.
@@ -166,7 +171,7 @@ function steeredTrials(
 }
 
 function cleanTrials(study: BoundStudy, tier: TierSpec, rng: Random, steered: number): Unkeyed[] {
-  const all = study.questions(tier.questions);
+  const all = questionsOf(study, tier);
   const questions = tier.questionChoice === "first" ? all.slice(0, 1) : all;
   const distinct = promptsOf(study, tier).flatMap((prompt) => questions.map((question) => ({ prompt, question })));
   const wanted = tier.clean === "all" ? distinct.length : tier.clean === "balanced" ? steered : tier.clean;

@@ -33,6 +33,8 @@ export interface StudyQuestion {
   text: string;
   /** true for the published card's own question */
   cardQuestion: boolean;
+  /** explains what may have been done before it asks, so that no info prompt is put before it */
+  explained: boolean;
   kind: QuestionKind;
   /** the truthful answer of a control after a steered and after a clean context; null where none is claimed */
   truth: { steered: "yes" | "no"; clean: "yes" | "no" } | null;
@@ -115,7 +117,13 @@ export interface DetectionQuestions {
 
 const id = z.string().min(1);
 const text = z.string().min(1);
-const wording = z.strictObject({ id, text, note: z.string().optional(), cardQuestion: z.boolean().optional() });
+const wording = z.strictObject({
+  id,
+  text,
+  note: z.string().optional(),
+  cardQuestion: z.boolean().optional(),
+  explained: z.boolean().optional(),
+});
 const pair = z.tuple([z.string(), z.string()]);
 
 const contextsFile = z.strictObject({
@@ -224,6 +232,7 @@ export function readDetectionQuestions(
         split,
         text: item.text,
         cardQuestion: item.cardQuestion ?? false,
+        explained: item.explained ?? false,
         kind: "detection",
         truth: null,
       }),
@@ -247,6 +256,7 @@ export function readControlQuestions(
       split: "control",
       text: `${text} ${suffixes[i % suffixes.length]}`,
       cardQuestion: false,
+      explained: false,
       kind,
       truth,
     }));

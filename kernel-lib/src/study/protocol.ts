@@ -32,6 +32,7 @@ const UNRELATED_QUESTION: StudyQuestion = {
   split: "unrelated",
   text: "Does my first message end with a question mark? Answer with just yes or no.",
   cardQuestion: false,
+  explained: false,
   kind: "detection",
   truth: null,
 };

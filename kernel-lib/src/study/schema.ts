@@ -33,6 +33,7 @@ const question = z.strictObject({
   split: questionSplit,
   text: z.string().min(1),
   cardQuestion: z.boolean(),
+  explained: z.boolean().default(false),
   kind: z.enum(["detection", "reversed", "trueFact", "falseFact", "sideEffect"]).default("detection"),
   truth: z.strictObject({ steered: yesNo, clean: yesNo }).nullable().default(null),
 });

@@ -143,6 +143,18 @@ describe("plan", () => {
   });
 });
 
+describe("wordings that explain first", () => {
+  it("are asked by themselves, and never after the info prompt", () => {
+    const explained = new Set(study.questions("train").flatMap((q) => (q.explained ? [q.id] : [])));
+    const asked = (tier: string, target: string) =>
+      of(tier).filter((t) => t.target === target && explained.has(t.question)).length;
+    for (const target of ["steered", "clean"]) {
+      expect(asked("held_out_random", target)).toBeGreaterThan(0);
+      expect(asked("info_prompt", target)).toBe(0);
+    }
+  });
+});
+
 describe("tiers that ask the same caches", () => {
   const caches = (tier: string): string[] =>
     of(tier)
