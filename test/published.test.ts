@@ -74,7 +74,7 @@ describe.each(studies)("%s", (study) => {
       expect(events.length).toBeGreaterThan(100);
       return;
     }
-    const summary = readSummary(path.join(run, "summary.json"));
+    const summary = readSummary(path.join(run, "summary.json.gz"));
     expect(metrics.length).toBeGreaterThan(0);
     expect(JSON.parse(JSON.stringify(metrics))).toEqual(summary.metrics);
     if (meta.kind !== "detection") return;

@@ -13,6 +13,7 @@ const { compilerHooks } = require("./compiler.cjs");
 
 const PACKAGE_DIR = path.resolve(__dirname, "..", "..");
 const fromHere = Module.createRequire(path.join(PACKAGE_DIR, "package.json"));
+const { dependencies } = fromHere("./package.json"); // read before notebooks' reads are noted: it is no input of theirs
 
 /** Installs the hooks and returns tslab's modules and what its compiler said last: { jupyter, executor, ts, latest }. */
 function hookModules() {
@@ -51,7 +52,6 @@ function hookRequire(ourMain) {
  * names from `paths` and from folders above the notebook alone.
  */
 function pathsFromHere(ts, options, fallbackFile) {
-  const { dependencies } = fromHere("./package.json");
   const cell = path.join(process.cwd(), "cell.ts");
   const placeOf = (name, from) => ts.resolveModuleName(name, from, options, ts.sys).resolvedModule?.resolvedFileName;
   const missing = ["steerlab", ...Object.keys(dependencies)].filter((name) => placeOf(name, cell) === undefined);

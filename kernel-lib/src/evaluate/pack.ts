@@ -8,14 +8,16 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { gzipSync } from "node:zlib";
 import { expected, InputError } from "../base";
-import { makeFolder, writeFileAtomic } from "../files";
+import { makeFolder, packedOr, readBytes, writeFileAtomic } from "../files";
 import { openRunFolder, writeSummary } from "../runs";
 import { loadProtocol } from "../study";
 import { EVALUATION_KINDS, readRecords, RECORD_FILES } from "./records";
 import { summarise } from "./summaries";
 
 /** Taken over as they are, where there. DONE is written last, so that a copy that was cut off does not pass for a whole one. */
-const PLAIN = ["meta.json", "protocol.yaml", "events.jsonl"];
+const PLAIN = ["meta.json", "events.jsonl"];
+/** Packed by gzip, where there. */
+const PACKED = ["protocol.yaml", ...Object.values(RECORD_FILES)];
 
 /**
  * Copies a finished run to `root`, packed.
@@ -36,28 +38,32 @@ export function packRun(folder: string, root: string): string {
   if (copy === run.path)
     throw new InputError("run-folder", expected("another folder than the run's own", "--out", root));
   makeFolder(copy, "--out");
-  const records = Object.values(RECORD_FILES);
-  for (const name of [...PLAIN, ...records.map((file) => `${file}.gz`)])
-    if (fs.existsSync(run.file(name))) writeFileAtomic(path.join(copy, name), fs.readFileSync(run.file(name)));
-  for (const name of records.filter((file) => fs.existsSync(run.file(file))))
-    writeFileAtomic(path.join(copy, `${name}.gz`), gzipSync(fs.readFileSync(run.file(name)), { level: 9 }));
+  for (const name of PLAIN.filter((file) => fs.existsSync(run.file(file))))
+    writeFileAtomic(path.join(copy, name), fs.readFileSync(run.file(name)));
+  for (const name of PACKED) {
+    const file = packedOr(run.file(name));
+    if (fs.existsSync(file)) writeFileAtomic(path.join(copy, `${name}.gz`), gzipped(readBytes(file)));
+  }
   summariseCopy(copy);
   writeFileAtomic(path.join(copy, "DONE"), fs.readFileSync(run.file("DONE")));
   return copy;
 }
 
+const gzipped = (bytes: Buffer): Buffer => gzipSync(bytes, { level: 9 });
+
 function summariseCopy(copy: string): void {
-  const protocol = path.join(copy, "protocol.yaml");
+  const protocol = packedOr(path.join(copy, "protocol.yaml"));
   if (!fs.existsSync(protocol)) return;
   const read = loadProtocol(protocol);
   const parts = EVALUATION_KINDS.map((kind) => summarise(kind, readRecords(copy, kind), read));
   const metrics = parts.flatMap((part) => part.metrics);
   if (metrics.length === 0) return;
   const file = path.join(copy, "summary.json");
-  fs.rmSync(file, { force: true });
   writeSummary(
     file,
     metrics,
     parts.flatMap(({ aims }) => aims),
   );
+  writeFileAtomic(`${file}.gz`, gzipped(fs.readFileSync(file)));
+  fs.rmSync(file);
 }

@@ -3,7 +3,7 @@
  */
 import { existsSync } from "node:fs";
 import * as path from "node:path";
-import { readJsonl } from "../files";
+import { packedOr, readJsonl } from "../files";
 import type { TrialRecord } from "../study";
 import type { ChatRecord } from "./chats/record";
 import type { IdentityRecord } from "./identity/record";
@@ -48,7 +48,6 @@ export const EVALUATION_KINDS: readonly EvaluationKind[] = Object.keys(RECORD_FI
  * const answers = readRecords("runs/20300102-030405-identity-strict-s7", "identity");
  */
 export function readRecords<K extends EvaluationKind>(folder: string, kind: K): RecordOf[K][] {
-  const plain = path.join(folder, RECORD_FILES[kind]);
-  const file = [plain, `${plain}.gz`].find((place) => existsSync(place));
-  return file === undefined ? [] : readJsonl<RecordOf[K]>(file).records;
+  const file = packedOr(path.join(folder, RECORD_FILES[kind]));
+  return existsSync(file) ? readJsonl<RecordOf[K]>(file).records : [];
 }

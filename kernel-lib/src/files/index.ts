@@ -8,6 +8,7 @@ export { type GgufTensorToWrite, type GgufWritten, writeGguf } from "./gguf/writ
 export { contentHash, sha256, sha256File } from "./hash";
 export { checkReadable, readText } from "./input";
 export { canonicalJson, finiteJson, parseJsonStrict } from "./json";
+export { packedOr, readBytes } from "./packed";
 export { type JsonlContent, JsonlWriter, readJsonl, scanJsonl } from "./jsonl";
 export { type LockAttempt, tryLock } from "./lock";
 export { writeParquet } from "./parquet";

@@ -1,6 +1,7 @@
 /** Opening files to read: only regular ones, because a named pipe or a terminal would be waited for without end. */
 import * as fs from "node:fs";
 import { DataError } from "../base";
+import { unpacked } from "./packed";
 
 /**
  * Refuses what cannot be read as a file; links are followed.
@@ -34,14 +35,16 @@ export function openToRead(file: string, options: { descriptors?: boolean } = {}
   }
 }
 
-/** The text of a regular file. @throws DataError as `checkReadable` */
+/** The text of a regular file, or in a .gz file. @throws DataError as `checkReadable`, "gzip" */
 export function readText(file: string): string {
   checkReadable(file);
+  let bytes: Buffer;
   try {
-    return fs.readFileSync(file, "utf8");
+    bytes = fs.readFileSync(file);
   } catch (cause) {
     throw missing(file, cause);
   }
+  return unpacked(file, bytes).toString("utf8");
 }
 
 function missing(file: string, cause: unknown): DataError {

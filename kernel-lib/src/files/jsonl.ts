@@ -9,17 +9,16 @@
 import { constants, isUtf8 } from "node:buffer";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { gunzipSync } from "node:zlib";
 import { DataError } from "../base";
 import { writeFully, writing } from "./destination";
 import { makeMissing } from "./folders";
 import { checkReadable, openToRead } from "./input";
 import { duplicateKey, finiteJson } from "./json";
+import { unpacked } from "./packed";
 
 const NEWLINE = 0x0a;
 const BYTE_ORDER_MARK = 0xefbbbf;
 const PIECE_BYTES = 1 << 20;
-const UNPACKED_BYTES = 1 << 30;
 
 /** What `readJsonl` found. */
 export interface JsonlContent<T> {
@@ -84,18 +83,6 @@ function* piecesOf(file: string): Generator<Buffer> {
     }
   } finally {
     fs.closeSync(handle);
-  }
-}
-
-function unpacked(file: string, bytes: Buffer): Buffer {
-  try {
-    return gunzipSync(bytes, { maxOutputLength: UNPACKED_BYTES });
-  } catch (cause) {
-    throw new DataError(
-      "gzip",
-      `Expected a whole gzip file of at most ${UNPACKED_BYTES} unpacked bytes at ${file} but could not unpack it. Fetch it again.`,
-      { cause },
-    );
   }
 }
 

@@ -10,6 +10,7 @@ import {
   subjectOf,
   summariseAll,
 } from "../evaluate";
+import { packedOr } from "../files";
 import { type AimResult, type Metric, openRunFolder, type RunMeta, type RunStatus } from "../runs";
 import { loadProtocol, type Protocol, olderProtocolLabel, type TierView, tierViews, type TrialRecord } from "../study";
 import { readEvents, type TrainEvent } from "../train";
@@ -46,7 +47,7 @@ export interface LoadedRun {
  */
 export function loadRun(folder: string): LoadedRun {
   const run = openRunFolder(folder);
-  const file = run.file("protocol.yaml");
+  const file = packedOr(run.file("protocol.yaml"));
   const protocol = existsSync(file) ? loadProtocol(file) : null;
   const meta = run.readMeta() as Partial<RunMeta>;
   const records = {

@@ -4,9 +4,9 @@
  * A flat list of metrics, so that reports and scripts find a number by name, tier, condition and group. Unknown is null.
  * Written by the evaluations from records; rebuilt from them at any time without a model.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { DataError, expected } from "../base";
-import { parseJsonStrict, writeJsonAtomic } from "../files";
+import { parseJsonStrict, readText, writeJsonAtomic } from "../files";
 import { formatEstimate, type Quoted } from "../page";
 import { benjaminiHochberg, type Estimate, type Verdict } from "../stats";
 
@@ -151,7 +151,7 @@ export function writeSummary(file: string, metrics: readonly Metric[], aims: rea
 
 /** Reads a summary. @throws DataError "summary-format", "json-syntax" */
 export function readSummary(file: string): RunSummary {
-  const read = parseJsonStrict(readFileSync(file, "utf8"), file) as RunSummary;
+  const read = parseJsonStrict(readText(file), file) as RunSummary;
   if (read.format !== 1 || !Array.isArray(read.metrics))
     throw new DataError("summary-format", expected("format 1 with metrics", file, read.format));
   return read;

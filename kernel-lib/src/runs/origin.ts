@@ -4,6 +4,7 @@
  * Read from run folders; no figure of a report, notebook or index stands without it.
  */
 import { existsSync } from "node:fs";
+import { packedOr } from "../files";
 import { loadProtocol, olderProtocolLabel } from "../study";
 import { finishedRuns } from "./find";
 import type { RunMeta } from "./meta";
@@ -27,7 +28,7 @@ export interface RunOrigin {
  */
 export function runOrigin(folder: RunFolder): RunOrigin {
   const meta = folder.readMeta() as Partial<RunMeta>;
-  const file = folder.file("protocol.yaml");
+  const file = packedOr(folder.file("protocol.yaml"));
   const found = (): string =>
     existsSync(file) ? olderProtocolLabel(loadProtocol(file)) : (meta.protocol ?? "no protocol");
   return { id: folder.id, label: meta.protocolLabel ?? found(), meta };

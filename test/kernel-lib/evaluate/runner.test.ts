@@ -103,9 +103,9 @@ describe.each(EVALUATION_KINDS)("%s", (kind) => {
     const root = newRoot();
     const copy = packRun(run.folder, root);
     expect(readRecords(copy, kind)).toEqual(readRecords(run.folder, kind));
-    const protocol = loadProtocol(join(copy, "protocol.yaml"));
+    const protocol = loadProtocol(join(copy, "protocol.yaml.gz"));
     expect(summarise(kind, readRecords(copy, kind), protocol).metrics).toEqual(run.metrics);
-    const files = ["DONE", "meta.json", "protocol.yaml", "summary.json", `${RECORD_FILES[kind]}.gz`];
+    const files = ["DONE", "meta.json", "protocol.yaml.gz", "summary.json.gz", `${RECORD_FILES[kind]}.gz`];
     expect(readdirSync(copy).sort()).toEqual(files.sort());
     const bytes = (folder: string): string[] => files.map((name) => readFileSync(join(folder, name), "hex"));
     expect(bytes(packRun(copy, newRoot()))).toEqual(bytes(copy));
