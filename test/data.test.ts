@@ -1,4 +1,7 @@
-/** Every file under data/ has a row in data/README.md with its true SHA-256, and no row is about a file that is gone. */
+/**
+ * Every file under data/ has a row in data/README.md with its true SHA-256, and no row is about a file that is gone. A row of a folder
+ * ("name/") stands for all files below it: its hash is of their names and hashes.
+ */
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
@@ -22,9 +25,23 @@ const rows = [...fs.readFileSync(path.join(data, "README.md"), "utf8").matchAll(
   }),
 );
 
+const sha256 = (bytes: string | Buffer): string => createHash("sha256").update(bytes).digest("hex");
+const hashOf = (file: string): string =>
+  file.endsWith("/")
+    ? sha256(
+        filesUnder(path.join(data, file))
+          .sort()
+          .map((name) => `${name} ${hashOf(name)}\n`)
+          .join(""),
+      )
+    : sha256(fs.readFileSync(path.join(data, file)));
+
 describe("data/README.md", () => {
   it("has one row for every file and none for others", () => {
-    const files = filesUnder(data).filter((file) => file !== "README.md");
+    const folders = rows.map(({ file }) => file).filter((file) => file.endsWith("/"));
+    const alone = filesUnder(data).filter((file) => !folders.some((folder) => file.startsWith(folder)));
+    for (const folder of folders) expect(filesUnder(path.join(data, folder)).length, folder).toBeGreaterThan(0);
+    const files = [...folders, ...alone.filter((file) => file !== "README.md")];
     expect(rows.map(({ file }) => file).sort()).toEqual(files.sort());
   });
 
@@ -56,11 +73,6 @@ describe("data/README.md", () => {
   });
 
   it("gives the true SHA-256 of each file", () => {
-    for (const { file, cells } of rows) {
-      const hash = createHash("sha256")
-        .update(fs.readFileSync(path.join(data, file)))
-        .digest("hex");
-      expect(cells[4], file).toBe(`\`${hash.slice(0, 16)}\``);
-    }
+    for (const { file, cells } of rows) expect(cells[4], file).toBe(`\`${hashOf(file).slice(0, 16)}\``);
   });
 });
