@@ -2,8 +2,13 @@
 import { DTYPE_FLAG, MODEL_FLAG, THREADS_FLAG } from "./engine-flags";
 import type { CommandTable } from "./flags";
 
-/** The main job: train, sweep, side effects. */
-export const DEFAULT_NOTEBOOKS: ReadonlyArray<string> = ["01-train", "02-concept-sweep", "03-side-effects"];
+/** The main job: train, sweep, side effects, and what the model says of itself: all that the report's opening needs. */
+export const DEFAULT_NOTEBOOKS: ReadonlyArray<string> = [
+  "01-train",
+  "02-concept-sweep",
+  "03-side-effects",
+  "04-self-knowledge",
+];
 
 /** `steerlab score` */
 export const SCORE = {
