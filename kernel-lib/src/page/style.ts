@@ -35,7 +35,7 @@ td.number, th.number { text-align:right; } caption { text-align:left; color:var(
 .plot { width:100%; min-height:260px; } .plot > .missing { color:var(--soft); font-size:.9rem; }
 details > summary { cursor:pointer; color:var(--soft); font-size:.85rem; } .cell { margin:.9rem 0; } .output { margin:.4rem 0 .4rem; } .stderr { border-left:3px solid var(--warn); }
 a.anchor { margin-left:.4em; color:var(--soft); text-decoration:none; font-weight:400; opacity:0; } h2:hover a.anchor, h3:hover a.anchor, a.anchor:focus { opacity:1; }
-.contents { background:var(--card); border-radius:8px; padding:.5rem .9rem; margin:1rem 0; font-size:.9rem; } .contents ol { margin:.4rem 0; padding-left:1.4rem; columns:18rem; } .contents li { break-inside:avoid; }
+.contents { background:var(--card); border-radius:8px; padding:.5rem .9rem; margin:1rem 0; font-size:.9rem; } .contents ol { margin:.4rem 0; padding-left:1.4rem; columns:18rem; column-gap:2.6rem; } .contents li { break-inside:avoid; }
 footer { margin-top:3rem; padding-top:.75rem; border-top:1px solid var(--line); color:var(--soft); font-size:.85rem; }
 @media (max-width: 40rem) { main { padding:.75rem .75rem 3rem; } h1 { font-size:1.4rem; } table { font-size:.82rem; } }
 @media (pointer: coarse) { .plot, .plot * { touch-action:pan-x pan-y pinch-zoom !important; } a.anchor { opacity:.6; } }
