@@ -293,12 +293,16 @@ function splitAtStandIns(skeleton: string, count: number): string[] {
 }
 
 /**
- * Every content must be followed at once by a control token: a turn without its end reads on into the next. A user turn that ends
- * the text may stay open, as in templates whose user turns are ended by the assistant's header.
+ * Every content must be followed at once by a control token: a turn without its end reads on into the next. A system turn may have more
+ * of the template's own text before its end, if a header follows that. A user turn that ends the text may stay open, as in templates
+ * whose user turns are ended by the assistant's header.
  */
 function checkEnds(template: ChatTemplate, chunks: string[], turns: readonly ChatTurn[]): void {
+  const { controlTokens } = template;
   for (const [i, turn] of turns.entries()) {
-    if (template.controlTokens.some((token) => chunks[i + 1].startsWith(token))) continue;
+    if (controlTokens.some((token) => chunks[i + 1].startsWith(token))) continue;
+    const found = controlTokens.reduce((sum, token) => sum + chunks[i + 1].split(token).length - 1, 0);
+    if (turn.role === "system" && found > 1) continue;
     if (chunks[i + 1] === "" && i === turns.length - 1 && turn.role === "user") continue;
     throw new DataError(
       "chat-template",
@@ -309,8 +313,8 @@ function checkEnds(template: ChatTemplate, chunks: string[], turns: readonly Cha
 
 /** add_generation_prompt must add something with a control token in it: one such token is a header. */
 function checkOpens(template: ChatTemplate, blank: readonly ChatTurn[], skeleton: string): void {
-  const closed = render(template, blank, false);
-  const header = skeleton.startsWith(closed) ? skeleton.slice(closed.length) : "";
+  const closed = closedAt(template, render(template, blank, false), skeleton);
+  const header = closed === null ? "" : skeleton.slice(closed);
   if (template.controlTokens.some((token) => header.includes(token))) return;
   throw new DataError(
     "chat-template",
@@ -322,16 +326,40 @@ function checkOpens(template: ChatTemplate, blank: readonly ChatTurn[], skeleton
 function turnEnds(template: ChatTemplate, blank: ChatTurn[], turns: readonly ChatTurn[], skeleton: string): number[] {
   let growth = 0; // contents are longer or shorter than their stand-ins
   return turns.map((turn, i) => {
-    const upTo = render(template, blank.slice(0, i + 1), false);
-    if (!skeleton.startsWith(upTo)) {
+    const end = endOf(template, blank.slice(0, i + 1), skeleton);
+    if (end === null) {
       throw new DataError(
         "chat-template",
         `Expected a conversation to begin with its own first ${i + 1} turns but the chat template rewrites them later.`,
       );
     }
     growth += turn.content.length - standIn(i).length;
-    return upTo.length + growth;
+    return end + growth;
   });
+}
+
+/** Length of the conversation so far within the whole, or null where the whole does not begin with it. */
+function endOf(template: ChatTemplate, soFar: readonly ChatTurn[], skeleton: string): number | null {
+  if (soFar.length > 1 || soFar[0].role !== "system")
+    return closedAt(template, render(template, soFar, false), skeleton);
+  try {
+    return closedAt(template, render(template, soFar, false), skeleton);
+  } catch {
+    // A template that wants a user turn refuses a system turn alone: it ends with the control token after it, and that token's line.
+    const from = skeleton.indexOf(soFar[0].content) + soFar[0].content.length;
+    const ends = template.controlTokens.flatMap((token) => {
+      const at = skeleton.indexOf(token, from);
+      return at === -1 ? [] : [{ at, end: at + token.length }];
+    });
+    const first = ends.sort((a, b) => a.at - b.at || b.end - a.end)[0];
+    return first === undefined ? null : first.end + (skeleton[first.end] === "\n" ? 1 : 0);
+  }
+}
+
+/** Where a text that is closed stands complete in the whole; some templates end what is closed, and nothing else, by the end-of-text token. */
+function closedAt({ eosToken }: ChatTemplate, closed: string, skeleton: string): number | null {
+  const without = eosToken !== null && closed.endsWith(eosToken) ? closed.slice(0, -eosToken.length) : closed;
+  return [closed, without].find((text) => skeleton.startsWith(text))?.length ?? null;
 }
 
 /** What stands between the header of a system turn and the next control token in the text before the first content. */

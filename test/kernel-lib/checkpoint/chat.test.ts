@@ -153,6 +153,37 @@ describe("templates of other families", () => {
   });
 });
 
+describe("templates whose turns end in their own way", () => {
+  const controls = ["<|s|>", "<|u|>", "<|a|>", "<|end|>", "<eos>"];
+  const body = `{%- for m in messages %}{{- '<|' + m.role[0] + '|>' + m.content + '<|end|>\n' }}{%- endfor %}`;
+  const opens = "{%- if add_generation_prompt %}{{- '<|a|>' }}{%- endif %}";
+  const turns = [system("s"), user("q")];
+  const spans = (source: string): string[] => {
+    const chat = renderChat(chatTemplate(source, controls, { eosToken: "<eos>" }), turns, { answerPrefix: "yes" });
+    return chat.turns.map(({ whole }) => chat.text.slice(...whole));
+  };
+
+  it("may want a user turn: a system turn alone is refused, the conversation is not", () => {
+    const wants = `{%- if messages|selectattr('role', 'equalto', 'user')|list|length == 0 %}{{- raise_exception('No user') }}{%- endif %}`;
+    expect(spans(wants + body + opens)).toEqual(spans(body + opens));
+    expect(spans(body + opens)).toEqual(["<|s|>s<|end|>\n", "<|u|>q<|end|>\n", "<|a|>yes"]);
+  });
+
+  it("may end a text by the end-of-text token where no answer is asked for", () => {
+    const closes = opens.replace("{%- endif", "{%- else %}{{- '<eos>' }}{%- endif");
+    expect(spans(body + closes)).toEqual(spans(body + opens));
+  });
+
+  it("may write more into a system turn before its end, but not leave it without one", () => {
+    const more = body.replace("m.content", "m.content + ('\\n\\nReason well.' if m.role == 'system' else '')");
+    expect(spans(more + opens)[0]).toBe("<|s|>s\n\nReason well.<|end|>\n");
+    const merged = body.replace("'<|end|>", "('\\n\\n' if m.role == 'system' else '<|end|>') + '");
+    expect(() => spans(merged.replace("'<|' + m.role[0] + '|>' + ", "") + opens)).toThrow(
+      /end-of-turn token after turn 0 \(system\)/,
+    );
+  });
+});
+
 describe("named templates", () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "steerlab-templates-"));
   afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
