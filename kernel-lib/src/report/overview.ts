@@ -2,6 +2,7 @@
 import { AIM_WORDS, aimResults, groupBy } from "../evaluate";
 import { formatNumber, UNKNOWN } from "../page";
 import { aimBounds, type AimResult } from "../runs";
+import { protocolHash } from "../study";
 import { findings } from "./findings";
 import { gapTable } from "./gap-part";
 import { type Cell, type FigureList, type GroupRow, paragraph, measuredCell, rate, table, verdictCell } from "./html";
@@ -43,7 +44,7 @@ function banner(runs: readonly LoadedRun[]): string {
 function aims(runs: readonly LoadedRun[]): string {
   const series = groupBy(
     runs.filter((run) => run.aims.length > 0),
-    (run) => `${run.meta.adapterHash} ${run.meta.protocolHash} ${seriesName(run, runs)}`,
+    (run) => `${run.meta.adapterHash} ${askedBy(run)} ${seriesName(run, runs)}`,
   );
   const rows = [...series.values()].flatMap((of): ((Cell | string)[] | GroupRow)[] => [
     { heading: seriesName(of[0], runs) },
@@ -59,6 +60,10 @@ function aims(runs: readonly LoadedRun[]): string {
     ? paragraph("No protocol of these runs states aims.")
     : table(["figure", "asked about", "aim", "measured", "verdict"], rows);
 }
+
+/** Hash of the protocol as it reads now: a field that came later says the same in older runs, whatever hash they recorded. */
+const askedBy = ({ protocol, meta }: LoadedRun): string =>
+  protocol === null ? String(meta.protocolHash) : protocolHash(protocol);
 
 /** Aims of runs of one adapter and protocol, in the protocol's order; what none of the runs could measure is not measured. */
 function aimsOfSeries(runs: readonly LoadedRun[]): AimResult[] {
