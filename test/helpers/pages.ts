@@ -10,11 +10,13 @@ export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, is
 /** A generous limit: it only costs time where something hangs, and the machine may be busy. */
 const DRAWN_MS = 120_000;
 
-/** The page without a network, all of its figures drawn. */
+/** The page without a network, all of its figures drawn, if it has any. */
 export async function openPage(browser: Browser, file: string, options: BrowserContextOptions): Promise<Page> {
   const page = await (await browser.newContext({ offline: true, ...options })).newPage();
   await page.goto(pathToFileURL(file).href);
-  await page.waitForFunction(() => document.documentElement.dataset.figures === "drawn", null, { timeout: DRAWN_MS });
+  const drawn = (): boolean =>
+    document.documentElement.dataset.figures === "drawn" || document.querySelector("script[data-for]") === null;
+  await page.waitForFunction(drawn, null, { timeout: DRAWN_MS });
   return page;
 }
 
