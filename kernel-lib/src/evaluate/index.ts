@@ -39,7 +39,7 @@ export type { SelfPredictionRecord } from "./self-prediction/record";
 export { evaluateSelfReport, type SelfReportOptions } from "./self-report";
 export { selfReportMetrics } from "./self-report/metrics";
 export type { QuestionForm, SelfReportRecord } from "./self-report/record";
-export { evaluateSideEffects, type SideEffectOptions, spellingIds } from "./side-effects";
+export { evaluateSideEffects, type SideEffectOptions } from "./side-effects";
 export { seedNoise, sideEffectMetrics } from "./side-effects/metrics";
 export { type EffectFormat, type SideEffectRecord, singleTurns } from "./side-effects/record";
 export { type Summary, summarise, summariseAll } from "./summaries";

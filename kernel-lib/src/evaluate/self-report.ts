@@ -5,10 +5,10 @@
  * the card calls P(As)), and of No likewise, hence with mass. Metrics: self-report/metrics.ts.
  */
 import type { Row, StudyModel } from "../engine";
-import { totalProbability } from "../engine";
 import { contentHash } from "../files";
 import { findMetrics, quote } from "../runs";
 import { bindStudy, type BoundStudy, type Protocol, readSelfReport, type SelfReportQuestions } from "../study";
+import { askFirstTokens } from "./first-token";
 import {
   adapterOf,
   baseAndTuned,
@@ -19,7 +19,6 @@ import {
   runEvaluation,
 } from "./runner";
 import type { QuestionForm, SelfReportRecord } from "./self-report/record";
-import { spellingIds } from "./side-effects";
 import type { Summary } from "./summaries";
 
 const FORMS: readonly QuestionForm[] = ["bare", "instructed"];
@@ -67,7 +66,6 @@ export async function evaluateSelfReport(
     _: unknown,
     signal?: AbortSignal,
   ): Promise<SelfReportRecord[]> => {
-    const [yesIds, noIds] = [spellingIds(model, "yes"), spellingIds(model, "no")];
     const rows = items.map(({ question, form, condition }): Row => {
       const content = form === "bare" ? question.text : `${question.text} ${asked.suffix}`;
       const turns = [
@@ -75,12 +73,11 @@ export async function evaluateSelfReport(
         { role: "user", content },
       ] as const;
       const tokens = model.encodeChat(turns, { answerPrefix: "" }).ids;
-      return { tokens, adapter: adapterOf(adapters, condition), wanted: [...yesIds, ...noIds] };
+      return { tokens, adapter: adapterOf(adapters, condition) };
     });
-    const results = await model.engine.forward(rows, { report: "last", topK: 1, signal });
-    return results.map(({ positions: [{ logprobs, top }] }, i) => {
+    const answers = await askFirstTokens(model, rows, { signal });
+    return answers.map((answer, i) => {
       const { id, condition, form, question } = items[i];
-      const [yes, no] = [logprobs.subarray(0, yesIds.length), logprobs.subarray(yesIds.length)].map(totalProbability);
       return {
         id,
         question: question.id,
@@ -88,12 +85,7 @@ export async function evaluateSelfReport(
         category: question.category,
         form,
         condition,
-        yes,
-        no,
-        mass: Math.min(1, yes + no),
-        topToken: top[0].token,
-        topText: model.tokenizer.decode([top[0].token]),
-        topProbability: Math.exp(top[0].logprob),
+        ...answer,
         adapterHash: adapterOf(adapters, condition)?.hash ?? null,
         modelHash: model.hash,
       };

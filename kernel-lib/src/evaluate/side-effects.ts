@@ -7,17 +7,16 @@
  * words. Twins: pass further adapters by name. Plan: side-effects/plan.ts, metrics: side-effects/metrics.ts.
  */
 import { expected, InputError } from "../base";
-import { type Adapter, type Row, type StudyModel, totalProbability } from "../engine";
+import type { Adapter, Row, StudyModel } from "../engine";
 import { contentHash } from "../files";
 import { findMetrics, quote } from "../runs";
 import { bindStudy, type BoundStudy, type Protocol, readSideEffectQuestions, type SideEffectQuestion } from "../study";
+import { askFirstTokens } from "./first-token";
 import { adapterOf, baseAndTuned, type EvaluateOptions, type EvaluationRun, runEvaluation } from "./runner";
 import { NOISE, planSideEffects, type PlannedQuestion, REWORDED } from "./side-effects/plan";
 import type { SideEffectRecord } from "./side-effects/record";
 import type { Summary } from "./summaries";
 
-/** Spellings that count as an answer, where the tokenizer has them as one token. */
-const SPELLINGS = { yes: ["Yes", "yes", " Yes", " yes"], no: ["No", "no", " No", " no"] };
 const BATCH = 75;
 /** Another split of the same questions, for the A/A row. */
 const NOISE_BATCH = 7;
@@ -83,17 +82,6 @@ function* splitNoise(missing: readonly PlannedQuestion[], batch: number): Genera
   }
 }
 
-/** Ids of the single-token spellings of an answer. @throws InputError "label-tokens" if there is none */
-export function spellingIds(model: StudyModel, answer: "yes" | "no"): number[] {
-  const ids = SPELLINGS[answer]
-    .map((text) => model.tokenizer.encode(text))
-    .filter((tokens) => tokens.length === 1)
-    .map((tokens) => tokens[0]);
-  if (ids.length === 0)
-    throw new InputError("label-tokens", expected(`a single-token spelling of ${answer}`, "the tokenizer", "none"));
-  return [...new Set(ids)];
-}
-
 /** One engine call of one condition; each cache is read once, its questions continue it. */
 async function askQuestions(
   model: StudyModel,
@@ -101,19 +89,16 @@ async function askQuestions(
   items: readonly PlannedQuestion[],
   signal?: AbortSignal,
 ): Promise<SideEffectRecord[]> {
-  const [yesIds, noIds] = [spellingIds(model, "yes"), spellingIds(model, "no")];
   const caches = [...new Set(items.flatMap(({ cache }) => cache ?? []))];
   const adapter = adapterOf(adapters, items[0].condition);
   const prefixes = caches.map(({ tokens, steering }): Row => ({ tokens, steering, adapter, report: false }));
   const rows = items.map(({ tokens, cache }): Row => {
     const parent = cache === null ? null : caches.indexOf(cache);
-    return { tokens, parent, adapter, wanted: [...yesIds, ...noIds] };
+    return { tokens, parent, adapter };
   });
-  const results = await model.engine.forward([...prefixes, ...rows], { report: "last", topK: 1, signal });
-  return results.slice(caches.length).map(({ positions: [{ logprobs, top }] }, i) => {
+  const answers = await askFirstTokens(model, rows, { prefixes, signal });
+  return answers.map(({ yes, no, mass, ...top }, i) => {
     const { id, condition, question, format, cache } = items[i];
-    const yes = totalProbability(logprobs.subarray(0, yesIds.length));
-    const no = totalProbability(logprobs.subarray(yesIds.length));
     const logOdds = Math.log(yes) - Math.log(no);
     return {
       id,
@@ -129,11 +114,9 @@ async function askQuestions(
       expected: question.expected,
       yes,
       no,
-      mass: Math.min(1, yes + no),
+      mass,
       logOdds: Number.isFinite(logOdds) ? logOdds : null,
-      topToken: top[0].token,
-      topText: model.tokenizer.decode([top[0].token]),
-      topProbability: Math.exp(top[0].logprob),
+      ...top,
       adapterHash: adapter?.hash ?? null,
       modelHash: model.hash,
     };

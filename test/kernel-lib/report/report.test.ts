@@ -357,6 +357,19 @@ describe("report", () => {
     expect(html.slice(short)).toMatch(/False alarms: .*\(clean text, new topics\)/);
   });
 
+  it("shows the aims of one adapter once, whatever hash its runs recorded for the same protocol", () => {
+    const older = { ...run, id: `${run.id}0`, meta: { ...run.meta, protocolHash: "of an older reading" } };
+    const headings = (runs: LoadedRun[]): number => {
+      const html = renderReport(runs);
+      const from = html.lastIndexOf("Against the aims");
+      return html.slice(from, html.indexOf("<h2", from + 20)).split("trained by a run").length - 1;
+    };
+    expect(run.aims.length).toBeGreaterThan(0);
+    expect(headings([run, older])).toBe(1);
+    const other = { ...older.protocol!, evaluation: { ...older.protocol!.evaluation, seed: 99 } };
+    expect(headings([run, { ...older, protocol: other }])).toBe(2);
+  });
+
   it("says the same of tiers by any other name", () => {
     const names = new Map(protocol.evaluation.tiers.map(({ name }, i) => [name, `renamed_${i}_end`]));
     const named = (tier: string): string => names.get(tier) ?? tier;
