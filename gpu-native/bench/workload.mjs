@@ -93,6 +93,8 @@ function trainBatch(config) {
     questionOffsets: offsets(ROWS, QUESTION),
     labels: Int32Array.from({ length: 2 * ROWS }, (_, i) => 100 + (i % 2)),
     targets: Int32Array.from({ length: ROWS }, (_, i) => (i + 1) % 2),
+    matchPositions: new Int32Array(ROWS),
+    weights: new Float64Array(ROWS).fill(1),
     steering: steering(config, next),
     microBatch: ROWS,
   };
