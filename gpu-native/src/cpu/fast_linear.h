@@ -275,7 +275,7 @@ void FastBackend<A>::linear(const Linear& op) {
   ran("linear");
   if (op.n == 0 || op.parts.count == 0) return;
   const int in = op.parts[0].w->in, T = k_.tile_rows, tiles = (op.n + T - 1) / T;
-  const int block_tiles = std::clamp(tiles / (4 * pool().threads()), 1, 8);  // tiles of a phase 1 task
+  const int shares = 2 * pool().threads(), block_tiles = std::clamp((tiles + shares - 1) / shares, 1, 16);  // of a phase 1 task
   const Form f = form_of(op.parts), own = own_form();
   const E* x = acts(op.x);
 

@@ -146,7 +146,8 @@ struct PairStep {
 // R rows by NV vectors of c in registers. The rows of `left` are reached from a base for every five of them, by the address forms
 // that x86 has (1, 2 and 4 times a stride, and one more stride): 14 pointers would not fit its registers.
 template <class Step, int R, int NV>
-inline void gemm_tile(float* c, int64_t ldc, const typename Step::Word* left, int64_t ldl, const typename Step::Word* panel, int steps, bool accumulate) {
+inline void gemm_tile(float* c, int64_t ldc, const typename Step::Word* left, int64_t ldl, const typename Step::Word* panel, int steps,
+                      bool accumulate) {
   constexpr int L = Simd::lanes, each = 5;
   Simd::V acc[R][NV];
 #pragma GCC unroll 16
