@@ -3,6 +3,7 @@ import { groupBy, psychometricCurves } from "../evaluate";
 import { escapeHtml, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import type { TierView } from "../study";
+import { choiceText } from "../train";
 import { type Cell, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
 import { cardQuestion } from "./gap-part";
@@ -42,8 +43,15 @@ function trainingOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureL
   return [
     `<h2>Training by ${escapeHtml(run.label)}</h2>`,
     paragraph(`${run.id}: ${modelLabel(run)}, training seed ${run.meta.seed ?? "unknown"}.`),
-    figures.add(trainingCurves(run.events), caption, sourceOf(run, runs)),
+    ...choiceOf(run),
+    figures.add(trainingCurves(run.events, { choice: run.choice }), caption, sourceOf(run, runs)),
   ].join("\n");
+}
+
+/** How a training with a rule to stop early ended. */
+function choiceOf({ choice, protocol }: LoadedRun): string[] {
+  const rule = protocol?.training.earlyStop ?? null;
+  return choice === null || rule === null ? [] : [paragraph(choiceText(choice, rule))];
 }
 
 function detectionOf(

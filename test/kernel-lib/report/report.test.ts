@@ -281,6 +281,36 @@ describe("figures", () => {
   });
 });
 
+describe("a training that stopped early", () => {
+  const rule = { metric: "validationAccuracy", patience: 1, minimumSteps: 0 };
+
+  it("is told in words and marked in the plot; one without the rule shows nothing of it", async () => {
+    const ruled = twin(protocol, { "training.earlyStop": rule });
+    const { folder, choice } = await trainDetector(fakeModel(new FakeEngine()), ruled, { seed: 1, root, time });
+    const { step, stoppedStep, plannedSteps } = choice!;
+    expect(stoppedStep).toBeLessThan(plannedSteps);
+    const html = buildReport([folder]);
+    expect(html).toContain(`Stopped early at step ${stoppedStep} of ${plannedSteps}`);
+    expect(html).toContain(`The adapter has the weights of step ${step},`);
+    const { shapes, annotations, xaxis } = trainingCurves(loadRun(folder).events, { choice }).layout as {
+      shapes: { x0: number }[];
+      annotations: { text: string }[];
+      xaxis: { range: number[] };
+    };
+    expect(shapes.map(({ x0 }) => x0)).toEqual([step, stoppedStep]);
+    expect(annotations.map(({ text }) => text)).toEqual([
+      `kept: step ${step}`,
+      `stopped: step ${stoppedStep} of ${plannedSteps}`,
+    ]);
+    expect(xaxis.range[1]).toBeGreaterThanOrEqual(plannedSteps);
+    expect(html).toContain(`kept: step ${step}`);
+
+    const without = buildReport([training]);
+    expect(without).not.toMatch(/topped early|kept: step/);
+    expect("shapes" in (trainingCurves(loadRun(training).events, { choice: null }).layout as object)).toBe(false);
+  });
+});
+
 describe("published figures", () => {
   it("are given the intervals that their counts allow", () => {
     const [first] = readPublishedCard().tiers;
