@@ -87,6 +87,7 @@ export function conceptSection(
       conceptHeatmap(run.records),
       `Every concept by layer range and strength, grouped by category; n ${n} steered trials, hit rates without intervals.`,
       source,
+      "screen",
     ),
   ];
 }

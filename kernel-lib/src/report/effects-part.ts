@@ -1,7 +1,7 @@
 /** Side effects, identity and self-prediction in a report: what training did to everything else. */
 import { escapeHtml, formatCell, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
-import { type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
+import { conditionTable, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
@@ -49,6 +49,7 @@ function sideEffects(
       questionForest(run.metrics, { condition }),
       `${minus(condition)} for every question, n ${questions}: bars P(Yes), diamonds answer mass; one answer each, no interval.`,
       source,
+      "screen",
     ),
     questionTable(run, condition.replace("-base", "")),
   ]);
@@ -143,9 +144,7 @@ function questionTable(run: LoadedRun, condition: string): string {
 const rounded = (value: unknown): unknown => (typeof value === "number" ? formatNumber(value) : value);
 
 function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
-  const rows = findMetrics(run.metrics, { tier: "identity" })
-    .filter((metric) => "kind" in metric.group && metric.condition !== "base")
-    .map((metric) => [String(metric.group.kind), metric.name, metric.condition, quoted(metric)]);
+  const claims = findMetrics(run.metrics, { tier: "identity" }).filter((metric) => "kind" in metric.group);
   const affirms = findMetrics(run.metrics, { name: "affirmsInnerLife", tier: "identity" }).filter(
     ({ group, condition }) => "question" in group && condition !== "tuned-base",
   );
@@ -175,20 +174,14 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
       `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers; ${methodsOf(affirms)}.`,
       sourceOf(run, runs),
     ),
-    table(["kind", "claim", "condition", "rate"], rows),
+    conditionTable(claims, ["kind", "claim"], ({ group, name }) => [String(group.kind), name]),
     rowsTable(namesReading(run.metrics, { texts }), "Names that answers give, share of the samples of a question."),
     fold("First sample of each question", table(["question", "condition", "answer", "read as"], examples)),
   ].join("\n");
 }
 
 function selfPrediction(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
-  const rows = findMetrics(run.metrics, { tier: "self_prediction" }).map((metric) => [
-    String(metric.group.task),
-    String(metric.group.subset),
-    metric.name,
-    metric.condition,
-    quoted(metric),
-  ]);
+  const metrics = findMetrics(run.metrics, { tier: "self_prediction" });
   return [
     "<h2>Self-prediction</h2>",
     paragraph(
@@ -199,6 +192,10 @@ function selfPrediction(run: LoadedRun, runs: readonly LoadedRun[], figures: Fig
       `Self-prediction before and after training; n ${run.selfPrediction.length} answers, intervals as in the table below.`,
       sourceOf(run, runs),
     ),
-    table(["task", "stimuli", "figure", "condition", "value"], rows),
+    conditionTable(metrics, ["task", "stimuli", "figure"], ({ group, name }) => [
+      String(group.task),
+      String(group.subset),
+      name,
+    ]),
   ].join("\n");
 }
