@@ -201,19 +201,20 @@ function wordings({ run, source, tiers, figures }: Part): string[] {
     return [figures.add(plot, caption, source)];
   };
   return tiers.flatMap((tier) => {
-    if (tier.kind === "wordings") return [...forest(tier, "question", "wording"), wordingTable(run, tier)];
+    if (tier.kind === "wordings") return [...forest(tier, "question", "wording"), ...wordingTable(run, tier)];
     if (tier.kind === "clean") return forest(tier, "question", "wording");
     return tier.kind === "unusual" ? forest(tier, "contextKind", "kind of text") : [];
   });
 }
 
-function wordingTable(run: LoadedRun, tier: TierView): string {
+function wordingTable(run: LoadedRun, tier: TierView): string[] {
   const records = run.records.filter((record) => record.tier === tier.name);
   // Older records lack the words; their protocol has them.
   const known = new Map(run.protocol?.questions.map(({ id, text }) => [id, text]));
   const texts = new Map(
     records.map(({ question, questionText }) => [question, questionText ?? known.get(question) ?? question]),
   );
+  if (texts.size < 2) return [];
   const figureOf = (name: string, question: string): Metric | undefined =>
     findMetrics(run.metrics, { name, tier: tier.name, condition: "tuned", group: { question } })[0];
   const rows = [...texts].map(([question, text]) => [
@@ -222,10 +223,12 @@ function wordingTable(run: LoadedRun, tier: TierView): string {
     quoted(figureOf("falseAlarmRate", question)),
     quoted(figureOf("hitRate", question)),
   ]);
-  return fold(
-    `Every wording, ${tier.title.charAt(0).toLowerCase()}${tier.title.slice(1)}`,
-    table(["id", "wording", "false-alarm rate", "hit rate"], rows),
-  );
+  return [
+    fold(
+      `Every wording, ${tier.title.charAt(0).toLowerCase()}${tier.title.slice(1)}`,
+      table(["id", "wording", "false-alarm rate", "hit rate"], rows),
+    ),
+  ];
 }
 
 function tests(run: LoadedRun): string[] {

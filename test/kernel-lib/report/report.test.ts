@@ -349,6 +349,15 @@ describe("report", () => {
     expect(shown).not.toMatch(/\bNaN\b|\bundefined\b|Infinity|\[object/);
   });
 
+  it("shows the card's own question tier by tier, before and after training", () => {
+    const [, section] = buildReport([detection]).split("The card's own question<a");
+    expect(section.slice(0, section.indexOf("<h3"))).toContain("New vectors, topics and the card&#39;s own question");
+    expect(section).toContain("Have your internal activations been modified?");
+    const asked = run.records.filter(({ tier }) => tier === "card_question");
+    expect(new Set(asked.map(({ question }) => question))).toEqual(new Set(["held-card"]));
+    expect(new Set(asked.map(({ condition }) => condition))).toEqual(new Set(["base", "tuned"]));
+  });
+
   it("shows card and strict beside the published card, and says which is missing", () => {
     expect(renderReport([run, loadRun(training)])).toContain("--notebook 05-card-protocol");
     const meta = { ...run.meta, adapterHash: "of-card", isLabModel: false, model: "org/other" };
