@@ -2,29 +2,34 @@
 import { STUDY, type TwinRow } from "../../evaluate";
 import type { FigureJson } from "../../page";
 import type { Estimate } from "../../stats";
-import { axis, figure, rateAxis } from "./theme";
+import { axis, figure, type PlotOptions, rateAxis } from "./theme";
 
 /** Okabe and Ito's palette (2008); the symbol changes with every twin too. */
 const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down"];
-const PANELS: readonly { title: string; of: (row: TwinRow) => Estimate | null }[] = [
-  { title: "balanced accuracy, held-out vectors", of: (row) => row.balancedAccuracy },
-  { title: "selectivity (hits minus leaks)", of: (row) => row.selectivity },
-];
+const DETECTION = {
+  title: "balanced accuracy, held-out vectors",
+  of: (row: TwinRow): Estimate | null => row.balancedAccuracy,
+};
+const SELECTIVITY = { title: "selectivity (hits minus leaks)", of: (row: TwinRow): Estimate | null => row.selectivity };
 
 /**
  * Balanced accuracy (left) and selectivity (right) against the mean |change of P(yes)| on side-effect questions; the study is a star.
+ * A protocol that asks no control questions has no selectivity, and the figure no right panel.
  *
  * @param rows of `runTwins` or `twinRowsOf`; a figure that was not measured has no point
- * @returns plotly figure of two panels, one point per twin and seed
+ * @returns plotly figure of two panels or one, one point per twin and seed
  * @example
  * const rows = await runTwins(model, protocol, { twins: ["no-retention"], seeds: [1] });
- * await showFigure(twinsFigure(rows, { title: "The study among its twins" }));
+ * await showFigure(twinsFigure(rows));
  */
-export function twinsFigure(rows: readonly TwinRow[], { title }: { title: string }): FigureJson {
+export function twinsFigure(rows: readonly TwinRow[], options: PlotOptions = {}): FigureJson {
+  const hasControls = rows.some(({ selectivity }) => (selectivity?.value ?? null) !== null);
+  const panels = hasControls ? [DETECTION, SELECTIVITY] : [DETECTION];
+  const { title = `Detection ${hasControls ? "and selectivity " : ""}against side effects` } = options;
   const twins = [...new Set(rows.map(({ twin }) => twin))].sort((a, b) => Number(b === STUDY) - Number(a === STUDY));
   const data = twins.flatMap((twin, i) =>
-    PANELS.map(({ of }, panel) => {
+    panels.map(({ of }, panel) => {
       const points = rows.filter(
         (row) => row.twin === twin && row.shift.value !== null && (of(row)?.value ?? null) !== null,
       );
@@ -53,10 +58,14 @@ export function twinsFigure(rows: readonly TwinRow[], { title }: { title: string
   return figure(title, data, {
     height: 460,
     legend: { orientation: "h", y: -0.2 },
-    xaxis: axis(moved, { domain: [0, 0.44], rangemode: "tozero" }),
-    xaxis2: axis(moved, { domain: [0.56, 1], rangemode: "tozero", anchor: "y2" }),
-    yaxis: rateAxis(PANELS[0].title),
-    yaxis2: axis(PANELS[1].title, { anchor: "x2", tickformat: ".0%" }),
+    xaxis: axis(moved, { domain: [0, hasControls ? 0.44 : 1], rangemode: "tozero" }),
+    yaxis: rateAxis(DETECTION.title),
+    ...(hasControls
+      ? {
+          xaxis2: axis(moved, { domain: [0.56, 1], rangemode: "tozero", anchor: "y2" }),
+          yaxis2: axis(SELECTIVITY.title, { anchor: "x2", tickformat: ".0%" }),
+        }
+      : {}),
   });
 }
 
