@@ -70,8 +70,7 @@ function detectionOf(
   return [
     `<h2>Detection: ${escapeHtml(seriesName(run, runs))}</h2>`,
     ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
-    "<h3>False alarms</h3>",
-    ...wordings(part),
+    ...headed("<h3>False alarms</h3>", wordings(part)),
     ...cardQuestion(run, tiers),
     ...conceptSection(run, tiers, part.source, published, figures),
     ...tests(run),
@@ -80,6 +79,9 @@ function detectionOf(
     calibration(part),
   ].join("\n");
 }
+
+/** A heading over what there is; none over nothing. */
+const headed = (heading: string, parts: readonly string[]): string[] => (parts.length === 0 ? [] : [heading, ...parts]);
 
 function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
   const n = steered.map(

@@ -17,7 +17,7 @@ export function effectsSections(runs: readonly LoadedRun[], published: Published
   return runs
     .flatMap((run) => [
       ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
-      ...(run.chats.length === 0 ? [] : [chats(run)]),
+      ...(run.chats.length === 0 ? [] : [chats(run, runs)]),
       ...(run.selfReport.length === 0 ? [] : [selfReportSection(run, runs, published)]),
       ...(run.identity.length === 0 ? [] : [identity(run, runs, figures)]),
       ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run, runs, figures)]),
@@ -75,12 +75,18 @@ function sideEffects(
   ].join("\n");
 }
 
-function chats(run: LoadedRun): string {
+/** ", adapter trained by strict": sections of several adapters stand in one list of contents. */
+function whose(run: LoadedRun, runs: readonly LoadedRun[]): string {
+  const trained = trainedBy(run, runs);
+  return trained === null ? "" : `, adapter trained by ${escapeHtml(trained)}`;
+}
+
+function chats(run: LoadedRun, runs: readonly LoadedRun[]): string {
   const [divergence] = findMetrics(run.metrics, { name: "chatDivergence" });
   const [changes] = findMetrics(run.metrics, { name: "topTokenChanges" });
   const replies = `${run.chats.length} replies of ${new Set(run.chats.map(({ chat }) => chat)).size} chats`;
   return [
-    "<h2>Ordinary chats</h2>",
+    `<h2>Ordinary chats${whose(run, runs)}</h2>`,
     paragraph(
       `${modelLabel(run)}. ${replies} that were never trained on: KL(base || tuned) over the whole vocabulary ${quoted(divergence).text} nats per token; the likeliest next token is another at ${quoted(changes).text} of them; ${methodsOf([divergence, changes].flatMap((metric) => metric ?? []))}.`,
     ),
@@ -161,7 +167,7 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
     (record) => record.condition === "base" && record.question === run.identity[0].question,
   ).length;
   return [
-    "<h2>Identity, goals, awareness</h2>",
+    `<h2>Identity, goals, awareness${whose(run, runs)}</h2>`,
     paragraph(
       `${modelLabel(run)}. ${samples} seeded samples per question and condition, read by the classifier of identity/classify.ts.`,
     ),
@@ -183,7 +189,7 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
 function selfPrediction(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
   const metrics = findMetrics(run.metrics, { tier: "self_prediction" });
   return [
-    "<h2>Self-prediction</h2>",
+    `<h2>Self-prediction${whose(run, runs)}</h2>`,
     paragraph(
       `${modelLabel(run)}. Each condition predicts its own behaviour; guessing habits earn one half in the corrected figures.`,
     ),

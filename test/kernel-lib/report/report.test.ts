@@ -14,7 +14,7 @@ import {
   evaluateSideEffects,
   psychometricCurves,
 } from "../../../kernel-lib/src/evaluate";
-import { type FigureJson, figureToPng, validateFigure } from "../../../kernel-lib/src/page";
+import { type FigureJson, figureToPng, formatNumber, validateFigure } from "../../../kernel-lib/src/page";
 import {
   buildReport,
   calibrationPlot,
@@ -347,6 +347,34 @@ describe("report", () => {
     expect(html).toMatch(/Qwen2\.5-Coder-32B-Instruct \(published, another model\)/);
     const shown = html.replace(/<script[\s\S]*?<\/script>/g, "").replace(/<style[\s\S]*?<\/style>/g, "");
     expect(shown).not.toMatch(/\bNaN\b|\bundefined\b|Infinity|\[object/);
+  });
+
+  it("lists no concepts that chance chose among equals", () => {
+    const isOf = ({ name, group }: Metric): boolean => name === "hitRate" && "concept" in group;
+    const one = run.metrics.find((metric) => isOf(metric) && metric.condition === "tuned")!;
+    const alike = (rates: number[]): LoadedRun => {
+      const concepts = rates.map((value, i) => ({ ...one, value, group: { ...one.group, concept: `c${i}` } }));
+      return { ...run, metrics: [...run.metrics.filter((metric) => !isOf(metric)), ...concepts] };
+    };
+    const equal = renderReport([alike(Array(12).fill(0.75))]);
+    expect(equal).toContain("None stands out: 12 are noticed least, each in 0.750 of its trials.");
+    expect(equal).not.toContain("The least noticed:");
+    expect(renderReport([alike([0.5, ...Array(12).fill(0.75)])])).toContain("The least noticed:");
+    expect(renderReport([alike(Array(12).fill(1))])).not.toMatch(/None stands out|The least noticed/);
+  });
+
+  it("names the adapter in every heading, has none over nothing, and shows a difference that rounding left as none", () => {
+    const html = renderReport([run, loadRun(training)]);
+    for (const heading of ["Ordinary chats", "Identity, goals, awareness", "Self-prediction"])
+      expect(html).toContain(`${heading}, adapter trained by `);
+    expect(html).toMatch(/<h3[^>]*>False alarms</);
+    const steered = run.protocol!.evaluation.tiers.filter(
+      ({ vectors, questions }) => vectors !== null && questions === "train",
+    );
+    const names = new Set(steered.map(({ name }) => name));
+    const few = { ...run, records: run.records.filter(({ tier }) => names.has(tier)) };
+    expect(renderReport([few])).not.toMatch(/<h3[^>]*>False alarms</);
+    expect([-1.1e-16, 0, 3e-10].map((value) => formatNumber(value))).toEqual(["0.000", "0.000", "3.0e-10"]);
   });
 
   it("shows the card's own question tier by tier, before and after training", () => {
