@@ -305,6 +305,11 @@ describe("a training that stopped early", () => {
     expect(xaxis.range[1]).toBeGreaterThanOrEqual(plannedSteps);
     expect(html).toContain(`kept: step ${step}`);
 
+    const card = cardOfRuns(loadRun(folder), []);
+    expect(card).toContain(`Stopped early at step ${stoppedStep} of ${plannedSteps}`);
+    expect(card).toContain(`Validation at step ${step} (`);
+    expect(cardOfRuns(loadRun(training), [])).not.toContain("topped early");
+
     const without = buildReport([training]);
     expect(without).not.toMatch(/topped early|kept: step/);
     expect("shapes" in (trainingCurves(loadRun(training).events, { choice: null }).layout as object)).toBe(false);
