@@ -199,7 +199,7 @@ function wordings({ run, source, tiers, figures }: Part): string[] {
       aim: by === "question" ? (aim?.most ?? null) : null,
       title: `False alarms by ${what}: ${tier.title}`,
     });
-    const caption = `${tier.title}: false alarms by ${what}, worst first; n ${n} clean trials; ${methodsOf(rows)}.`;
+    const caption = `${tier.title}: false alarms by ${what}, worst first, each by its own interval; n ${n} clean trials; ${methodsOf(rows)}.`;
     return [figures.add(plot, caption, source)];
   };
   return tiers.flatMap((tier) => {
