@@ -138,7 +138,7 @@ export function twinsSection(rows: readonly TwinRow[], figures: FigureList, sour
     "<h2>The study among its twins</h2>",
     paragraph(twinsReading(rows)),
     figures.add(
-      twinsFigure(rows, { title: "Detection and selectivity against side effects" }),
+      twinsFigure(rows),
       "Every seed a point; the study is the star. A twin trained without the cause that detects as well shows what detection is not owed to. " +
         "The line joins means over seeds of arms that differ in the weight of retention alone: what detection costs elsewhere.",
       source,

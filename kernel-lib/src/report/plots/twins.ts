@@ -5,7 +5,7 @@
 import { groupBy, STUDY, type TwinRow } from "../../evaluate";
 import type { FigureJson } from "../../page";
 import type { Estimate } from "../../stats";
-import { axis, figure, GREY, rateAxis } from "./theme";
+import { axis, figure, GREY, type PlotOptions, rateAxis } from "./theme";
 
 /** Okabe and Ito's palette (2008); the symbol changes with every twin too. */
 const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
@@ -33,11 +33,12 @@ const GAP = 0.12;
  * @returns plotly figure of up to four panels, one point per twin and seed; the line joins means of arms that differ in retention alone
  * @example
  * const rows = await runTwins(model, protocol, { twins: ["no-retention"], seeds: [1] });
- * await showFigure(twinsFigure(rows, { title: "The study among its twins" }));
+ * await showFigure(twinsFigure(rows));
  */
-export function twinsFigure(rows: readonly TwinRow[], { title }: { title: string }): FigureJson {
+export function twinsFigure(rows: readonly TwinRow[], options: PlotOptions = {}): FigureJson {
   const isMeasured = ({ of }: Quantity): boolean => rows.some((row) => pointOf(of(row)) !== null);
   const [gains, costs] = [GAINS.filter(isMeasured), COSTS.filter(isMeasured)];
+  const { title = `Detection ${gains.length > 1 ? "and selectivity " : ""}against side effects` } = options;
   const twins = [...new Set(rows.map(({ twin }) => twin))].sort((a, b) => Number(b === STUDY) - Number(a === STUDY));
   const panels = gains.flatMap((gain, down) => costs.map((cost, across) => ({ gain, cost, down, across })));
   const data = panels.flatMap(({ gain, cost }, i) => {
