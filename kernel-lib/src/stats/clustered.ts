@@ -133,6 +133,7 @@ export function tooFew(way: Multiway): string {
  * Mean of any finite numbers (log-odds, mass, differences of pairs), Student's t on the multiway jackknife, corrected for skewness.
  *
  * @param values one per trial, any unit
+ * @param options level; `within`: what a mean can be, such as [0, 1] for probabilities, where the interval ends too
  * @returns as `clusteredRate`; designEffect against the variance of independent values
  * @throws InputError "not-finite", "unpaired", "level"
  *
@@ -142,7 +143,10 @@ export function tooFew(way: Multiway): string {
 export function clusteredMean(
   values: ArrayLike<number>,
   clusters: ClusterAxes,
-  { level = DEFAULT_LEVEL }: ClusterOptions = {},
+  {
+    level = DEFAULT_LEVEL,
+    within = [-Infinity, Infinity],
+  }: { level?: number; within?: readonly [number, number] } = {},
 ): ClusteredEstimate {
   checkSeries("values", values);
   checkLevel(level);
@@ -163,8 +167,8 @@ export function clusteredMean(
   return {
     value,
     n,
-    low: value - down,
-    high: value - up,
+    low: Math.max(within[0], value - down),
+    high: Math.min(within[1], value - up),
     method: `multiway jackknife t ${percent(level)}, skewness corrected, ${clusterWords(way)}`,
     clusters: way.sampled,
     designEffect: independent === 0 ? null : variance / independent,

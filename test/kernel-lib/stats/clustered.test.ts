@@ -74,6 +74,16 @@ describe("multiway variance", () => {
     expect(one.method).toBe("multiway jackknife t 95 %, skewness corrected, by topic (10)");
   });
 
+  it("ends where a mean can no longer be", () => {
+    const mass = [0.9, 1, 1, 1, 1, 1, 1];
+    const topic = labels(7, 1);
+    expect(clusteredMean(mass, { topic }).high).toBeGreaterThan(1);
+    const { value, low, high } = clusteredMean(mass, { topic }, { within: [0, 1] });
+    expect(high).toBe(1);
+    expect(low).toBe(clusteredMean(mass, { topic }).low);
+    expect(value).toBeCloseTo(6.9 / 7, 12);
+  });
+
   it("of skewed clusters is Hall's transformation, written out for ten values", () => {
     const values = [1, 1, 2, 3, 3, 4, 5, 6, 7, 9];
     const n = values.length;

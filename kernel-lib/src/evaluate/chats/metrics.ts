@@ -12,6 +12,7 @@ export function chatMetrics(records: readonly ChatRecord[]): Metric[] {
     const divergence = clusteredMean(
       of.map((record) => record.divergence),
       { chat: of.map(({ chat }) => chat) },
+      { within: [0, Infinity] },
     );
     const tokens = of.flatMap(({ chat, positions, topChanges }) =>
       Array.from({ length: positions }, (_, i) => ({ chat, isChanged: i < topChanges })),

@@ -96,7 +96,7 @@ function aurocOf(steered: readonly TrialRecord[], clean: readonly TrialRecord[])
 
 function masses(records: readonly TrialRecord[], add: Add): void {
   const mass = records.map((record) => record.mass);
-  add("mass", clusteredMean(mass, axesOf(records)));
+  add("mass", clusteredMean(mass, axesOf(records), { within: [0, 1] }));
   const least = mass.reduce((low, one) => Math.min(low, one), 1);
   add("leastMass", { value: least, n: records.length, low: null, high: null, method: "minimum" });
 }

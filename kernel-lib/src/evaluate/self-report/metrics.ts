@@ -39,7 +39,7 @@ function ofGroup(records: readonly SelfReportRecord[], group: Metric["group"], s
     const question = of.map((record) => record.question);
     return Object.entries(QUANTITIES).map(([name, field]) => {
       const values = of.map((record) => record[field]);
-      return metricOf(`p${name}`, TIER, condition, clusteredMean(values, { question }), group);
+      return metricOf(`p${name}`, TIER, condition, clusteredMean(values, { question }, { within: [0, 1] }), group);
     });
   });
   const base = new Map(byCondition.get("base")?.map((record) => [record.question, record]));

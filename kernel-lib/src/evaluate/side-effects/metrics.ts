@@ -138,7 +138,7 @@ function changes(pairs: readonly Pair[], condition: string, group: Metric["group
 /** Mean of |P(Yes) - P(Yes) of base|: what moved, up or down. */
 function moved(pairs: readonly Pair[], condition: string, group: Metric["group"]): Metric {
   const sizes = pairs.map(({ base, other }) => Math.abs(other.yes - base.yes));
-  return metricOf("movedYes", TIER, condition, clusteredMean(sizes, axesOf(otherOf(pairs))), group);
+  return metricOf("movedYes", TIER, condition, clusteredMean(sizes, axesOf(otherOf(pairs)), { within: [0, 1] }), group);
 }
 
 function shifts(pairs: readonly Pair[], condition: string, group: Metric["group"], seed: number): Metric[] {
