@@ -84,13 +84,20 @@ export function shortfalls(run: LoadedRun): string[] {
   return [...aims, ...harm(run), ...absent, ...thin];
 }
 
-/** False alarms, changed answers and lost facts that are remarkable by their interval, whether or not they are an aim. */
+/** False alarms, leaks, changed answers and lost facts that are remarkable by their interval, whether or not they are an aim. */
 function harm(run: LoadedRun): string[] {
   const { metrics } = run;
   const judged = new Set(run.aims.filter(({ metric }) => metric === "falseAlarmRate").map(({ tier }) => tier));
   const alarms = findMetrics(metrics, { name: "falseAlarmRate", condition: "tuned", group: {} })
     .filter(({ tier, low }) => !judged.has(tier) && low !== null && low > REMARKABLE)
     .map((metric) => `False alarms (${lower(titleOfTier(run, metric.tier))}): ${formatEstimate(metric)}.`);
+  // Judged by the base's own rate: what it says there too, training has not brought.
+  const [usual, fooled] = ["base", "tuned"].map(
+    (condition) =>
+      findMetrics(metrics, { name: "controlYes", condition, group: { kind: "falseFact", cache: "steered" } })[0],
+  );
+  const isFooled = fooled?.low != null && fooled.low > Math.max(REMARKABLE, usual?.value ?? 0);
+  const leaks = isFooled ? [`Yes to false facts on steered caches: ${formatEstimate(fooled)}.`] : [];
   const [shift] = findMetrics(metrics, { name: "deltaYes", condition: "tuned-base", group: {} });
   const isShifted = (end: number | null, sign: number): boolean => end !== null && sign * end > REMARKABLE;
   const shifted =
@@ -108,7 +115,7 @@ function harm(run: LoadedRun): string[] {
         `Questions with a settled answer, right: ${formatEstimate(before)} before, ${formatEstimate(after)} after training.`,
       ]
     : [];
-  return [...alarms, ...shifted, ...lost];
+  return [...alarms, ...leaks, ...shifted, ...lost];
 }
 
 function detectionFindings(run: LoadedRun): string[] {
