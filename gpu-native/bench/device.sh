@@ -169,6 +169,7 @@ phase_1() {
   fi
   run "what is here" 30 "$bin/steerlab_device_check" $shape found
   run "products of $shape" 40 "$bin/steerlab_device_check" $shape products
+  run "adapters of $shape" 30 "$bin/steerlab_device_check" $shape adapters
   run "ops against the CPU" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" both
   STEERLAB_CUBLASLT=own run "ops against the CPU, own products" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16
   run "toy model against the CPU" 60 "$bin/steerlab_cuda_end_to_end" both

@@ -71,6 +71,9 @@ function device(bin: string, out: string, args: string[], env: Record<string, st
   return { status: result.status, text: result.stdout + result.stderr, ...read(out) };
 }
 
+const times_of = (results: string[][], work: string): (string | undefined)[] =>
+  results.filter(([kind, , what]) => kind === "time" && what === work).map((row) => row[3]);
+
 const RESULT = "printf 'result\\ttoy\\ttraining 42+25 batch 8\\t70\\tms\\t58\\t0.01\\tcuBLASLt\\n'";
 
 describe("device.sh", () => {
@@ -220,6 +223,8 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
       expect.arrayContaining(["linear", "linear_backward", "attention_backward", "lora_backward", "uploads"]),
     );
     expect(text).toMatch(/^ +linear +[\d.]+ ms/m);
+    for (const units of ["matrix units", "F32 units"])
+      expect(times_of(results, `adapters of a block, ${units}`)).toEqual(["lora", "lora_backward", "lora_dx"]);
   });
 
   it("fail a figure that cuBLASLt did not serve though it is there", { timeout: RUN_MS }, () => {
@@ -236,6 +241,9 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
     expect(wrong.status).toBe(1);
     expect(wrong.text).toMatch(/^FAIL product gate_up backward 8 rows/m);
     expect(program("check", ["toy", "products"], { STEERLAB_CUBLASLT: "own" }).status).toBe(3);
+    const adapters = program("check", ["toy", "adapters"]);
+    expect(adapters.status, adapters.text).toBe(0);
+    expect(adapters.text.match(/^ok {3}adapters /gm)).toHaveLength(10);
     const step = program("check", ["toy", "step"]);
     expect(step.status, step.text).toBe(0);
     expect(step.text).toMatch(/^ok {3}toy step, cuBLASLt against own products: gradients/m);

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <functional>
 
+#include "adapters.h"
 #include "loader.h"
 #include "memory_estimate.h"
 #include "report.h"
@@ -40,7 +41,10 @@ class Bench {
     backend_ = make_cuda_backend(DType::BF16);
     std::printf("# %s\n", backend_->describe().c_str());
     ceilings();
-    if (details_) products();
+    if (details_) {
+      products();
+      adapters();
+    }
     backend_.reset();  // with all it holds: memory is to be the model's own from here on
     backend_ = make_cuda_backend(DType::BF16);
     open();
@@ -161,6 +165,31 @@ class Bench {
     }
   }
 
+  // Adapters of one block on the matrix units and on the F32 units, by op.
+  void adapters() {
+    const bool toy = shape_ == "toy";
+    constexpr int kRuns = 5;
+    for (const bool matrix_units : {true, false}) {
+      const auto b = adapter_backend(matrix_units);
+      std::map<std::string, double> before;
+      for (const int runs : {1, kRuns}) {  // the first takes its memory
+        before = counts(*b);
+        for (const auto& [outs, in] : {std::pair{std::vector<int>{config_.query_width(), config_.kv_width(), config_.kv_width()}, config_.hidden_size},
+                                       std::pair{std::vector<int>{config_.hidden_size}, config_.query_width()}})
+          adapter_work(*b, outs, in, toy ? 2 : 8, toy ? 5 : 42, toy ? 4 : 25, runs);
+      }
+      auto after = counts(*b);
+      for (const char* op : {"lora", "lora_backward", "lora_dx"})
+        if (after.count(std::string("time.") + op))
+          time_line(std::string("adapters of a block, ") + (matrix_units ? "matrix units" : "F32 units"), op,
+                    (after[std::string("time.") + op] - before[std::string("time.") + op]) / 1e3 / kRuns, (after[op] - before[op]) / kRuns);
+    }
+  }
+
+  void time_line(const std::string& work, const std::string& op, double milliseconds, double calls) {
+    std::printf("time\t%s\t%s\t%s\t%.3f\t%.0f\n", shape_.c_str(), work.c_str(), op.c_str(), milliseconds, calls);
+  }
+
   void open() {
     served_ = "none";
     const double start = now();
@@ -250,9 +279,7 @@ class Bench {
     for (int i = 0; i < kSteps; ++i) trainer.step(batch, ++step, 1e-5, job_);
     const double wall = (now() - start) / kSteps;
     const std::string at = "training " + std::to_string(context) + "+" + std::to_string(question) + " batch " + std::to_string(examples);
-    const auto line = [&](const std::string& op, double milliseconds, double calls) {
-      std::printf("time\t%s\t%s\t%s\t%.3f\t%.0f\n", shape_.c_str(), at.c_str(), op.c_str(), milliseconds, calls);
-    };
+    const auto line = [&](const std::string& op, double milliseconds, double calls) { time_line(at, op, milliseconds, calls); };
     bool any = false;
     for (const auto& [name, total] : counts(*backend_)) {
       if (name.rfind("time.", 0) != 0) continue;

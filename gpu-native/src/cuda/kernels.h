@@ -70,7 +70,7 @@ bool mma_gemm(cudaStream_t s, const Gemm& g);
 template <class X, class W, class Y>
 void tile_gemm(cudaStream_t s, const Gemm& g);
 
-// ---- lora.cu ----
+// ---- lora.cu, lora_mma.cu ----
 constexpr int kMaxLaunchUses = 24;   // adapters described in one launch (by value)
 constexpr int kMaxLaunchParts = 8;
 struct LoraTask {
@@ -84,6 +84,7 @@ struct LoraTask {
 };
 struct LoraTasks {
   int count;
+  bool matrix_units;  // for T = bf16
   LoraTask task[kMaxLaunchUses];
 };
 // u = dropout(x) A^T for every task. x (n, in).
@@ -103,7 +104,7 @@ struct BiasParts {
 template <class T>
 void add_bias(cudaStream_t s, const BiasParts& parts, const float* sum, int ldsum, T* y, int ldy, int n);
 
-// ---- lora_backward.cu ----
+// ---- lora_backward.cu, lora_mma.cu, lora_gradient_mma.cu ----
 // du (n, r) = scaling dy B per task; du[i] of task i.
 template <class T>
 void lora_du(cudaStream_t s, const LoraTasks& tasks, float* const* du, const T* dy, int ldy, int n);
