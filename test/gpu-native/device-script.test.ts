@@ -200,7 +200,7 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
   };
 
   it("measure every row of the table, and say what served it", { timeout: RUN_MS }, () => {
-    const { status, text, results } = device(bin, fresh(), ["2", "3"], env);
+    const { status, text, results, log } = device(bin, fresh(), ["2", "3"], env);
     expect(status, text).toBe(0);
     const rows = results.filter(([kind]) => kind === "result");
     for (const what of [
@@ -213,11 +213,14 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
       "decode, batch 3",
       "peak device memory",
       "product gate_up 8 rows",
+      "first answer, product gate_up 8 rows",
       "product down backward 1 rows",
     ])
       expect(rows.find((row) => row[2]?.startsWith(what))?.[3], what).toMatch(/^[\d.e+-]+$/);
     for (const row of rows.filter((row) => /training|sweep|questions|decode|product /.test(row[2] as string)))
       expect(row[7], row[2]).toBe("cuBLASLt");
+    expect(log).toMatch(/^\[?.*timed algorithms, digest [0-9a-f]{16}/m);
+    expect(log).toMatch(/^emulated device sm_80\t130002\t/m);
     const times = results.filter(([kind]) => kind === "time").map((row) => row[3]);
     expect(times).toEqual(
       expect.arrayContaining(["linear", "linear_backward", "attention_backward", "lora_backward", "uploads"]),

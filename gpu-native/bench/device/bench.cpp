@@ -1,15 +1,15 @@
-// steerlab_device_bench <shape> [seconds] [details]: what one device does with a random-weight model of this shape.
+// steerlab_device_bench <shape> [seconds] [details|first|choose]: what one device does with a random-weight model of this shape.
 //
 // The library is the one that STEERLAB_CUDA_LIBRARY names; lines are those of report.h. A floor is in the result's unit, from the
 // two rates measured first; spread is half the range of the middle half as a share of the median; products says what served
 // them, and is asserted to be cuBLASLt alone where that was found. Times are wall clock around work that ends with a wait;
-// the first run of each kind is not counted. `seconds` bounds each kind. "details" measures single matrix products and, with
-// STEERLAB_CUDA_TIMES=1, a training step op by op instead.
+// the first run of each kind is not counted. `seconds` bounds each kind. "details" measures single matrix products, adapters and, with
+// STEERLAB_CUDA_TIMES=1, a training step op by op instead; "first" the products alone, as cuBLASLt's first answers are to run:
+// without the file of timed ones. "choose" does each kind of work once and measures nothing: STEERLAB_CUBLASLT_TIME=1 times algorithms.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 
 #include "adapters.h"
@@ -34,17 +34,17 @@ struct Timing {
 
 class Bench {
  public:
-  Bench(std::string shape, double seconds, bool details)
-      : shape_(std::move(shape)), seconds_(seconds), details_(details), config_(shape_of(shape_)) {}
+  Bench(std::string shape, double seconds, const std::string& mode)
+      : shape_(std::move(shape)), seconds_(seconds), details_(mode == "details"), first_(mode == "first"), choose_(mode == "choose"),
+        config_(shape_of(shape_)) {}
 
   void run() {
     backend_ = make_cuda_backend(DType::BF16);
     std::printf("# %s\n", backend_->describe().c_str());
     ceilings();
-    if (details_) {
-      products();
-      adapters();
-    }
+    if (details_ || first_ || choose_) products();
+    if (first_) return;
+    if (details_) adapters();
     backend_.reset();  // with all it holds: memory is to be the model's own from here on
     backend_ = make_cuda_backend(DType::BF16);
     open();
@@ -72,6 +72,7 @@ class Bench {
   // Median of repeated runs within the time given, at least 3.
   Timing time(const std::function<void()>& work, double most = 1e9) {
     work();
+    if (choose_) return {1, 0};
     std::vector<double> t;
     const double end = now() + std::min(seconds_, most);
     while (t.size() < 3 || (now() < end && t.size() < 50)) {
@@ -85,6 +86,7 @@ class Bench {
   }
 
   void result(const std::string& what, double value, const char* unit, double floor, double spread) {
+    if (choose_) return;
     char bound[32] = "-";
     if (floor > 0) std::snprintf(bound, sizeof bound, "%.4g", floor);
     std::printf("result\t%s\t%s\t%.4g\t%s\t%s\t%.3f\t%s\n", shape_.c_str(), what.c_str(), value, unit, bound, spread, served_.c_str());
@@ -155,7 +157,7 @@ class Bench {
           if (shape_ == "toy" && rows > 8) break;
           Products products(*backend_);
           const Timing t = product_time(w, rows, backward);
-          const std::string what = std::string("product ") + s.name + (backward ? " backward " : " ") + std::to_string(rows) + " rows";
+          const std::string what = std::string(first_ ? "first answer, product " : "product ") + s.name + (backward ? " backward " : " ") + std::to_string(rows) + " rows";
           served(products, what);
           const double flops = 2.0 * rows * s.out * s.in, bytes = 2.0 * (static_cast<double>(s.out) * s.in + static_cast<double>(rows) * (s.in + s.out));
           const double floor = std::max(flops / top_.flops, bytes / top_.bandwidth);
@@ -304,13 +306,14 @@ class Bench {
   }
   // The pool keeps what it once took, so what the driver counts at the end is the peak.
   void memory() {
+    if (choose_) std::printf("# %s\n", backend_->describe().c_str());
     result("peak device memory, driver's count", memory("memory.device"), "GB", 0, 0);
     result("peak device memory, weights and pool", memory("memory.peak"), "GB", 0, 0);
   }
 
   std::string shape_;
   double seconds_;
-  bool details_;
+  bool details_, first_, choose_;
   std::string served_ = "none";
   ModelConfig config_;
   std::shared_ptr<Backend> backend_;
@@ -323,12 +326,12 @@ class Bench {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::printf("usage: steerlab_device_bench <32B|7B|0.5B|toy> [seconds per measurement] [details]\n");
+    std::printf("usage: steerlab_device_bench <32B|7B|0.5B|toy> [seconds per measurement] [details|first|choose]\n");
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
-    Bench(argv[1], argc > 2 ? std::strtod(argv[2], nullptr) : 3.0, argc > 3 && std::strcmp(argv[3], "details") == 0).run();
+    Bench(argv[1], argc > 2 ? std::strtod(argv[2], nullptr) : 3.0, argc > 3 ? argv[3] : "").run();
   } catch (const std::exception& e) {
     std::printf("failed\t%s\t%s\n", argv[1], e.what());
     return 1;

@@ -79,7 +79,7 @@ CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes)
   times_ = std::make_unique<OpTimes>(stream_, process_environment("STEERLAB_CUDA_TIMES") == "1");
   arena_ = std::make_unique<WeightArena>(device_virtual_memory(), arena_sizes(device_bytes));
   staging_ = std::make_unique<Staging>(stream_);
-  cublaslt_ = CublasLt::open(gemm_candidates(process_environment), gemm_);
+  cublaslt_ = CublasLt::open(gemm_candidates(process_environment), device_, gemm_);
 }
 
 CudaMemory::~CudaMemory() {
@@ -96,6 +96,7 @@ CudaMemory::~CudaMemory() {
 std::string CudaMemory::describe() const {
   std::string text = "cuda " + device_ + ", " + (act_ == DType::BF16 ? "bf16" : "f32") + ", " +
                      (act_ == DType::BF16 ? gemm_ : std::string("own F32 matrix products"));
+  if (cublaslt_ && act_ == DType::BF16 && !cublaslt_->choices().empty()) text += "; " + cublaslt_->choices();
   if (!arena_->usable()) text += "; no address space for weights: neighbouring projections are multiplied one by one";
   else if (arena_->attempts() > 1) text += "; " + mib(arena_->reserved()) + " of address space for weights, more was refused";
   if (arena_->usable() && !plain_weights_.empty())
@@ -214,6 +215,8 @@ void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
 std::string CudaMemory::counters() const {
   std::string lines;
   for (const auto& c : counts_) lines += c.first + "=" + std::to_string(c.second) + "\n";
+  if (cublaslt_ && cublaslt_->tried())
+    lines += "gemm.tried=" + std::to_string(cublaslt_->tried()) + "\ngemm.rejected=" + std::to_string(cublaslt_->rejected()) + "\n";
   lines += times_->lines();
   lines += "memory.address_space=" + std::to_string(arena_->reserved()) + "\n";
   lines += "memory.weights=" + std::to_string(arena_->committed()) + "\n";
