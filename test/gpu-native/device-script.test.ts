@@ -214,6 +214,8 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
       "peak device memory",
       "product gate_up 8 rows",
       "first answer, product gate_up 8 rows",
+      "sampling 2 rows, greedy",
+      "sampling 2 rows, top 0.95",
       "product down backward 1 rows",
     ])
       expect(rows.find((row) => row[2]?.startsWith(what))?.[3], what).toMatch(/^[\d.e+-]+$/);

@@ -44,7 +44,10 @@ class Bench {
     ceilings();
     if (details_ || first_ || choose_) products();
     if (first_) return;
-    if (details_) adapters();
+    if (details_) {
+      adapters();
+      sampling(shape_ == "toy" ? 2 : 64);
+    }
     backend_.reset();  // with all it holds: memory is to be the model's own from here on
     backend_ = make_cuda_backend(DType::BF16);
     open();
@@ -186,6 +189,26 @@ class Bench {
           time_line(std::string("adapters of a block, ") + (matrix_units ? "matrix units" : "F32 units"), op,
                     (after[std::string("time.") + op] - before[std::string("time.") + op]) / 1e3 / kRuns, (after[op] - before[op]) / kRuns);
     }
+  }
+
+  void sampling(int rows) {
+    const int V = config_.vocab_size;
+    const std::vector<double> numbers = some_numbers(static_cast<int64_t>(rows) * V, 3);
+    const std::vector<float> logits(numbers.begin(), numbers.end());
+    void* device = backend_->allocate(sizeof(float) * logits.size());
+    backend_->upload(device, logits.data(), sizeof(float) * logits.size());
+    const std::vector<SampleRow> keys(static_cast<size_t>(rows), SampleRow{7, 1});
+    std::vector<int32_t> tokens(static_cast<size_t>(rows));
+    served_ = "none";
+    for (const float temperature : {0.0f, 0.7f})
+      for (const int n : {1, rows}) {
+        const Timing t = time([&] {
+          backend_->sample({.tokens = {tokens.data(), n}, .logits = device, .n = n, .V = V, .temperature = temperature, .top_p = 0.95f,
+                            .rows = {keys.data(), n}});
+        }, kProductSeconds);
+        result("sampling " + std::to_string(n) + (temperature > 0 ? " rows, top 0.95" : " rows, greedy"), t.median * 1e3, "ms", 0, t.spread);
+      }
+    backend_->release(device);
   }
 
   void time_line(const std::string& work, const std::string& op, double milliseconds, double calls) {

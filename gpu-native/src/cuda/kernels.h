@@ -45,11 +45,10 @@ void rope_backward(cudaStream_t s, const RopeBackward& op);
 // ---- attention.cu, attention_backward.cu ----
 // Returns whether the matrix units served it.
 template <class T>
-bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
-// own_begin: device copy. delta (total_q, H) F32: workspace for sum over d of dout * out.
+bool attention(cudaStream_t s, const Attention& op);
+// delta (total_q, H) F32: workspace for sum over d of dout * out.
 template <class T>
-void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_begin, const T* dout, const T* out,
-                        const float* lse, float* delta, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
+void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delta);
 
 // ---- mma_gemm.cu, tile_gemm.cu ----
 // One matrix product of a frozen weight: y (n, cols) = x (n, depth) W^T (transposed false: W (cols, depth)) or x W (input gradient: W
@@ -145,7 +144,7 @@ void gather_logprobs(cudaStream_t s, double* out, const float* logits, const dou
                      const int32_t* rows, int count, int V);
 // k <= min(V, kMaxTopK); rows of ids and logprobs are `stride` apart.
 void top_k(cudaStream_t s, int32_t* ids, double* logprobs, const float* logits, const double* lse, int n, int V, int k, int stride);
-// uniform (n): in [0, 1), from the caller's Philox.
+// uniform (n): in [0, 1), from the caller's Philox; not read at temperature 0, which is a plain argmax.
 void sample(cudaStream_t s, int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int n,
             int V);
 
