@@ -163,6 +163,11 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
       expect(served.text).not.toContain("fake cuBLASLt:");
       expect(served.text).toContain("cuBLASLt 13.0.2");
       expect(counter(served.text, "gemm.cublaslt")).toBeGreaterThan(20);
+      expect(counter(served.text, "gemm.bias")).toBeGreaterThan(3); // in the library's epilogue
+      const wide = run(ops, [library, "bf16", "invariance"], { STEERLAB_CUBLASLT: fake }); // a bias that bf16 cannot hold
+      expect(wide.failed, wide.text).toEqual([]);
+      expect(counter(wide.text, "gemm.cublaslt")).toBeGreaterThan(0);
+      expect(counter(wide.text, "gemm.bias")).toBe(0);
       for (const refusal of ["1", "matmul"]) {
         const refused = run(ops, [library, "bf16", "linear"], {
           STEERLAB_CUBLASLT: fake,

@@ -38,8 +38,10 @@ class CublasLt {
 
  private:
   CublasLt() = default;
-  // gradient, float output, cols, depth, ldx, ldw, ldy
-  using ShapeKey = std::tuple<bool, bool, int, int, int, int, int>;
+  // operation, float output, cols, depth, ldx, ldw, ldy
+  enum Operation { kForward, kGradient, kForwardBias, kOperations };
+  using ShapeKey = std::tuple<Operation, bool, int, int, int, int, int>;
+  static Operation operation_of(const gpu::Gemm& g) { return g.input_gradient ? kGradient : g.bias ? kForwardBias : kForward; }
   struct Algorithm : GemmAlgorithm {
     bool usable = false;
   };
@@ -49,9 +51,11 @@ class CublasLt {
   // The algorithm for `rows` rows, which may be the ceiling of a bucket.
   const Algorithm& algorithm(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, int rows);
   // At most `most` answers of the heuristic, best first. split: also algorithms that split the depth and add up in F32.
-  std::vector<GemmAlgorithm> ask(const ShapeKey& shape, int rows, int most, bool split);
+  std::vector<GemmAlgorithm> ask(const gpu::Gemm& g, const ShapeKey& shape, int rows, int most, bool split);
   // The fastest of the answers that agree with our own kernel on random rows and this weight, twice with the same bits.
   Algorithm fastest(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, int rows);
+  // The operation of g, told where its bias lies.
+  void* operation(const gpu::Gemm& g);
   int multiply(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, const GemmAlgorithm& algorithm);
   const Layouts& layouts(const ShapeKey& shape, int rows);
   Layouts make_layouts(const ShapeKey& shape, int rows);
@@ -60,7 +64,7 @@ class CublasLt {
   std::unique_ptr<GemmChoices> choices_;
   size_t tried_ = 0, rejected_ = 0;
   void* handle_ = nullptr;
-  void* operation_[2] = {};  // [gradient]
+  void* operation_[kOperations] = {};
   void* workspace_ = nullptr;
   std::map<std::pair<ShapeKey, int>, Algorithm> algorithms_;     // by the rows that were asked for
   std::set<std::tuple<ShapeKey, int, int>> unfit_;               // asked for, rows: an answer that does not hold for these rows

@@ -92,15 +92,21 @@ CublasLt::Algorithm CublasLt::fastest(cudaStream_t stream, const gpu::Gemm& g, c
   bf16* x = static_cast<bf16*>(trial.take(sizeof(bf16) * x_elements));
   void *got = trial.take(y_bytes), *want = trial.take(y_bytes);
   double* sums = static_cast<double*>(trial.take(sizeof(double) * 2 * kBlocks));
-  if (!x || !got || !want || !sums) return {};
+  bf16* no_bias = static_cast<bf16*>(trial.take(sizeof(bf16) * static_cast<size_t>(g.cols)));
+  if (!x || !got || !want || !sums || !no_bias) return {};
   gpu::random_normal(stream, x, x_elements, 1.0f, 1, kStream);
   gpu::Gemm own = g;
   own.x = x;
   own.n = rows;
   own.accumulate = false;
+  own.bias = nullptr;
   gpu::Gemm theirs = own;
   own.y = want;
   theirs.y = got;
+  if (g.bias) {
+    check_cuda(cudaMemsetAsync(no_bias, 0, sizeof(bf16) * static_cast<size_t>(g.cols), stream), "clearing a trial");
+    theirs.bias = no_bias;
+  }
   if (!(float_output ? gpu::mma_gemm<float>(stream, own) : gpu::mma_gemm<bf16>(stream, own))) return {};
   const auto difference = [&] {
     return float_output ? trial.difference<float>(sums, got, want, rows, g.cols, g.ldy) : trial.difference<bf16>(sums, got, want, rows, g.cols, g.ldy);
@@ -108,7 +114,7 @@ CublasLt::Algorithm CublasLt::fastest(cudaStream_t stream, const gpu::Gemm& g, c
 
   Algorithm best;
   float least = 0;
-  for (const GemmAlgorithm& answer : ask(shape, rows, kAnswers, true)) {
+  for (const GemmAlgorithm& answer : ask(theirs, shape, rows, kAnswers, true)) {
     const auto run = [&] { return multiply(stream, theirs, shape, answer); };
     double seen[2] = {};
     int status = 0;

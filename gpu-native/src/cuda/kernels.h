@@ -53,6 +53,7 @@ void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delt
 // ---- mma_gemm.cu, tile_gemm.cu ----
 // One matrix product of a frozen weight: y (n, cols) = x (n, depth) W^T (transposed false: W (cols, depth)) or x W (input gradient: W
 // (depth, cols)). accumulate: y += (y F32 only).
+// bias (cols): y = round(sum + bias), y bf16; cuBLASLt alone serves it.
 struct Gemm {
   const void* x;
   const void* w;
@@ -61,6 +62,7 @@ struct Gemm {
   int ldx, ldw, ldy;  // elements from one row to the next
   bool input_gradient;
   bool accumulate;
+  const bf16* bias = nullptr;
 };
 // bf16 x bf16 on the matrix units; Y is bf16 or float. Returns false, doing nothing, where alignment forbids it.
 template <class Y>

@@ -78,7 +78,9 @@ void CudaBackend<T>::linear(const Linear& op) {
     const Run run = run_from(op.parts, first);
     gpu::Gemm g{op.x, op.parts[first].w->data, acts(op.y) + run.col, op.n, run.cols, in, in, in, op.ldy, false, false};
     const bool bias = has_bias(op.parts, run);
-    if (bias && sizeof(T) == 2) {
+    if (bias && product_with_bias(g, op.parts[first].w->type, bias_parts(op.parts, run))) {
+      // served, rounded once after the bias
+    } else if (bias && sizeof(T) == 2) {
       // One rounding after the bias: the product stays F32 until then. Columns of sum are counted from run.col.
       Workspace sum(*this, sizeof(float) * static_cast<size_t>(op.n) * run.cols);
       g.y = sum.template as<float>();

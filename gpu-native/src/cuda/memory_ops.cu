@@ -116,6 +116,10 @@ void* CudaMemory::allocate(size_t bytes) {
 
 void CudaMemory::release(void* p) {
   if (!p || pool_->release(p)) return;
+  for (auto at = biases_.begin(); at != biases_.end();) {
+    if (at->first.first == p && at->second) pool_->release(at->second);
+    at = at->first.first == p ? biases_.erase(at) : std::next(at);
+  }
   synchronize();  // weights: address space is unmapped at once, unlike a block of the pool
   if (arena_->release(p)) return;
   const auto found = plain_weights_.find(p);
@@ -210,6 +214,34 @@ void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
   count("gemm.tile");
   if (float_output) gpu::tile_gemm<bf16, bf16, float>(stream_, g);
   else gpu::tile_gemm<bf16, bf16, bf16>(stream_, g);
+}
+
+bool CudaMemory::product_with_bias(gpu::Gemm g, DType weight, const gpu::BiasParts& parts) {
+  if (!cublaslt_ || act_ != DType::BF16 || weight != DType::BF16) return false;
+  const auto [at, made] = biases_.try_emplace({g.w, g.cols}, nullptr);
+  if (made) {  // once per weight: the host waits
+    std::vector<bf16> whole;
+    bool exact = true;
+    for (int i = 0; i < parts.count; ++i) {
+      std::vector<float> wide(static_cast<size_t>(parts.part[i].out), 0.0f);
+      if (parts.part[i].bias) download(wide.data(), parts.part[i].bias, sizeof(float) * wide.size());
+      for (const float v : wide) {
+        whole.push_back(to_bf16(v));
+        exact = exact && to_float(whole.back()) == v;
+      }
+    }
+    if (exact) {
+      at->second = static_cast<bf16*>(allocate(sizeof(bf16) * whole.size()));
+      upload(at->second, whole.data(), sizeof(bf16) * whole.size());
+    }
+  }
+  g.bias = at->second;
+  if (!g.bias || g.n == 0) return false;
+  const Timed timed(*this, "product");
+  if (!cublaslt_->run(stream_, g, false)) return false;
+  count("gemm.cublaslt");
+  count("gemm.bias");
+  return true;
 }
 
 std::string CudaMemory::counters() const {

@@ -35,6 +35,8 @@ struct Layout {
 struct Desc {
   int compute, scale;
   int32_t trans_a = 0, trans_b = 0;
+  uint32_t epilogue = 1;
+  const void* bias = nullptr;
 };
 struct Preference {
   uint64_t workspace = 0;
@@ -103,6 +105,14 @@ EXPORT int cublasLtMatmulDescDestroy(void* d) {
   return kOk;
 }
 EXPORT int cublasLtMatmulDescSetAttribute(void* d, int attribute, const void* value, size_t bytes) {
+  if (attribute == 8 && bytes == 8) {
+    std::memcpy(&static_cast<Desc*>(d)->bias, value, 8);
+    return kOk;
+  }
+  if (attribute == 7 && bytes == 4) {
+    std::memcpy(&static_cast<Desc*>(d)->epilogue, value, 4);
+    return kOk;
+  }
   if (bytes != 4 || (attribute != 3 && attribute != 4)) return complain("unknown operation attribute");
   std::memcpy(attribute == 3 ? &static_cast<Desc*>(d)->trans_a : &static_cast<Desc*>(d)->trans_b, value, 4);
   return kOk;
@@ -158,6 +168,7 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
     if (reinterpret_cast<uintptr_t>(p) % 16) return complain("alignment below what was promised");
   const uint64_t m = op.trans_a ? A.cols : A.rows, k = op.trans_a ? A.rows : A.cols;
   if (op.trans_b || B.rows != k || D.rows != m || D.cols != B.cols) return complain("shapes do not fit");
+  if (op.epilogue != 1 && (op.epilogue != 4 || !op.bias || D.type != kReal16BF)) return complain("epilogue");
   const char* loses = std::getenv("FAKE_CUBLASLT_LOSES");
   const int answer = static_cast<int>(algo[3]);
   const char* expected = std::getenv("FAKE_CUBLASLT_EXPECT");
@@ -175,6 +186,7 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
         sum += read(a, A.type, at) * read(b, B.type, static_cast<int64_t>(j) * B.ld + static_cast<int64_t>(x));
       }
       const int64_t at = static_cast<int64_t>(j) * D.ld + static_cast<int64_t>(i);
+      if (op.epilogue == 4) sum += read(op.bias, D.type, static_cast<int64_t>(i));
       write(d, D.type, at, s * sum + (t != 0 ? t * read(d, D.type, at) : 0.0f));
     }
   return kOk;
