@@ -3,7 +3,16 @@
  * Where a device is, the same comparison runs on it too; with STEERLAB_REQUIRE_GPU=1 its absence is a failure.
  */
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -138,7 +147,14 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
       expect(failed, text.slice(-4000)).toEqual([]);
       expect(status).toBe(0);
       expect(passed).toBeGreaterThan(600);
-      for (const name of ["gemm.mma", "gemm.tile", "attention.mma", "lora.mma", "lora_backward.mma", "logits_backward.labels"])
+      for (const name of [
+        "gemm.mma",
+        "gemm.tile",
+        "attention.mma",
+        "lora.mma",
+        "lora_backward.mma",
+        "logits_backward.labels",
+      ])
         expect(counter(text, name), name).toBeGreaterThan(0);
       expect(counter(text, "attention")).toBeGreaterThan(counter(text, "attention.mma"));
     });

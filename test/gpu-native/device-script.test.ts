@@ -114,8 +114,8 @@ describe("device.sh", () => {
     const tries = run.results.filter((line) => line[0] === "check" && line[2] === "ops against the CPU");
     expect(tries.map((line) => line[6])).toEqual(["launches", "blocking"]);
     // what is measured under blocking launches is not kept
-    expect(run.results.filter(([kind]) => kind === "result")).toHaveLength(1);
-    expect(run.log.match(/^result/gm)).toHaveLength(2);
+    expect(run.results.filter(([kind]) => kind === "result")).toHaveLength(2); // algorithms chosen, then the bench
+    expect(run.log.match(/^result/gm)).toHaveLength(4);
     expect(run.results).toContainEqual(["failed", "toy", "lost"]);
     expect(run.text).toContain("1.21 x"); // 70 ms of a floor of 58
   });
@@ -128,7 +128,7 @@ describe("device.sh", () => {
     expect(Date.now() - started).toBeLessThan(120_000);
     expect(run.results.find(([kind]) => kind === "cut")).toEqual([
       "cut",
-      "bench toy",
+      "choosing algorithms for toy",
       expect.stringMatching(/^\d+ s$/),
     ]);
     expect(run.results.filter((line) => line[0] === "result").length).toBeGreaterThan(0);
