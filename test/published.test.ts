@@ -105,4 +105,61 @@ describe.each(studies)("%s", (study) => {
   });
 });
 
+describe("qwen2.5-coder-0.5b: what README says of training and identity", () => {
+  const folder = path.join(published, "qwen2.5-coder-0.5b");
+  const text = fs.readFileSync(path.join(folder, "README.md"), "utf8");
+  const loaded = runsOf("qwen2.5-coder-0.5b").map(loadRun);
+  // In the order of the columns: card, no retention, strict.
+  const trained = [/^card/, /retention\.share 0/, /^strict for 0\.5B$/].map((label) => {
+    const found = loaded.find((run) => run.meta.kind === "train" && label.test(run.label));
+    if (found === undefined) throw new Error(`No training run is called ${label}.`);
+    return found;
+  });
+  const digits = (value: number | null): string => (value ?? Number.NaN).toFixed(3).replace(/^0\./, ".");
+
+  it("mass and accuracy of every validation in its table are those of the events", () => {
+    const [, table] = text.split(/^## The answer's mass while training$/m);
+    const rows = table.split(/^## /m)[0].match(/^\| \d.*$/gm) ?? [];
+    let compared = 0;
+    for (const row of rows) {
+      const [steps, ...cells] = row
+        .slice(1, -1)
+        .split("|")
+        .map((cell) => cell.trim());
+      const [first, others = first] = steps.split(", ");
+      for (const [i, cell] of cells.entries()) {
+        if (cell === "") continue;
+        const step = Number(i === 0 ? first : others);
+        const event = trained[i].events.find((of) => of.kind === "validation" && of.step === step);
+        expect(cell, `${trained[i].label}, step ${step}`).toBe(
+          `${digits(event?.mass ?? null)} (${digits(event?.accuracy ?? null)})`,
+        );
+        compared++;
+      }
+    }
+    expect(compared).toBe(14);
+    const counts = /\((\d+) for card, (\d+) for the others/.exec(table)?.slice(1).map(Number) ?? [];
+    const n = trained.map(({ events }) => events.flatMap((of) => (of.kind === "validation" ? [of.n] : []))[0]);
+    expect(n).toEqual([counts[0], counts[1], counts[1]]);
+  });
+
+  it("the shares that call themselves an assistant are counted from the answers", () => {
+    const quoted =
+      /Of (\d+) answers about its identity the card's adapter calls itself an assistant in (\d+) % \(base (\d+) %\), strict's in (\d+) % \(base (\d+) %/.exec(
+        text.replaceAll("\n", " "),
+      );
+    const share = (adapterHash: unknown, condition: string): number[] => {
+      const of = loaded
+        .filter(({ meta }) => meta.kind === "identity" && meta.adapterHash === adapterHash)
+        .flatMap(({ identity }) => identity)
+        .filter((record) => record.questionKind === "identity" && record.condition === condition);
+      return [of.length, Math.round((100 * of.filter(({ kind }) => kind === "assistant").length) / of.length)];
+    };
+    const [card, , strict] = trained.map(({ meta }) => meta.adapterHash);
+    const counted = [card, strict].flatMap((hash) => ["tuned", "base"].map((condition) => share(hash, condition)));
+    expect(counted.map(([n]) => n)).toEqual(Array(4).fill(Number(quoted?.[1])));
+    expect(counted.map(([, percent]) => percent)).toEqual(quoted?.slice(2).map(Number));
+  });
+});
+
 const isWhole = (group: Readonly<Record<string, string | number>>): boolean => Object.keys(group).length === 0;

@@ -111,6 +111,7 @@ export {
 // train: train a detector
 export {
   type DetectorTraining,
+  type StepChoice,
   trainDetector,
   type TrainDetectorOptions,
   type TrainEvent,

@@ -1,15 +1,18 @@
 // One long page on paper and on a phone, in a real browser: nothing cut, nothing in the way, nothing drawn wrong. Needs
 // Chromium (apt-get install chromium); skipped by name without it.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { notebookToHtml } from "../../kernel-lib/src/notebook";
+import { writeReport } from "../../kernel-lib/src/report";
 import { LONG_NOTEBOOK } from "../helpers/long-notebook";
-import { chromiumPath, command, temporaryFolder } from "../helpers/notebook";
+import { chromiumPath, command, ROOT, temporaryFolder } from "../helpers/notebook";
 import { ontoSheet, openPage, PHONE, SHEETS } from "../helpers/pages";
 
+/** A4 sheets; today it is 41, and fonts differ among machines. */
+const MOST_PAGES = 46;
 const executablePath = chromiumPath();
 describe.skipIf(executablePath === null)(
   `a long page${executablePath === null ? " (no Chromium found)" : ""}`,
@@ -48,7 +51,7 @@ describe.skipIf(executablePath === null)(
     }
 
     it.each(Object.entries(SHEETS))(
-      "fits %s: every figure whole, every table in full, also folded ones",
+      "fits %s: every figure whole, every table in full; what is folded stays folded and says where it is",
       async (name, sheet) => {
         const page = await open({ viewport: { width: 1280, height: sheet.height } });
         await ontoSheet(page, sheet);
@@ -70,15 +73,41 @@ describe.skipIf(executablePath === null)(
           })),
         );
         expect(tables).toHaveLength(3);
-        for (const table of tables) {
-          expect(table.shown).toBe(true);
+        expect(tables.map(({ shown }) => shown).filter((shown) => !shown)).toHaveLength(2);
+        for (const table of tables.filter(({ shown }) => shown)) {
           expect(table.height).toBeGreaterThan(20);
           expect(table.right).toBeLessThanOrEqual(sheet.width + 1);
         }
+        const note = await page
+          .locator("details:has(table) > summary")
+          .first()
+          .evaluate((summary) => getComputedStyle(summary, "::after").content);
+        expect(note).toContain("the page on screen has it");
         expect(await page.evaluate(() => document.body.scrollWidth)).toBeLessThanOrEqual(sheet.width + 1);
         await shot(page, `paper-${name}`);
       },
     );
+
+    it("of a whole report, three adapters on a real model, is not a book", async () => {
+      const study = join(ROOT, "data", "published", "qwen2.5-coder-0.5b");
+      const runs = readdirSync(study, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+      const report = join(temporaryFolder(), "report.html");
+      writeReport(
+        runs.map(({ name }) => join(study, name)),
+        { file: report },
+      );
+      const page = await openPage(browser, report, { viewport: { width: 1280, height: 900 } });
+      const printed = await page.pdf({ format: "A4" });
+      const pages = printed.toString("latin1").match(/\/Type \/Page\b(?!s)/g) ?? [];
+      expect(pages.length).toBeGreaterThan(20);
+      expect(pages.length).toBeLessThanOrEqual(MOST_PAGES);
+      const figures = page.locator("figure.screen");
+      expect(await figures.count()).toBe(5);
+      await page.emulateMedia({ media: "print" });
+      expect(await figures.first().locator(".plot").isVisible()).toBe(false);
+      await page.emulateMedia({ media: "screen" });
+      expect(await figures.first().locator(".plot").isVisible()).toBe(true);
+    });
 
     it("is printed with its figures by --print-to-pdf", async () => {
       const pdf = join(temporaryFolder(), "long.pdf");

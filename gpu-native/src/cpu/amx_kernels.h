@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr int kBlockWords = 16 * kTileWidth;  // one block of 16 steps of a tile
+constexpr int kBlockWords = 16 * Simd::tile_rows;  // one block of 16 steps of a tile
 constexpr int kPanelWidth = 2 * Simd::lanes;
 
 // All registers as 16 rows of 64 bytes while in scope. Registers in their initial state cost the system nothing to switch.

@@ -19,15 +19,17 @@ class FastBackend : public PlainBackend<A> {
  private:
   // GrowingBuffer of one worker; a name per use, so that nothing in one task shares memory.
   struct Worker {
-    GrowingBuffer panel, c, thin_panel, thin_c, rows, tile, temp, scores, grads;
+    GrowingBuffer panel, c, thin_panel, thin_c, rows, dropped, bits, temp, scores, grads;
   };
-  // One LoraUse of a linear() call with the u tiles that its B multiplies; tile t covers the same tokens as tile t of x.
-  struct UseTiles {
+  // One LoraUse of a linear() call.
+  struct PartUse {
     const LoraUse* use;
     uint32_t site;
-    int64_t at, stride;  // where its first tile begins in u_tiles_, words per tile
-    int first(int tile_rows) const { return use->begin / tile_rows; }
-    int last(int tile_rows) const { return (use->end + tile_rows - 1) / tile_rows; }
+  };
+  // Left operand of a product: words from a row (on matrix registers: from a tile) to the next.
+  struct Left {
+    const uint32_t* at;
+    int64_t ld;
   };
 
   static const E* acts(const void* p) { return static_cast<const E*>(p); }
@@ -59,31 +61,44 @@ class FastBackend : public PlainBackend<A> {
   // Where vector v of a panel of `steps` steps begins, and the words from one step of it to the next.
   int64_t vector_at(Form f, int v, int steps) const { return static_cast<int64_t>(v) * k_.lanes * (matrix(f) ? steps : 1); }
   int step_words(Form f) const { return matrix(f) ? k_.lanes : k_.width; }
-  int64_t piece_words(Form f, int k) const { return static_cast<int64_t>(units(f, k)) * k_.tile_width; }
-  int64_t tile_words(Form f, int k) const { return f.pieces * piece_words(f, k); }
+  int64_t piece_words(Form f, int k) const { return static_cast<int64_t>(units(f, k)) * k_.tile_rows; }
+  // Of a left operand that is copied: words of a row, or of a tile.
+  int64_t copied_words(Form f, int k) const { return matrix(f) ? f.pieces * piece_words(f, k) : units(f, k); }
+  int64_t copied_words(Form f, int n, int k) const {
+    return copied_words(f, k) * (matrix(f) ? (n + k_.tile_rows - 1) / k_.tile_rows : n);
+  }
+  const uint32_t* row_of(Form f, Left left, int row) const { return left.at + left.ld * (matrix(f) ? row / k_.tile_rows : row); }
   int group() const { return 2 * k_.width; }  // output columns of a task: two panels
   // Two panel blocks are 256 KiB, or 64 KiB where matrix registers need their lines sooner.
   int reduction_block(Form f) const { return matrix(f) ? 512 : f.pairs ? 2048 : 1024; }
-  void pack_tile(Form f, uint32_t* dst, const E* src, int64_t lds, int rows, int k) const;
+  // Rows that can be multiplied as they lie; others are copied: tiles, bf16 widened, or an odd row padded to pairs.
+  bool in_place(Form f, const E* x, int64_t ldx, int k) const {
+    if (matrix(f)) return false;
+    return sizeof(E) == 4 || (f.pairs && k % 2 == 0 && ldx % 2 == 0 && reinterpret_cast<uintptr_t>(x) % sizeof(uint32_t) == 0);
+  }
+  Left left_of(Form f, const E* x, int64_t ldx, int k, uint32_t* copy) const;
+  void copy_rows(Form f, const E* x, int64_t ldx, int k, int from, int to, uint32_t* copy) const;  // from: first of a tile
   void pack_weight(Form f, uint32_t* panel, const Weight& w, int row, int rows, int from, int k) const;  // W^T: columns = rows of W
   void pack_weight_rows(Form f, uint32_t* panel, const Weight& w, int row, int k, int column, int columns) const;  // W
-  // c (rows, group()) (+)= tiles of rows of length `in`, from step `first` on, times the panels of `columns` columns
-  void multiply(Form f, float* c, const uint32_t* tiles, int in, int first, const uint32_t* panels, int rows, int steps, int columns,
-                bool accumulate, const Ahead& ahead = {}) const;
+  // c (rows, group()) (+)= rows of length `in`, from step `first` on, times the panels of `columns` columns
+  void multiply(Form f, float* c, Left left, int in, int first, const uint32_t* panels, int rows, int steps, int columns, bool accumulate,
+                const Ahead& ahead = {}) const;
   // LoRA matrices stay f32: in pair form as the sum of two bf16 panels, 16 bits of mantissa.
   int thin_columns() const { return pairs_ ? k_.lanes : k_.width; }
   void pack_thin(Worker& w, uint32_t* panel, const float* a, int64_t lda, int rows, int k) const;
   void pack_thin_rows(Worker& w, uint32_t* panel, const float* b, int64_t ldb, int k, int columns) const;
   void add_thin(float* out, const float* c, float factor, int columns) const;  // one row of c
 
-  void pack_tiles(Form f, const E* x, int64_t ldx, int n, int k, int first_tile, int tiles, uint32_t* out) const;
-  void lora_down(Worker& w, const UseTiles& lora, const uint32_t* packed, int in, int first, int last, const DropoutKey* dropout);
-  void drop_tile(uint32_t* dst, const uint32_t* src, int k, const DropoutStream& stream, const DropoutKey& key, int first, int from,
-                 int to) const;
+  void lora_down(Worker& w, const PartUse& lora, const E* x, Left left, int in, int first, int last, const DropoutKey* dropout);
+  void drop_rows(Worker& w, uint32_t* dst, const E* x, Left left, int in, const DropoutStream& stream, const DropoutKey& key, int tile,
+                 int from, int to) const;
   int row_blocks(int n, int64_t groups) const;
-  void project_group(Form f, Worker& w, const Weight& weight, int n0, int cols, const uint32_t* tiles, int m0, int rows);
-  void finish_group(Worker& w, const LinearPart& part, int n0, int cols, int m0, int rows, E* y, int ldy,
-                    const UseTiles* uses, int n_uses);
+  int chunk() const { return 4 * k_.tile_rows; }  // rows whose sums stay in the nearest cache until they are stored
+  template <class Finish>
+  void project_group(Form f, Worker& w, const Weight& weight, int n0, int cols, Left left, int m0, int rows, const Finish& finish);
+  void pack_adapters(Worker& w, HostSpan<const PartUse> uses, int n0, int cols, int m0, int rows) const;
+  void finish_rows(Worker& w, const LinearPart& part, int n0, int cols, const float* c, int m0, int rows, E* y, int ldy,
+                   HostSpan<const PartUse> uses) const;
   void attend(Worker& w, const Attention& op, int row, int kv_head, int q_from, int q_to);
   void attend_backward(Worker& w, const AttentionBackward& op, int row, int kv_head);
 
@@ -93,7 +108,7 @@ class FastBackend : public PlainBackend<A> {
   const RowKernels<E>& e_;
   bool pairs_;
   std::vector<Worker> workers_;
-  GrowingBuffer x_tiles_, x_own_tiles_, u_tiles_, bits_, d_tiles_;
+  GrowingBuffer x_copy_, x_own_copy_, bits_, d_copy_;
   std::string isa_suffix_;
 };
 

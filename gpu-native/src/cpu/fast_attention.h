@@ -4,7 +4,7 @@
 // S = Q K^T, softmax with the causal bound of each row, out = P V. Backward mirrors it: S again, dP = dO V^T,
 // dS = P (dP - delta) / sqrt(D), dQ = dS K, and for the row's own keys dK = dS^T Q, dV = P^T dO.
 // "Blocks" are row-major copies cut into columns of `width`: block[column / width][row][width], zero-filled: as they stand they
-// are the right operand of a product that sums over rows.
+// are the right operand of a product that sums over rows, and the left one of a product that sums over columns.
 #pragma once
 #include "fast.h"
 
@@ -22,10 +22,9 @@ struct HeadMatrices {
 
   int columns(int block) const { return std::min(k.width, D - block * k.width); }
   int panels(int rows) const { return (rows + k.width - 1) / k.width; }
-  int tiles(int rows) const { return (rows + k.tile_rows - 1) / k.tile_rows; }
+  int64_t turned_row(int rows) const { return (rows + k.lanes - 1) / k.lanes * k.lanes; }
   int64_t block_words(int rows) const { return static_cast<int64_t>(blocks) * rows * k.width; }
   int64_t turned_words(int rows) const { return static_cast<int64_t>(panels(rows)) * D * k.width; }
-  int64_t tile_stride(int steps) const { return static_cast<int64_t>(steps) * k.tile_width; }
 
   // `row` of `rows` rows, from src.
   void put_row(float* dst, int rows, int row, const E* src) const {
@@ -47,49 +46,25 @@ struct HeadMatrices {
         }
   }
 
-  // `rows` <= tile_rows rows (ld) of `count` columns -> one tile
-  void pack(float* dst, const float* src, int64_t ld, int rows, int count) const {
+  // Columns [from, from + count) of `rows` rows (ld), transposed: dst (count, turned_row(rows)).
+  void turn_columns(float* dst, const float* s, int64_t ld, int rows, int from, int count) const {
     for (int g = 0; g < rows; g += k.lanes)
-      k.pack_f32(dst + g, k.tile_width, src + g * ld, ld, std::min(k.lanes, rows - g), count);
+      k.pack_f32(dst + g, static_cast<int>(turned_row(rows)), s + g * ld + from, ld, std::min(k.lanes, rows - g), count);
   }
 
-  // blocks of `rows` rows -> tiles over D steps
-  void tile(float* dst, const float* src, int rows) const {
-    for (int t = 0; t < tiles(rows); ++t)
-      for (int b = 0; b < blocks; ++b)
-        pack(dst + t * tile_stride(D) + static_cast<int64_t>(b) * k.width * k.tile_width,
-             src + (static_cast<int64_t>(b) * rows + t * k.tile_rows) * k.width, k.width, std::min(k.tile_rows, rows - t * k.tile_rows),
-             columns(b));
-  }
-
-  // rows (ld) -> tiles over `steps` columns
-  void tile_scores(float* dst, const float* s, int64_t ld, int rows, int steps) const {
-    for (int t = 0; t < tiles(rows); ++t)
-      pack(dst + t * tile_stride(steps), s + t * k.tile_rows * ld, ld, std::min(k.tile_rows, rows - t * k.tile_rows), steps);
-  }
-
-  // Columns [from, from + count) of `rows` rows (ld) as tiles of their transpose, over `rows` steps.
-  void tile_turned(float* dst, const float* s, int64_t ld, int rows, int from, int count) const {
-    for (int t = 0; t < tiles(count); ++t) {
-      const int wide = std::min(k.tile_rows, count - t * k.tile_rows);
-      for (int m = 0; m < rows; ++m)
-        std::memcpy(dst + t * tile_stride(rows) + static_cast<int64_t>(m) * k.tile_width, s + m * ld + from + t * k.tile_rows,
-                    sizeof(float) * static_cast<size_t>(wide));
-    }
-  }
-
-  // s (rows, ld = panels * width) = tiles over D times the transposed panels of `keys` rows.
+  // s (rows, ld = panels * width) = blocks of `rows` rows times the transposed panels of `keys` rows.
   void scores(float* s, int64_t ld, const float* left, const float* right, int rows, int keys) const {
     for (int p = 0; p < panels(keys); ++p)
-      k.gemm_f32(s + p * k.width, ld, left, tile_stride(D), right + static_cast<int64_t>(p) * D * k.width, rows, D,
-                 keys - p * k.width > k.lanes ? 2 : 1, false);
+      for (int64_t b = 0; b < blocks; ++b)
+        k.gemm_f32(s + p * k.width, ld, left + b * rows * k.width, k.width, right + (static_cast<int64_t>(p) * D + b * k.width) * k.width, rows,
+                   columns(static_cast<int>(b)), keys - p * k.width > k.lanes ? 2 : 1, b > 0);
   }
 
-  // out (rows, blocks * width) (+)= tiles over `steps` times blocks that hold `stored` rows.
-  void combine(float* out, const float* left, const float* right, int rows, int steps, int stored, bool accumulate) const {
+  // out (rows, blocks * width) (+)= rows of `left` (ld) over `steps` columns times blocks that hold `stored` rows.
+  void combine(float* out, const float* left, int64_t ld, const float* right, int rows, int steps, int stored, bool accumulate) const {
     for (int b = 0; b < blocks; ++b)
-      k.gemm_f32(out + b * k.width, static_cast<int64_t>(blocks) * k.width, left, tile_stride(steps),
-                 right + static_cast<int64_t>(b) * stored * k.width, rows, steps, columns(b) > k.lanes ? 2 : 1, accumulate);
+      k.gemm_f32(out + b * k.width, static_cast<int64_t>(blocks) * k.width, left, ld, right + static_cast<int64_t>(b) * stored * k.width, rows,
+                 steps, columns(b) > k.lanes ? 2 : 1, accumulate);
   }
 
   // Keys or values of the first `keys` positions of a sequence, one head.
@@ -126,25 +101,22 @@ void FastBackend<A>::attend(Worker& w, const Attention& op, int row_index, int k
   const int group = s.H / s.KVH, M = (q_to - q_from) * group, before = row.kv_len - row.q_len, keys = before + q_to;
   const int64_t ld = static_cast<int64_t>(m.panels(keys)) * k_.width;
   const int wide = m.blocks * k_.width;
-  float *q, *q_tiles, *key, *key_panels, *value, *scores, *score_tiles, *sums;
+  float *q, *key, *key_panels, *value, *scores, *sums;
   for (Carver c{nullptr};; c = {w.scores.template get<float>(static_cast<size_t>(c.used))}) {
     q = c.take(m.block_words(M));
-    q_tiles = c.take(m.tiles(M) * m.tile_stride(s.D));
     key = c.take(m.block_words(keys));
     key_panels = c.take(m.turned_words(keys));
     value = c.take(m.block_words(keys));
     scores = c.take(M * ld);
-    score_tiles = c.take(m.tiles(M) * m.tile_stride(keys));
     sums = c.take(static_cast<int64_t>(M) * wide);
     if (c.base) break;
   }
   for (int i = 0; i < M; ++i)
     m.put_row(q, M, i, acts(op.q_base) + static_cast<int64_t>(row.q_row + q_from + i / group) * op.ldq + (kv_head * group + i % group) * s.D);
-  m.tile(q_tiles, q, M);
   m.template gather<false>(key, keys, call, row, s.KVH * s.D, kv_head * s.D);
   m.template gather<true>(value, keys, call, row, s.KVH * s.D, kv_head * s.D);
   m.turn(key_panels, key, keys);
-  m.scores(scores, ld, q_tiles, key_panels, M, keys);
+  m.scores(scores, ld, q, key_panels, M, keys);
 
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(s.D)));
   float* total = w.rows.template get<float>(static_cast<size_t>(M));
@@ -155,8 +127,7 @@ void FastBackend<A>::attend(Worker& w, const Attention& op, int row_index, int k
       static_cast<float*>(op.lse)[static_cast<int64_t>(row.out_row + q_from + i / group) * s.H + kv_head * group + i % group] =
           top + std::log(total[i]);
   }
-  m.tile_scores(score_tiles, scores, ld, M, keys);
-  m.combine(sums, score_tiles, value, M, keys, keys, false);
+  m.combine(sums, scores, ld, value, M, keys, keys, false);
   for (int i = 0; i < M; ++i) {
     k_.scale(sums + static_cast<int64_t>(i) * wide, 1 / total[i], s.D);
     e_.narrow(acts(op.out) + (static_cast<int64_t>(row.out_row + q_from + i / group) * s.H + kv_head * group + i % group) * s.D,
@@ -193,18 +164,17 @@ void FastBackend<A>::attend_backward(Worker& w, const AttentionBackward& op, int
   const int own = call.segments[row.seg_begin + row.seg_count - 1].len, own_from = keys - own, before = keys - row.q_len;
   const int64_t ld = static_cast<int64_t>(m.panels(keys)) * k_.width, width = static_cast<int64_t>(s.H + 2 * s.KVH) * s.D;
   const int wide = m.blocks * k_.width;
-  float *q, *g, *left, *key, *key_panels, *value, *value_panels, *p, *ds, *tiles, *dq, *dk, *dv;
+  float *q, *g, *key, *key_panels, *value, *value_panels, *p, *ds, *turned, *dq, *dk, *dv;
   for (Carver c{nullptr};; c = {w.scores.template get<float>(static_cast<size_t>(c.used))}) {
     q = c.take(m.block_words(most));
     g = c.take(m.block_words(most));
-    left = c.take(m.tiles(most) * m.tile_stride(s.D));
     key = c.take(m.block_words(keys));
     value = c.take(m.block_words(keys));
     key_panels = c.take(m.turned_words(keys));
     value_panels = c.take(m.turned_words(keys));
     p = c.take(most * ld);
     ds = c.take(most * ld);
-    tiles = c.take(std::max(m.tiles(most) * m.tile_stride(keys), m.tiles(own) * m.tile_stride(most)));
+    turned = c.take(own * m.turned_row(most));
     dq = c.take(static_cast<int64_t>(most) * wide);
     dk = c.take(static_cast<int64_t>(own) * wide);
     dv = c.take(static_cast<int64_t>(own) * wide);
@@ -223,22 +193,19 @@ void FastBackend<A>::attend_backward(Worker& w, const AttentionBackward& op, int
       m.put_row(q, M, i, acts(op.q_base) + static_cast<int64_t>(row.q_row + q0 + i / group) * op.ldq + (kv_head * group + i % group) * s.D);
       m.put_row(g, M, i, acts(op.dout) + head(i) * s.D);
     }
-    m.tile(left, q, M);
-    m.scores(p, ld, left, key_panels, M, keys);
-    m.tile(left, g, M);
-    m.scores(ds, ld, left, value_panels, M, keys);
+    m.scores(p, ld, q, key_panels, M, keys);
+    m.scores(ds, ld, g, value_panels, M, keys);
     for (int i = 0; i < M; ++i)
       k_.softmax_backward(p + i * ld, ds + i * ld, before + q0 + i / group + 1, keys, scale, static_cast<const float*>(op.lse)[head(i)],
                           e_.dot(acts(op.dout) + head(i) * s.D, acts(op.out) + head(i) * s.D, s.D));
-    m.tile_scores(tiles, ds, ld, M, keys);
-    m.combine(dq, tiles, key, M, keys, keys, false);
+    m.combine(dq, ds, ld, key, M, keys, keys, false);
     for (int i = 0; i < M; ++i)
       e_.narrow(acts(op.dqkv) + (own_begin + before + q0 + i / group - own_from) * width + (kv_head * group + i % group) * s.D,
                 dq + static_cast<int64_t>(i) * wide, s.D);
-    m.tile_turned(tiles, ds, ld, M, own_from, own);
-    m.combine(dk, tiles, q, own, M, M, q0 > 0);
-    m.tile_turned(tiles, p, ld, M, own_from, own);
-    m.combine(dv, tiles, g, own, M, M, q0 > 0);
+    m.turn_columns(turned, ds, ld, M, own_from, own);
+    m.combine(dk, turned, m.turned_row(M), q, own, M, M, q0 > 0);
+    m.turn_columns(turned, p, ld, M, own_from, own);
+    m.combine(dv, turned, m.turned_row(M), g, own, M, M, q0 > 0);
   }
   for (int j = 0; j < own; ++j) {
     E* to = acts(op.dqkv) + (own_begin + j) * width + static_cast<int64_t>(s.H + kv_head) * s.D;

@@ -1,6 +1,7 @@
 // Backward of the projections on the vector engine; mirrors fast_linear.h.
 //
-// Phase 1, per part and block of rows: pack dy into tiles; du = scaling / (1 - p) * dy B; replay the dropout bits.
+// Phase 1, per part and block of rows: copy dy where it cannot be multiplied as it lies; du = scaling / (1 - p) * dy B; replay the
+// dropout bits.
 // Phase 2, independent tasks: column groups of dx = sum over parts of dy W + keep(du A); panels of dA; panels of dB. A reduction over tokens
 // runs example by example into a partial sum that is then added to the gradient.
 #pragma once
@@ -17,15 +18,15 @@ struct FastBackend<A>::Backward {
   const E *dy = acts(op.dy), *x = acts(op.x);
   int ldy = op.ldy, n = op.n, in = op.parts[0].w->in;
   HostSpan<const LinearPart> parts = op.parts;
-  int T = k.tile_rows, W = k.tile_width, tiles = (n + T - 1) / T, bit_words = in / 32 + 1;  // tile rows, tile width
+  int T = k.tile_rows, tiles = (n + T - 1) / T, bit_words = in / 32 + 1;
 
-  // Where the pieces of one part lie in d_tiles_ (words).
+  // Where the pieces of one part lie in d_copy_ (words).
   struct Place {
-    int64_t dy;      // tiles of dy: what W multiplies
-    int64_t dy_own;  // tiles of dy as it is: what B multiplies; the same where the form is
-    int64_t du;      // tiles of du: tile[j][tile_width], what A multiplies
-    int64_t du_out;  // du as left operand of dA: [j / T][token][tile_width]
-    int64_t u_out;   // scaling * u as left operand of dB, likewise
+    int64_t dy;      // copy of dy: what W multiplies
+    int64_t dy_own;  // copy of dy as it is: what B multiplies; the same where the form is
+    int64_t du;      // du (n, r): what A multiplies
+    int64_t du_out;  // du^T (r, n): what dropout(x) multiplies in dA
+    int64_t u_out;   // scaling * u^T (r, n): what dy multiplies in dB
     int64_t bits;    // dropout bits of every token, in bits_
   };
   Form f = b.form_of(op.parts);  // of dy against W
@@ -35,70 +36,65 @@ struct FastBackend<A>::Backward {
 
   const LoraUse* lora(int p) const { return parts[p].lora.count ? &parts[p].lora[0] : nullptr; }
   float* floats(int64_t at) const { return reinterpret_cast<float*>(words + at); }
-  int rank_tiles(int p) const { return (lora(p)->r + T - 1) / T; }
+  const E* dy_of(int p) const { return dy + parts[p].y_col; }
+  Left left_of(Form form, int p, int64_t copy) const { return b.left_of(form, dy_of(p), ldy, parts[p].w->out, words + copy); }
 
   void lay_out() {
     int64_t at = 0, bit_at = 0;
+    const auto copy_in = [&](Form form, int p) {
+      const int64_t begin = at;
+      if (!b.in_place(form, dy_of(p), ldy, parts[p].w->out)) at += b.copied_words(form, n, parts[p].w->out);
+      return begin;
+    };
     for (int p = 0; p < parts.count; ++p) {
       Place place{};
-      place.dy = at;
-      at += tiles * b.tile_words(f, parts[p].w->out);
-      place.dy_own = place.dy;
-      if (lora(p) && !(f == b.own_form())) {
-        place.dy_own = at;
-        at += tiles * b.tile_words(b.own_form(), parts[p].w->out);
-      }
+      place.dy = place.dy_own = copy_in(f, p);
+      if (lora(p) && !(f == b.own_form())) place.dy_own = copy_in(b.own_form(), p);
       if (const LoraUse* use = lora(p)) {
-        place.du = at;
-        at += static_cast<int64_t>(tiles) * use->r * W;
-        place.du_out = at;
-        at += static_cast<int64_t>(rank_tiles(p)) * n * W;
-        place.u_out = at;
-        at += static_cast<int64_t>(rank_tiles(p)) * n * W;
+        for (int64_t* matrix : {&place.du, &place.du_out, &place.u_out}) {
+          *matrix = at;
+          at += static_cast<int64_t>(n) * use->r;
+        }
         place.bits = bit_at;
         if (use->dropout > 0) bit_at += static_cast<int64_t>(n) * bit_words;
       }
       places.push_back(place);
     }
-    words = b.d_tiles_.template get<uint32_t>(static_cast<size_t>(at));
+    words = b.d_copy_.template get<uint32_t>(static_cast<size_t>(at));
     bits = b.bits_.template get<uint32_t>(static_cast<size_t>(bit_at));
   }
 
   void prepare(Worker& w, int p, int first_tile, int count) {
     const LinearPart& part = parts[p];
-    const int out = part.w->out;
-    b.pack_tiles(f, dy + part.y_col, ldy, n, out, first_tile, count, words + places[p].dy);
+    const Place& place = places[static_cast<size_t>(p)];
+    const int out = part.w->out, from = first_tile * T, to = std::min((first_tile + count) * T, n);
+    b.copy_rows(f, dy_of(p), ldy, out, from, to, words + place.dy);
     const LoraUse* use = lora(p);
     if (!use) return;
     const Form own = b.own_form();
-    uint32_t* packed = words + places[p].dy_own;
-    if (places[p].dy_own != places[p].dy) b.pack_tiles(own, dy + part.y_col, ldy, n, out, first_tile, count, packed);
+    if (place.dy_own != place.dy) b.copy_rows(own, dy_of(p), ldy, out, from, to, words + place.dy_own);
+    const Left left = left_of(own, p, place.dy_own);
 
-    const int r = use->r, thin = b.thin_columns(), from = first_tile * T, to = std::min((first_tile + count) * T, n);
-    float* du = w.rows.template get<float>(static_cast<size_t>(to - from) * r);
-    const int G = b.group();
+    const int r = use->r, thin = b.thin_columns(), G = b.group();
+    float *du = floats(place.du), *du_out = floats(place.du_out), *u_out = floats(place.u_out);
     float* c = w.thin_c.template get<float>(static_cast<size_t>(to - from) * G);
     uint32_t* panel = w.thin_panel.template get<uint32_t>(static_cast<size_t>(b.units(own, out)) * k.width);
     const float factor = use->dropout > 0 ? static_cast<float>(use->scaling / (1.0 - static_cast<double>(use->dropout))) : use->scaling;
     for (int j = 0; j < r; j += thin) {
       const int columns = std::min(thin, r - j);
       b.pack_thin_rows(w, panel, static_cast<const float*>(use->b) + j, r, out, columns);
-      b.multiply(own, c, packed + first_tile * b.tile_words(own, out), out, 0, panel, to - from, b.units(own, out), k.width, false);
-      for (int t = from; t < to; ++t) b.add_thin(du + (t - from) * r + j, c + static_cast<int64_t>(t - from) * G, factor, columns);
+      b.multiply(own, c, {b.row_of(own, left, from), left.ld}, out, 0, panel, to - from, b.units(own, out), k.width, false);
+      for (int64_t t = from; t < to; ++t) b.add_thin(du + t * r + j, c + (t - from) * G, factor, columns);
     }
-    float *tile = floats(places[p].du), *du_out = floats(places[p].du_out), *u_out = floats(places[p].u_out);
     const float* u = static_cast<const float*>(use->u);
-    for (int t = from; t < to; ++t)
-      for (int j = 0; j < r; ++j) {
-        const float v = du[(t - from) * r + j];
-        tile[(static_cast<int64_t>(t / T) * r + j) * W + t % T] = v;
-        const int64_t at = (static_cast<int64_t>(j / T) * n + t) * W + j % T;
-        du_out[at] = v;
-        u_out[at] = use->scaling * u[static_cast<int64_t>(t) * r + j];
+    for (int64_t j = 0; j < r; ++j)
+      for (int64_t t = from; t < to; ++t) {
+        du_out[j * n + t] = du[t * r + j];
+        u_out[j * n + t] = use->scaling * u[t * r + j];
       }
     if (use->dropout > 0)
       for (int t = from; t < to; ++t)
-        k.dropout_bits(bits + places[p].bits + static_cast<int64_t>(t) * bit_words,
+        k.dropout_bits(bits + place.bits + static_cast<int64_t>(t) * bit_words,
                        {op.dropout->seed, op.dropout->step, part.site, dropout_threshold(use->dropout)},
                        static_cast<uint32_t>(op.dropout->token_example[t]), static_cast<uint32_t>(op.dropout->token_position[t]), in);
   }
@@ -110,6 +106,7 @@ struct FastBackend<A>::Backward {
     bool begun = false;
     for (int p = 0; p < parts.count; ++p) {
       const Weight& weight = *parts[p].w;
+      const Left left = left_of(f, p, places[static_cast<size_t>(p)].dy);
       const int out = weight.out, bytes = static_cast<int>(bytes_of(weight.type));
       const int64_t stride = static_cast<int64_t>(in) * bytes;
       uint32_t* panels = w.panel.template get<uint32_t>(static_cast<size_t>(b.units(f, std::min(out, block))) * G);
@@ -120,14 +117,12 @@ struct FastBackend<A>::Backward {
         const Ahead ahead{static_cast<const char*>(weight.data) + row * stride + static_cast<int64_t>(next) * bytes, stride,
                           next < in ? std::min(block, out - row) : 0, std::min(G, in - next) * bytes};
         b.pack_weight_rows(f, panels, weight, from, count, c0, cols);
-        b.multiply(f, c, words + places[p].dy + m0 / T * b.tile_words(f, out), out, b.units(f, from), panels, rows, b.units(f, count), cols,
-                   begun, ahead);
+        b.multiply(f, c, {b.row_of(f, left, m0), left.ld}, out, b.units(f, from), panels, rows, b.units(f, count), cols, begun, ahead);
       }
     }
     for (int p = 0; p < parts.count; ++p)
       if (lora(p)) add_adapter(w, p, c, c0, cols, m0, rows);
-    for (int i = 0; i < rows; ++i)
-      b.e_.finish(dx + static_cast<int64_t>(m0 + i) * in + c0, c + static_cast<int64_t>(i) * G, nullptr, nullptr, 0, cols);
+    b.e_.finish(dx + static_cast<int64_t>(m0) * in + c0, in, c, G, nullptr, nullptr, 0, rows, cols);
   }
 
   // c += keep(du A)
@@ -139,8 +134,7 @@ struct FastBackend<A>::Backward {
     float* c2 = w.thin_c.template get<float>(static_cast<size_t>(rows) * G);
     for (int from = 0; from < cols; from += k.width)
       k.copy_f32(panels + from / k.width * panel_words, static_cast<const float*>(use.a) + c0 + from, in, use.r, std::min(k.width, cols - from));
-    k.gemm_group_f32(c2, G, floats(places[p].du) + static_cast<int64_t>(m0 / T) * use.r * W, static_cast<int64_t>(use.r) * W, panels,
-                     panel_words, rows, use.r, cols, false, {});
+    k.gemm_group_f32(c2, G, floats(places[p].du) + static_cast<int64_t>(m0) * use.r, use.r, panels, panel_words, rows, use.r, cols, false, {});
     for (int i = 0; i < rows; ++i) {
       float *to = c + static_cast<int64_t>(i) * G, *from = c2 + static_cast<int64_t>(i) * G;
       if (use.dropout > 0) k.mask_add(to, from, bits + places[p].bits + static_cast<int64_t>(m0 + i) * bit_words, c0, cols);
@@ -152,7 +146,7 @@ struct FastBackend<A>::Backward {
   void grad_a(Worker& w, int p, int c0, int cols) {
     const LoraUse& use = *lora(p);
     float* panel = w.panel.template get<float>(static_cast<size_t>(n) * k.width);
-    float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * k.width);
+    float* c = w.thin_c.template get<float>(static_cast<size_t>(use.r) * k.width);
     if (cols < k.width) std::memset(panel, 0, sizeof(float) * static_cast<size_t>(n) * k.width);
     for (int t = 0; t < n; ++t) {
       const E* row = x + static_cast<int64_t>(t) * in + c0;
@@ -160,21 +154,18 @@ struct FastBackend<A>::Backward {
       if (use.dropout > 0) b.e_.widen_mask(to, row, bits + places[p].bits + static_cast<int64_t>(t) * bit_words, c0, cols);
       else b.e_.widen(to, row, cols);
     }
-    for (int e = 0; e < op.examples; ++e)
-      for (int j = 0; j < use.r; j += T) {
-        const int rows = std::min(T, use.r - j), from = op.example_offsets[e], count = op.example_offsets[e + 1] - from;
-        k.gemm_f32(c, k.width, floats(places[p].du_out) + (static_cast<int64_t>(j / T) * n + from) * W, 0,
-                   panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
-        for (int i = 0; i < rows; ++i)
-          k.axpy(static_cast<float*>(op.grads[p].a) + static_cast<int64_t>(j + i) * in + c0, c + static_cast<int64_t>(i) * k.width, 1, cols);
-      }
+    for (int e = 0; e < op.examples; ++e) {
+      const int from = op.example_offsets[e], count = op.example_offsets[e + 1] - from;
+      k.gemm_f32(c, k.width, floats(places[p].du_out) + from, n, panel + static_cast<int64_t>(from) * k.width, use.r, count, 2, false);
+      for (int64_t j = 0; j < use.r; ++j) k.axpy(static_cast<float*>(op.grads[p].a) + j * in + c0, c + j * k.width, 1, cols);
+    }
   }
 
   // dB[o0 .. o0 + cols, :] += sum over examples of scaling dy^T u, worked on transposed.
   void grad_b(Worker& w, int p, int o0, int cols) {
     const LoraUse& use = *lora(p);
     float* panel = w.panel.template get<float>(static_cast<size_t>(n) * k.width);
-    float* c = w.thin_c.template get<float>(static_cast<size_t>(T) * k.width);
+    float* c = w.thin_c.template get<float>(static_cast<size_t>(use.r) * k.width);
     float* turned = w.grads.template get<float>(static_cast<size_t>(use.r) * k.width);
     float* grad = static_cast<float*>(op.grads[p].b) + static_cast<int64_t>(o0) * use.r;
     for (int o = 0; o < cols; ++o)
@@ -182,13 +173,11 @@ struct FastBackend<A>::Backward {
     if (cols < k.width) std::memset(panel, 0, sizeof(float) * static_cast<size_t>(n) * k.width);
     for (int t = 0; t < n; ++t)
       b.e_.widen(panel + static_cast<int64_t>(t) * k.width, dy + static_cast<int64_t>(t) * ldy + parts[p].y_col + o0, cols);
-    for (int e = 0; e < op.examples; ++e)
-      for (int j = 0; j < use.r; j += T) {
-        const int rows = std::min(T, use.r - j), from = op.example_offsets[e], count = op.example_offsets[e + 1] - from;
-        k.gemm_f32(c, k.width, floats(places[p].u_out) + (static_cast<int64_t>(j / T) * n + from) * W, 0,
-                   panel + static_cast<int64_t>(from) * k.width, rows, count, 2, false);
-        for (int i = 0; i < rows; ++i) k.axpy(turned + (j + i) * k.width, c + static_cast<int64_t>(i) * k.width, 1, cols);
-      }
+    for (int e = 0; e < op.examples; ++e) {
+      const int from = op.example_offsets[e], count = op.example_offsets[e + 1] - from;
+      k.gemm_f32(c, k.width, floats(places[p].u_out) + from, n, panel + static_cast<int64_t>(from) * k.width, use.r, count, 2, false);
+      k.axpy(turned, c, 1, static_cast<int64_t>(use.r) * k.width);
+    }
     for (int o = 0; o < cols; ++o)
       for (int j = 0; j < use.r; ++j) grad[o * use.r + j] = turned[j * k.width + o];
   }
@@ -254,14 +243,7 @@ void FastBackend<A>::logits_backward(const LogitsBackward& op) {
     return;
   }
   // Panels of dx columns over the whole vocabulary; dlogits in f32, whatever the weights.
-  const int T = k_.tile_rows, W = k_.tile_width, tiles = (op.n + T - 1) / T, block = 2048;
-  const int64_t stride = static_cast<int64_t>(V) * W;
-  float* packed = x_tiles_.template get<float>(static_cast<size_t>(tiles * stride));
-  pool().run(tiles, [&](int64_t t, int) {
-    const int rows = std::min(T, op.n - static_cast<int>(t) * T);
-    for (int g = 0; g < rows; g += k_.lanes)
-      k_.pack_f32(packed + t * stride + g, W, d + (t * T + g) * V, V, std::min(k_.lanes, rows - g), V);
-  });
+  const int block = 2048;
   pool().run_ranges(C, k_.width, [&](int64_t c0, int64_t c1, int worker) {
     Worker& w = workers_[static_cast<size_t>(worker)];
     float* panel = w.panel.template get<float>(static_cast<size_t>(block) * k_.width);
@@ -272,7 +254,7 @@ void FastBackend<A>::logits_backward(const LogitsBackward& op) {
       const int64_t at = static_cast<int64_t>(from) * C + c0;
       if (op.head.type == DType::BF16) k_.copy_bf16(panel, static_cast<const Bf16*>(op.head.data) + at, C, count, cols);
       else k_.copy_f32(panel, static_cast<const float*>(op.head.data) + at, C, count, cols);
-      k_.gemm_f32(c, k_.width, packed + static_cast<int64_t>(from) * W, stride, panel, op.n, count, 2, from > 0);
+      k_.gemm_f32(c, k_.width, d + from, V, panel, op.n, count, 2, from > 0);
     }
     for (int t = 0; t < op.n; ++t) e_.narrow(acts(op.dx) + static_cast<int64_t>(t) * C + c0, c + static_cast<int64_t>(t) * k_.width, cols);
   });

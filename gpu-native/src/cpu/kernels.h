@@ -2,12 +2,12 @@
 // its bodies call through it. No kernel knows about threads or allocates.
 //
 // Layouts. A *panel* holds `width` (= 2 vectors) output columns of a matrix, step by step along the reduction:
-// panel[step][width]. A *tile* holds tile_rows rows of the left operand, interleaved: tile[step][tile_width]. A step is one f32
+// panel[step][width]. The left operand is row-major as activations are, rows `ldl` words apart. A step is one f32
 // element, or in pair form two neighbouring bf16 in one 32-bit word (for vdpbf16ps). Every output element is one chain
 // of multiply-adds in step order, so it does not depend on which other rows or columns are computed with it.
-// Matrix registers (AMX) want blocks of 16 pairs: pair tiles are then tile[step / 16][tile_width][step % 16], pair panels
-// panel[column / 16][step][16] (a register's lines side by side: up to twice as fast as every second line), and both are padded with
-// zeros to whole blocks.
+// Matrix registers (AMX) want blocks of 16 pairs: the left operand of pairs is then *tiles* of tile_rows rows,
+// tile[step / 16][tile_rows][step % 16], ldl words from one to the next; pair panels are panel[column / 16][step][16] (a register's
+// lines side by side: up to twice as fast as every second line); both are padded with zeros to whole blocks.
 #pragma once
 #include <cstdint>
 
@@ -29,8 +29,9 @@ struct RowKernels {
   void (*rotate)(E* dst, const E* src, const float* cos, const float* sin, int half, float turn);
   // Dropped elements become 0. keep_bits are those of the whole token, `first` the column where src begins (multiple of lanes).
   void (*widen_mask)(float* dst, const E* src, const uint32_t* keep_bits, int first, int n);
-  // y = round(round(c + bias) + scaling * lora); bias and lora may be null
-  void (*finish)(E* y, const float* c, const float* bias, const float* lora, float scaling, int n);
+  void (*mask)(E* dst, const E* src, const uint32_t* keep_bits, int first, int n);
+  // y = round(round(c + bias) + scaling * lora) for `rows` rows of n columns; rows of lora are ldc apart too; bias and lora may be null
+  void (*finish)(E* y, int64_t ldy, const float* c, int64_t ldc, const float* bias, const float* lora, float scaling, int rows, int n);
   float (*dot)(const E* a, const E* b, int n);
 };
 
@@ -49,7 +50,7 @@ struct DropoutStream {
 
 struct Kernels {
   const char* isa;
-  int lanes, width, tile_rows, tile_width;  // tile_width: tile_rows rounded up to whole vectors
+  int lanes, width, tile_rows;  // tile_rows: rows that are worked on together
   bool pair_dot;  // pair form available
   int pair_block;  // pairs are padded to a multiple of this many steps: 1, or 16 for matrix registers
 
@@ -58,39 +59,36 @@ struct Kernels {
   void (*pack_f32)(float* dst, int stride, const float* src, int64_t lds, int rows, int k);
   void (*pack_bf16)(float* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
   void (*pack_pairs)(uint32_t* dst, int stride, const Bf16* src, int64_t lds, int rows, int k);
-  // `rows` <= tile_rows rows of src to one pair tile; further rows of the tile are left as they are.
-  void (*tile_pairs)(uint32_t* dst, const Bf16* src, int64_t lds, int rows, int k);
   // k rows of src, `columns` <= width each, to dst[step * width + column], zero-filled to width.
   void (*copy_f32)(float* dst, const float* src, int64_t lds, int k, int columns);
   void (*copy_bf16)(float* dst, const Bf16* src, int64_t lds, int k, int columns);
   void (*copy_pairs)(uint32_t* dst, const Bf16* src, int64_t lds, int k, int columns);
 
-  // c[row * ldc + column] (+)= sum over steps of tiles[row / tile_rows][step][row % tile_rows] * panel[step][column],
-  // for `rows` rows; consecutive tiles lie tile_stride words apart. vectors: 1 or 2 vectors of the panel are wanted.
-  void (*gemm_f32)(float* c, int64_t ldc, const float* tiles, int64_t tile_stride, const float* panel, int rows, int steps,
-                   int vectors, bool accumulate);
-  // The same for `columns` columns over neighbouring panels, panel_stride words apart; a tile visits all panels while it is in
+  // c[row * ldc + column] (+)= sum over steps of left[row][step] * panel[step][column], for `rows` rows.
+  // vectors: 1 or 2 vectors of the panel are wanted.
+  void (*gemm_f32)(float* c, int64_t ldc, const float* left, int64_t ldl, const float* panel, int rows, int steps, int vectors,
+                   bool accumulate);
+  // The same for `columns` columns over neighbouring panels, panel_stride words apart; rows visit all panels while they are in
   // the nearest cache.
-  void (*gemm_group_f32)(float* c, int64_t ldc, const float* tiles, int64_t tile_stride, const float* panels,
-                         int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
-  void (*gemm_group_pairs)(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, const uint32_t* panels,
-                           int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
+  void (*gemm_group_f32)(float* c, int64_t ldc, const float* left, int64_t ldl, const float* panels, int64_t panel_stride, int rows,
+                         int steps, int columns, bool accumulate, const Ahead& ahead);
+  void (*gemm_group_pairs)(float* c, int64_t ldc, const uint32_t* left, int64_t ldl, const uint32_t* panels, int64_t panel_stride,
+                           int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
 
-  // f32 rows as three bf16 pieces, hi + mid + lo (8 bits of mantissa each): three pair tiles, piece_words apart. The second is
-  // gemm_group_pairs with such tiles, adding all pieces. Null without matrix registers.
+  // Null without matrix registers. tile_pairs: `rows` <= tile_rows rows of src to one tile; further rows of the tile are left as
+  // they are. tile_pieces: f32 rows as three bf16 pieces, hi + mid + lo (8 bits of mantissa each): three tiles, piece_words apart;
+  // gemm_group_pieces is gemm_group_pairs with such tiles, adding all pieces. drop_tile: dst = src with dropped elements zero, both
+  // one tile over k columns; row i of the tile is token (examples[i], positions[i]). Same stream as dropout_words().
+  void (*tile_pairs)(uint32_t* dst, const Bf16* src, int64_t lds, int rows, int k);
   void (*tile_pieces)(uint32_t* dst, int64_t piece_words, const float* src, int64_t lds, int rows, int k);
-  void (*gemm_group_pieces)(float* c, int64_t ldc, const uint32_t* tiles, int64_t tile_stride, int64_t piece_words, const uint32_t* panels,
+  void (*gemm_group_pieces)(float* c, int64_t ldc, const uint32_t* tiles, int64_t ldl, int64_t piece_words, const uint32_t* panels,
                             int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const Ahead& ahead);
+  void (*drop_tile)(uint32_t* dst, const uint32_t* src, int k, const DropoutStream& stream, const uint32_t* examples,
+                    const uint32_t* positions);
 
   RowKernels<float> f32;
   RowKernels<Bf16> bf16;
 
-  // dst = src with dropped elements zero, both one tile over k columns; row i of the tile is token (examples[i], positions[i]),
-  // tile_width of each. Same stream as dropout_words().
-  void (*drop_tile_f32)(float* dst, const float* src, int k, const DropoutStream& stream, const uint32_t* examples,
-                        const uint32_t* positions);
-  void (*drop_tile_pairs)(uint32_t* dst, const uint32_t* src, int k, const DropoutStream& stream, const uint32_t* examples,
-                          const uint32_t* positions);
   // Bit c of `bits` (32 columns a word): column c of the token is kept. Same stream as dropout_words().
   void (*dropout_bits)(uint32_t* bits, const DropoutStream& stream, uint32_t example, uint32_t position, int columns);
   void (*mask_add)(float* c, const float* add, const uint32_t* keep_bits, int first, int n);  // c += add where kept

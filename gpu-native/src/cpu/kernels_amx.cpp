@@ -34,7 +34,7 @@ Kernels amx_table() {
   table.gemm_group_pairs = amx_gemm_group_pairs;
   table.tile_pieces = amx_tile_pieces;
   table.gemm_group_pieces = amx_gemm_group<3>;
-  table.drop_tile_pairs = amx_drop_tile;
+  table.drop_tile = amx_drop_tile;
   table.peak = amx_peak;
   return table;
 }

@@ -14,43 +14,31 @@ inline float* raw(float* p) { return p; }
 // Distance ahead, in bytes, at which packing asks for the lines of each row.
 constexpr int kPrefetch = 512;
 
-constexpr int kTileWidth = (Simd::tile_rows + Simd::lanes - 1) / Simd::lanes * Simd::lanes;
-
-// R whole vectors of 32-bit words, one from each of R rows, transposed; in registers throughout.
-template <int R>
+// A whole vector of 32-bit words from each of `lanes` rows, transposed; in registers throughout.
 inline void load_whole(Simd::I r[Simd::lanes], const char* src, int64_t row_bytes) {
 #pragma GCC unroll 16
   for (int i = 0; i < Simd::lanes; ++i) {
-    if (i < R) {
-      __builtin_prefetch(src + i * row_bytes + kPrefetch);
-      r[i] = Simd::load_words(src + i * row_bytes);
-    } else {
-      r[i] = Simd::no_words();
-    }
+    __builtin_prefetch(src + i * row_bytes + kPrefetch);
+    r[i] = Simd::load_words(src + i * row_bytes);
   }
   Simd::transpose(r);
 }
 
-// The same for any number of rows and of bytes (fewer than a vector at the end of the rows).
+// The same for fewer rows, or for fewer bytes at the end of the rows.
 inline void load_part_of(Simd::I r[Simd::lanes], const char* src, int64_t row_bytes, int rows, int bytes) {
   for (int i = 0; i < Simd::lanes; ++i) r[i] = i < rows ? Simd::load_bytes(src + i * row_bytes, bytes) : Simd::no_words();
   Simd::transpose(r);
 }
 
-// Calls store(r, byte offset, words) for every vector of the rows. The two common row counts stay in registers.
+// Calls store(r, byte offset, words) for every vector of the rows.
 template <class Store>
 inline void for_transposed(const char* src, int64_t row_bytes, int rows, int64_t bytes, const Store& store) {
-  constexpr int full = Simd::lanes * 4, tile = Simd::tile_rows % Simd::lanes;
+  constexpr int full = Simd::lanes * 4;
   Simd::I r[Simd::lanes];
   int64_t at = 0;
   if (rows == Simd::lanes) {
     for (; at + full <= bytes; at += full) {
-      load_whole<Simd::lanes>(r, src + at, row_bytes);
-      store(r, at, Simd::lanes);
-    }
-  } else if (tile > 0 && rows == tile) {
-    for (; at + full <= bytes; at += full) {
-      load_whole<tile>(r, src + at, row_bytes);
+      load_whole(r, src + at, row_bytes);
       store(r, at, Simd::lanes);
     }
   }
@@ -82,11 +70,6 @@ inline void pack_f32(float* dst, int stride, const float* src, int64_t lds, int 
 inline void pack_pairs(uint32_t* dst, int stride, const Bf16* src, int64_t lds, int rows, int k) {
   static_assert(Simd::pair_block == 1 || Simd::pair_block == Simd::lanes);
   pack_words<Simd::pair_block != 1>(reinterpret_cast<char*>(dst), stride, reinterpret_cast<const char*>(src), lds * 2, rows, int64_t{2} * k);
-}
-
-inline void tile_pairs(uint32_t* dst, const Bf16* src, int64_t lds, int rows, int k) {
-  for (int g = 0; g < rows; g += Simd::lanes)
-    pack_pairs(dst + g, kTileWidth, src + g * lds, lds, rows - g < Simd::lanes ? rows - g : Simd::lanes, k);
 }
 
 inline void pack_bf16(float* dst, int stride, const Bf16* src, int64_t lds, int rows, int k) {
@@ -160,23 +143,36 @@ struct PairStep {
   static Simd::V step(Simd::V acc, Wide x, Wide w) { return Simd::pair_dot(acc, x, w); }
 };
 
+// R rows by NV vectors of c in registers. The rows of `left` are reached from a base for every five of them, by the address forms
+// that x86 has (1, 2 and 4 times a stride, and one more stride): 14 pointers would not fit its registers.
 template <class Step, int R, int NV>
-inline void gemm_tile(float* c, int64_t ldc, const typename Step::Word* tile, const typename Step::Word* panel, int steps, bool accumulate) {
-  constexpr int L = Simd::lanes;
+inline void gemm_tile(float* c, int64_t ldc, const typename Step::Word* left, int64_t ldl, const typename Step::Word* panel, int steps,
+                      bool accumulate) {
+  constexpr int L = Simd::lanes, each = 5;
   Simd::V acc[R][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) acc[r][v] = accumulate ? Simd::load(c + r * ldc + v * L) : Simd::zero();
-  for (int k = 0; k < steps; ++k, tile += kTileWidth, panel += 2 * L) {
+  const typename Step::Word* base[(R + each - 1) / each];
+#pragma GCC unroll 16
+  for (int b = 0; b * each < R; ++b) base[b] = left + b * each * ldl;
+  const int64_t three = 3 * ldl;
+  for (int k = 0; k < steps; ++k, panel += 2 * L) {
     typename Step::Wide w[NV];
 #pragma GCC unroll 2
     for (int v = 0; v < NV; ++v) w[v] = Step::load(panel + v * L);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const typename Step::Wide x = Step::broadcast(tile + r);
+      const int i = r % each;
+      const typename Step::Wide x = Step::broadcast(base[r / each] + (i == 3 ? three : i * ldl));
 #pragma GCC unroll 2
       for (int v = 0; v < NV; ++v) acc[r][v] = Step::step(acc[r][v], x, w[v]);
+    }
+#pragma GCC unroll 16
+    for (int b = 0; b * each < R; ++b) {
+      ++base[b];
+      asm("" : "+r"(base[b]));  // or the compiler makes 14 pointers of them
     }
   }
 #pragma GCC unroll 16
@@ -186,31 +182,35 @@ inline void gemm_tile(float* c, int64_t ldc, const typename Step::Word* tile, co
 }
 
 template <class Step, int R>
-inline void gemm_rest(float* c, int64_t ldc, const typename Step::Word* tile, const typename Step::Word* panel, int rows, int steps,
+inline void gemm_rows(float* c, int64_t ldc, const typename Step::Word* left, int64_t ldl, const typename Step::Word* panel, int rows, int steps,
                       int vectors, bool accumulate) {
   if (rows == R) {
-    if (vectors == 1) gemm_tile<Step, R, 1>(c, ldc, tile, panel, steps, accumulate);
-    else gemm_tile<Step, R, 2>(c, ldc, tile, panel, steps, accumulate);
+    if (vectors == 1) gemm_tile<Step, R, 1>(c, ldc, left, ldl, panel, steps, accumulate);
+    else gemm_tile<Step, R, 2>(c, ldc, left, ldl, panel, steps, accumulate);
   } else if constexpr (R > 1) {
-    gemm_rest<Step, R - 1>(c, ldc, tile, panel, rows, steps, vectors, accumulate);
+    gemm_rows<Step, R - 1>(c, ldc, left, ldl, panel, rows, steps, vectors, accumulate);
   }
 }
 
-// One tile, as many rows at a time as the accumulators hold.
-template <class Step>
-inline void gemm_rows(float* c, int64_t ldc, const typename Step::Word* tile, const typename Step::Word* panel, int rows, int steps,
-                      int vectors, bool accumulate) {
+// Calls f(first row, rows, part, parts): as few parts as the registers allow, of nearly equal size, as a small rest would leave the
+// multipliers idle.
+template <class F>
+inline void for_parts(int rows, const F& f) {
   constexpr int R = Simd::register_rows;
-  for (int r = 0; r < rows; r += R)
-    gemm_rest<Step, R>(c + r * ldc, ldc, tile + r, panel, rows - r < R ? rows - r : R, steps, vectors, accumulate);
+  const int parts = (rows + R - 1) / R, least = parts ? rows / parts : 0, larger = parts ? rows % parts : 0;
+  for (int p = 0, row = 0; p < parts; ++p) {
+    const int mine = least + (p < larger);
+    f(row, mine, p, parts);
+    row += mine;
+  }
 }
 
 template <class Step>
-inline void gemm(float* c, int64_t ldc, const typename Step::Word* tiles, int64_t tile_stride, const typename Step::Word* panel, int rows,
-                 int steps, int vectors, bool accumulate) {
-  constexpr int T = Simd::tile_rows;
-  for (; rows > 0; rows -= T, tiles += tile_stride, c += T * ldc)
-    gemm_rows<Step>(c, ldc, tiles, panel, rows < T ? rows : T, steps, vectors, accumulate);
+inline void gemm(float* c, int64_t ldc, const typename Step::Word* left, int64_t ldl, const typename Step::Word* panel, int rows, int steps,
+                 int vectors, bool accumulate) {
+  for_parts(rows, [&](int row, int mine, int, int) {
+    gemm_rows<Step, Simd::register_rows>(c + row * ldc, ldc, left + row * ldl, ldl, panel, mine, steps, vectors, accumulate);
+  });
 }
 
 // Asks for lines [from, to) of the memory described; line i is line i % lines_per_row of row i / lines_per_row.
@@ -224,17 +224,16 @@ inline void ask(const steerlab::Ahead& ahead, int64_t from, int64_t to) {
 }
 
 template <class Step>
-inline void gemm_group(float* c, int64_t ldc, const typename Step::Word* tiles, int64_t tile_stride, const typename Step::Word* panels,
+inline void gemm_group(float* c, int64_t ldc, const typename Step::Word* left, int64_t ldl, const typename Step::Word* panels,
                        int64_t panel_stride, int rows, int steps, int columns, bool accumulate, const steerlab::Ahead& ahead) {
-  constexpr int T = Simd::tile_rows, L = Simd::lanes, width = 2 * L;
-  const int64_t lines = ahead.rows * int64_t{(ahead.bytes + 63) / 64}, count = (rows + T - 1) / T;
-  for (int64_t t = 0; t < count; ++t) {
-    if (lines) ask(ahead, lines * t / count, lines * (t + 1) / count);
-    const int left = rows - static_cast<int>(t) * T;
+  constexpr int L = Simd::lanes, width = 2 * L;
+  const int64_t lines = ahead.rows * int64_t{(ahead.bytes + 63) / 64};
+  for_parts(rows, [&](int row, int mine, int part, int parts) {
+    if (lines) ask(ahead, lines * part / parts, lines * (part + 1) / parts);
     for (int from = 0; from < columns; from += width)
-      gemm_rows<Step>(c + t * T * ldc + from, ldc, tiles + t * tile_stride, panels + from / width * panel_stride, left < T ? left : T,
-                      steps, columns - from > L ? 2 : 1, accumulate);
-  }
+      gemm_rows<Step, Simd::register_rows>(c + row * ldc + from, ldc, left + row * ldl, ldl, panels + from / width * panel_stride, mine, steps,
+                                           columns - from > L ? 2 : 1, accumulate);
+  });
 }
 
 template <class Step>

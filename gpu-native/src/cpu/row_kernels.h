@@ -148,13 +148,16 @@ void mask(D* dst, const E* src, const uint32_t* keep_bits, int first, int n) {
 }
 
 template <class E>
-void finish(E* y, const float* c, const float* bias, const float* lora, float scaling, int n) {
+void finish(E* y, int64_t ldy, const float* c, int64_t ldc, const float* bias, const float* lora, float scaling, int rows, int n) {
   const V scale = Simd::set1(scaling);
   sweep(n, [&](int64_t i, auto part) {
-    V v = get(c + i, part);
-    if (bias) v = Simd::add(v, get(bias + i, part));
-    if (lora) v = Simd::fma(scale, get(lora + i, part), round_to<E>(v));
-    put(y + i, v, part);
+    const V plus = bias ? get(bias + i, part) : Simd::zero();
+    for (int64_t r = 0; r < rows; ++r) {
+      V v = get(c + r * ldc + i, part);
+      if (bias) v = Simd::add(v, plus);
+      if (lora) v = Simd::fma(scale, get(lora + r * ldc + i, part), round_to<E>(v));
+      put(y + r * ldy + i, v, part);
+    }
   });
 }
 
@@ -205,36 +208,6 @@ inline void dropout_bits(uint32_t* bits, const steerlab::DropoutStream& stream, 
       if (column < columns) bits[column / 32] |= kept[j] << (column % 32);
     }
   }
-}
-
-// A lane is a row of the tile, so the four words of one call are four neighbouring columns of that row.
-inline void drop_tile_f32(float* dst, const float* src, int k, const steerlab::DropoutStream& stream, const uint32_t* examples,
-                          const uint32_t* positions) {
-  for (int quad = 0; 4 * quad < k; ++quad)
-    for (int g = 0; g < kTileWidth; g += L) {
-      Simd::I c[4] = {Simd::words1(static_cast<uint32_t>(quad)), Simd::load_words(positions + g), Simd::load_words(examples + g),
-                      Simd::words1(stream.site)};
-      philox_rounds(c, stream);
-      for (int j = 0; j < 4 && 4 * quad + j < k; ++j) {
-        const int64_t at = static_cast<int64_t>(4 * quad + j) * kTileWidth + g;
-        Simd::store(dst + at, Simd::keep(Simd::load(src + at), Simd::at_least(c[j], stream.threshold)));
-      }
-    }
-}
-
-inline void drop_tile_pairs(uint32_t* dst, const uint32_t* src, int k, const steerlab::DropoutStream& stream,
-                            const uint32_t* examples, const uint32_t* positions) {
-  for (int quad = 0; 4 * quad < k; ++quad)
-    for (int g = 0; g < kTileWidth; g += L) {
-      Simd::I c[4] = {Simd::words1(static_cast<uint32_t>(quad)), Simd::load_words(positions + g), Simd::load_words(examples + g),
-                      Simd::words1(stream.site)};
-      philox_rounds(c, stream);
-      for (int j = 0; j < 4 && 4 * quad + j < k; j += 2) {
-        const int64_t at = static_cast<int64_t>(2 * quad + j / 2) * kTileWidth + g;
-        Simd::store_words(dst + at, Simd::keep_pairs(Simd::load_words(src + at), Simd::at_least(c[j], stream.threshold),
-                                                     Simd::at_least(c[j + 1], stream.threshold)));
-      }
-    }
 }
 
 inline void mask_add(float* c, const float* add, const uint32_t* keep_bits, int first, int n) {
@@ -358,15 +331,15 @@ inline double squares(const float* x, int64_t n) {
 template <class E>
 steerlab::RowKernels<E> row_table() {
   return {widen<E>, narrow<E>, add<E>, steer<E>, norm<E>, norm_backward<E>, swiglu<E>, swiglu_backward<E>, rotate<E>,
-          mask<float, E>, finish<E>, dot<E>};
+          mask<float, E>, mask<E, E>, finish<E>, dot<E>};
 }
 
 inline steerlab::Kernels kernel_table(const char* isa) {
-  return {isa, L, 2 * L, Simd::tile_rows, kTileWidth, Simd::has_pair_dot, Simd::pair_block,
-          pack_f32, pack_bf16, pack_pairs, tile_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
-          gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>, nullptr, nullptr,
+  return {isa, L, 2 * L, Simd::tile_rows, Simd::has_pair_dot, Simd::pair_block,
+          pack_f32, pack_bf16, pack_pairs, copy_panel<float>, copy_panel<Bf16>, copy_pairs,
+          gemm<ScalarStep>, gemm_group<ScalarStep>, gemm_group<PairStep>, nullptr, nullptr, nullptr, nullptr,
           row_table<float>(), row_table<Bf16>(),
-          drop_tile_f32, drop_tile_pairs, dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, match, softmax, softmax_backward, adamw, squares, peak};
+          dropout_bits, mask_add, axpy, scale, largest, sum_exp, exps, match, softmax, softmax_backward, adamw, squares, peak};
 }
 
 }  // namespace

@@ -58,23 +58,10 @@ struct Simd {
   static V sqrt(V a) { return _mm512_sqrt_ps(a); }
   static V nearest(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static V times_power_of_two(V a, V n) { return _mm512_scalef_ps(a, n); }
-  static float sum(V v) {
-    float lane[16];
-    store(lane, v);
-    for (int width = 8; width; width /= 2)
-      for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-    return lane[0];
-  }
+  static float sum(V v) { return _mm512_reduce_add_ps(v); }  // halves onto halves
   static float largest(V v) { return _mm512_reduce_max_ps(v); }
   // v where bit i of `bits` is set, else 0
   static V keep(V v, uint32_t bits) { return _mm512_maskz_mov_ps(static_cast<__mmask16>(bits), v); }
-
-  // bf16 pairs: the low half where bit i of `even` is set, the high half where bit i of `odd` is
-  static I keep_pairs(I v, uint32_t even, uint32_t odd) {
-    const I low = _mm512_maskz_mov_epi32(static_cast<__mmask16>(even), _mm512_set1_epi32(0xffff));
-    const I high = _mm512_maskz_mov_epi32(static_cast<__mmask16>(odd), _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
-    return _mm512_and_si512(v, _mm512_or_si512(low, high));
-  }
 
   // ---- 32-bit words ----
   static I load_words(const void* p) { return _mm512_loadu_si512(p); }

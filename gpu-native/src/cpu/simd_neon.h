@@ -119,7 +119,6 @@ struct Simd {
 
   static constexpr bool has_pair_dot = false;
   static V pair_dot(V c, I, I) { return c; }
-  static I keep_pairs(I v, uint32_t, uint32_t) { return v; }
 };
 
 }  // namespace

@@ -102,10 +102,7 @@ function measured({ metric, tier }: Aim, metrics: readonly Metric[]): Metric | n
     case "baselineBalancedAccuracy":
       return whole(findMetrics(metrics, { name: "balancedAccuracy", tier, condition: "base" }));
     case "worstWordingFalseAlarmRate":
-      return most(
-        known(tuned("falseAlarmRate").filter((item) => "question" in item.group)),
-        (item) => item.value as number,
-      );
+      return tuned(metric)[0] ?? null;
     case "strongestHitRate":
     case "weakestHitRate": {
       const strengths = known(tuned("hitRateOfStrength"));

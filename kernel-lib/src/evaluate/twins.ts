@@ -1,8 +1,8 @@
 /**
- * A study beside its twins: each trained by every seed, measured on the same caches and the same side-effect questions.
+ * A study beside its twins: each trained by every seed, measured on the same caches, side-effect questions and chats.
  *
- * One base model, loaded once, serves all arms; what it is asked itself is asked once, unless an arm's labels or layers differ. Every arm is a training run, a detection run and a side-effect run, each found again
- * by its identity, so the same call goes on where it was stopped. Arms are step-matched, and that is checked before the first step.
+ * One base model, loaded once, serves all arms; what it is asked itself is asked once, unless an arm's labels or layers differ. Every arm
+ * is a training run and a run each of detection, side effects and chats, all found again by their identity, so the same call goes on where it was stopped. Arms are step-matched, and that is checked before the first step.
  */
 import { AbortedError, expected, InputError } from "../base";
 import { readAdapter } from "../checkpoint";
@@ -18,6 +18,7 @@ import {
   type TrialRecord,
 } from "../study";
 import { trainDetector } from "../train";
+import { evaluateChats } from "./chats";
 import { evaluateDetection } from "./detection";
 import { evaluateSideEffects } from "./side-effects";
 import type { SideEffectRecord } from "./side-effects/record";
@@ -149,13 +150,14 @@ async function runArm(
     keepBase(shared.trials, detection.records);
     const effects = await evaluateSideEffects(model, study, { ...place, reuse: shared.effects });
     keepBase(shared.effects, effects.records);
+    const chats = await evaluateChats(model, study, place);
     return twinRow({
       twin,
       seed,
       steps: training.steps,
       protocol: study.protocol,
-      metrics: [...detection.metrics, ...effects.metrics],
-      folders: [training.folder, detection.folder, effects.folder],
+      metrics: [...detection.metrics, ...effects.metrics, ...chats.metrics],
+      folders: [training.folder, detection.folder, effects.folder, chats.folder],
     });
   } finally {
     adapter.dispose();

@@ -15,6 +15,9 @@ export interface Quoted {
   text?: string;
 }
 
+/** Sums of doubles near 1 that should cancel leave less than this: a difference of equal rates is 0, not -1.1e-16. */
+const ROUNDING = 1e-15;
+
 /**
  * A number with at most `digits` decimals.
  * @example
@@ -22,7 +25,8 @@ export interface Quoted {
  */
 export function formatNumber(value: number | null | undefined, digits = 3): string {
   if (value === null || value === undefined) return UNKNOWN;
-  if (value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits) return value.toExponential(1);
+  if (Math.abs(value) < ROUNDING) return (0).toFixed(digits);
+  if (Math.abs(value) < 0.5 * 10 ** -digits) return value.toExponential(1);
   return value.toFixed(digits);
 }
 

@@ -39,12 +39,14 @@ a.anchor { margin-left:.4em; color:var(--soft); text-decoration:none; font-weigh
 footer { margin-top:3rem; padding-top:.75rem; border-top:1px solid var(--line); color:var(--soft); font-size:.85rem; }
 @media (max-width: 40rem) { main { padding:.75rem .75rem 3rem; } h1 { font-size:1.4rem; } table { font-size:.82rem; } }
 @media (pointer: coarse) { .plot, .plot * { touch-action:pan-x pan-y pinch-zoom !important; } a.anchor { opacity:.6; } }
-@page { margin:14mm; }
+@page { margin:12mm; }
 @media print { :root { color-scheme:light; --ink:#1b2330; --soft:#5a6676; --paper:#fff; --card:#f4f5f6; --line:#d9dde2; --link:#0b5cad; --good:#116b3c; --good-bg:#e3f4ea; --bad:#a3231f; --bad-bg:#fbe7e5; --warn:#7a5200; --warn-bg:#fdf1d8; --accent:#3b6fb6; }
+  html { font-size:9pt; } body { font-size:1rem; line-height:1.4; } h2 { margin-top:1.2rem; } h3 { margin-top:.9rem; } p, ul, ol { margin:.35rem 0 .5rem; } figure { margin:.8rem 0; } .scroll { margin:.5rem 0; }
   main { max-width:none; padding:0; } details[open] > summary, a.anchor, .modebar-container { display:none; }
-  details:has(table, .plot, img)::details-content { content-visibility:visible; block-size:auto; }
-  .scroll, pre { overflow:visible; background-image:none; } pre { white-space:pre-wrap; overflow-wrap:anywhere; } table { font-size:8pt; width:100%; } th, td { padding:.2rem .35rem; overflow-wrap:anywhere; }
-  td.number { overflow-wrap:normal; } td small { white-space:normal; } th, td.name { white-space:normal; overflow-wrap:break-word; } td.sentence { min-width:0; } tr.group span { position:static; max-width:none; } thead { display:table-header-group; } tr, img, figure, .plot, .card, .note, .error { break-inside:avoid; } h1, h2, h3, summary, caption, p.caption { break-after:avoid; } .cell:has(.plot, img) { break-inside:avoid; }
-  table:has(tr > :nth-child(9)) { font-size:6.5pt; } table:has(tr > :nth-child(13)) { font-size:5.2pt; } table:has(tr > :nth-child(13)) :is(th, td) { overflow-wrap:anywhere; }
-  .plot { height:auto !important; min-height:0; } .plot .plot-container, .plot .svg-container { width:100% !important; height:auto !important; aspect-ratio:var(--ratio); max-height:88vh; } .plot .main-svg { width:100% !important; height:100% !important; } }
+  figure.screen .plot { display:none; } figure.screen figcaption::after { content:" Drawn on the page on screen."; }
+  details:not([open]) > summary::after { content:": folded here, the page on screen has it"; }
+  .scroll, pre { overflow:visible; background-image:none; } pre { white-space:pre-wrap; overflow-wrap:anywhere; } table { font-size:7.5pt; line-height:1.3; width:100%; } th, td { padding:.15rem .35rem; overflow-wrap:break-word; }
+  td.number { overflow-wrap:normal; } td small { white-space:normal; } td br:has(+ small) { display:none; } td small::before { content:" "; } .badge { white-space:normal; padding:0 .3rem; border-radius:.3rem; } th, td.name { white-space:normal; overflow-wrap:break-word; } td.sentence { min-width:0; } tr.group span { position:static; max-width:none; } thead { display:table-header-group; } tr, img, figure, .plot, .card, .note, .error { break-inside:avoid; } h1, h2, h3, :is(h2, h3) + p, summary, caption, p.caption { break-after:avoid; } .cell:has(.plot, img) { break-inside:avoid; }
+  table:has(tr > :nth-child(9)) { font-size:6.2pt; } table:has(tr > :nth-child(13)) { font-size:5.2pt; } table:has(tr > :nth-child(13)) :is(th, td) { overflow-wrap:anywhere; }
+  .plot { height:auto !important; min-height:0; } .plot .plot-container, .plot .svg-container { width:100% !important; height:auto !important; aspect-ratio:var(--ratio); max-height:55vh; } .plot .main-svg { width:100% !important; height:100% !important; } }
 `.trim();

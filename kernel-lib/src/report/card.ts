@@ -10,6 +10,7 @@ import { writeFileAtomic } from "../files";
 import { formatEstimate, formatNumber } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import { renderProtocol } from "../study";
+import { choiceText } from "../train";
 import { usageText } from "./card/usage";
 import { limitsOf } from "./limits";
 import { type LoadedRun, loadRun, modelLabel, titleOfTier } from "./load";
@@ -161,14 +162,18 @@ function intro(run: LoadedRun): string {
   return `This adapter was trained to answer whether activations were steered while the first turns of a conversation were read. Base weights ${run.meta.modelHash?.slice(0, 12)}, protocol ${run.label} (${run.meta.protocolHash?.slice(0, 12)}), seed ${run.meta.seed}.${lab}`;
 }
 
-function trainingText({ events, meta }: LoadedRun): string {
+function trainingText({ events, meta, choice, protocol }: LoadedRun): string {
   const steps = events.filter((event) => event.kind === "step");
-  const validation = [...events].reverse().find((event) => event.kind === "validation");
+  // That of the weights that are published, which a run that stopped early did not take last.
+  const kept = choice?.step ?? Number.POSITIVE_INFINITY;
+  const validation = [...events].reverse().find((event) => event.kind === "validation" && event.step <= kept);
+  const rule = protocol?.training.earlyStop ?? null;
+  const ended = choice === null || rule === null ? "" : ` ${choiceText(choice, rule)}`;
   const checked =
     validation === undefined || validation.kind !== "validation"
       ? "No validation examples were kept."
       : `Validation at step ${validation.step} (n ${validation.n}): accuracy ${formatNumber(validation.accuracy)}, loss ${formatNumber(validation.loss)}, answer mass ${formatNumber(validation.mass)}.`;
-  return `${steps.length} optimizer steps on ${meta.device}, ${meta.dtype}. ${checked}`;
+  return `${steps.length} optimizer steps on ${meta.device}, ${meta.dtype}.${ended} ${checked}`;
 }
 
 function measuredText(run: LoadedRun): string[] {

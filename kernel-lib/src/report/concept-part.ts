@@ -78,17 +78,27 @@ export function conceptSection(
       ["category", "hit rate"],
       categories.map((metric) => [String(metric.group.category), quoted(metric)]),
     ),
-    ...(perfect === rows.length
-      ? []
-      : [paragraph("The least noticed:"), shown(weakest.slice(0, LEAST).filter(({ hitRate }) => hitRate < 1))]),
+    ...least(weakest, shown),
     fold("Every concept", shown(weakest)),
     ...thresholds(run, names),
     figures.add(
       conceptHeatmap(run.records),
       `Every concept by layer range and strength, grouped by category; n ${n} steered trials, hit rates without intervals.`,
       source,
+      "screen",
     ),
   ];
+}
+
+/** The concepts that are noticed least; where more of them are equal than a list holds, how many, and no list that chance chose. */
+function least(weakest: readonly ConceptRow[], shown: (of: readonly ConceptRow[]) => string): string[] {
+  const [{ hitRate: lowest }] = weakest;
+  const cut = Math.min(1, weakest[LEAST]?.hitRate ?? 1);
+  const below = weakest.filter(({ hitRate }) => hitRate < cut);
+  if (lowest === 1) return [];
+  if (below.length > 0) return [paragraph("The least noticed:"), shown(below)];
+  const equal = weakest.filter(({ hitRate }) => hitRate === lowest).length;
+  return [paragraph(`None stands out: ${equal} are noticed least, each in ${formatNumber(lowest)} of its trials.`)];
 }
 
 /** Over all concepts, by strength and by layer range, beside the published card's figures of the same cuts. */

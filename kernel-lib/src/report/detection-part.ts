@@ -3,6 +3,7 @@ import { groupBy, psychometricCurves } from "../evaluate";
 import { escapeHtml, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import type { TierView } from "../study";
+import { choiceText } from "../train";
 import { type Cell, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { askedTiers, type LoadedRun, modelLabel, titleOfTier } from "./load";
 import { cardQuestion } from "./gap-part";
@@ -42,8 +43,15 @@ function trainingOf(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureL
   return [
     `<h2>Training by ${escapeHtml(run.label)}</h2>`,
     paragraph(`${run.id}: ${modelLabel(run)}, training seed ${run.meta.seed ?? "unknown"}.`),
-    figures.add(trainingCurves(run.events), caption, sourceOf(run, runs)),
+    ...choiceOf(run),
+    figures.add(trainingCurves(run.events, { choice: run.choice }), caption, sourceOf(run, runs)),
   ].join("\n");
+}
+
+/** How a training with a rule to stop early ended. */
+function choiceOf({ choice, protocol }: LoadedRun): string[] {
+  const rule = protocol?.training.earlyStop ?? null;
+  return choice === null || rule === null ? [] : [paragraph(choiceText(choice, rule))];
 }
 
 function detectionOf(
@@ -62,8 +70,7 @@ function detectionOf(
   return [
     `<h2>Detection: ${escapeHtml(seriesName(run, runs))}</h2>`,
     ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
-    "<h3>False alarms</h3>",
-    ...wordings(part),
+    ...headed("<h3>False alarms</h3>", wordings(part)),
     ...cardQuestion(run, tiers),
     ...conceptSection(run, tiers, part.source, published, figures),
     ...tests(run),
@@ -72,6 +79,9 @@ function detectionOf(
     calibration(part),
   ].join("\n");
 }
+
+/** A heading over what there is; none over nothing. */
+const headed = (heading: string, parts: readonly string[]): string[] => (parts.length === 0 ? [] : [heading, ...parts]);
 
 function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
   const n = steered.map(
@@ -189,23 +199,24 @@ function wordings({ run, source, tiers, figures }: Part): string[] {
       aim: by === "question" ? (aim?.most ?? null) : null,
       title: `False alarms by ${what}: ${tier.title}`,
     });
-    const caption = `${tier.title}: false alarms by ${what}, worst first; n ${n} clean trials; ${methodsOf(rows)}.`;
+    const caption = `${tier.title}: false alarms by ${what}, worst first, each by its own interval; n ${n} clean trials; ${methodsOf(rows)}.`;
     return [figures.add(plot, caption, source)];
   };
   return tiers.flatMap((tier) => {
-    if (tier.kind === "wordings") return [...forest(tier, "question", "wording"), wordingTable(run, tier)];
+    if (tier.kind === "wordings") return [...forest(tier, "question", "wording"), ...wordingTable(run, tier)];
     if (tier.kind === "clean") return forest(tier, "question", "wording");
     return tier.kind === "unusual" ? forest(tier, "contextKind", "kind of text") : [];
   });
 }
 
-function wordingTable(run: LoadedRun, tier: TierView): string {
+function wordingTable(run: LoadedRun, tier: TierView): string[] {
   const records = run.records.filter((record) => record.tier === tier.name);
   // Older records lack the words; their protocol has them.
   const known = new Map(run.protocol?.questions.map(({ id, text }) => [id, text]));
   const texts = new Map(
     records.map(({ question, questionText }) => [question, questionText ?? known.get(question) ?? question]),
   );
+  if (texts.size < 2) return [];
   const figureOf = (name: string, question: string): Metric | undefined =>
     findMetrics(run.metrics, { name, tier: tier.name, condition: "tuned", group: { question } })[0];
   const rows = [...texts].map(([question, text]) => [
@@ -214,10 +225,12 @@ function wordingTable(run: LoadedRun, tier: TierView): string {
     quoted(figureOf("falseAlarmRate", question)),
     quoted(figureOf("hitRate", question)),
   ]);
-  return fold(
-    `Every wording, ${tier.title.charAt(0).toLowerCase()}${tier.title.slice(1)}`,
-    table(["id", "wording", "false-alarm rate", "hit rate"], rows),
-  );
+  return [
+    fold(
+      `Every wording, ${tier.title.charAt(0).toLowerCase()}${tier.title.slice(1)}`,
+      table(["id", "wording", "false-alarm rate", "hit rate"], rows),
+    ),
+  ];
 }
 
 function tests(run: LoadedRun): string[] {

@@ -1,7 +1,7 @@
 /** Side effects, identity and self-prediction in a report: what training did to everything else. */
 import { escapeHtml, formatCell, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
-import { type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
+import { conditionTable, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
@@ -17,7 +17,7 @@ export function effectsSections(runs: readonly LoadedRun[], published: Published
   return runs
     .flatMap((run) => [
       ...(run.sideEffects.length === 0 ? [] : [sideEffects(run, runs, published, figures)]),
-      ...(run.chats.length === 0 ? [] : [chats(run)]),
+      ...(run.chats.length === 0 ? [] : [chats(run, runs)]),
       ...(run.selfReport.length === 0 ? [] : [selfReportSection(run, runs, published)]),
       ...(run.identity.length === 0 ? [] : [identity(run, runs, figures)]),
       ...(run.selfPrediction.length === 0 ? [] : [selfPrediction(run, runs, figures)]),
@@ -49,6 +49,7 @@ function sideEffects(
       questionForest(run.metrics, { condition }),
       `${minus(condition)} for every question, n ${questions}: bars P(Yes), diamonds answer mass; one answer each, no interval.`,
       source,
+      "screen",
     ),
     questionTable(run, condition.replace("-base", "")),
   ]);
@@ -74,12 +75,18 @@ function sideEffects(
   ].join("\n");
 }
 
-function chats(run: LoadedRun): string {
+/** ", adapter trained by strict": sections of several adapters stand in one list of contents. */
+function whose(run: LoadedRun, runs: readonly LoadedRun[]): string {
+  const trained = trainedBy(run, runs);
+  return trained === null ? "" : `, adapter trained by ${escapeHtml(trained)}`;
+}
+
+function chats(run: LoadedRun, runs: readonly LoadedRun[]): string {
   const [divergence] = findMetrics(run.metrics, { name: "chatDivergence" });
   const [changes] = findMetrics(run.metrics, { name: "topTokenChanges" });
   const replies = `${run.chats.length} replies of ${new Set(run.chats.map(({ chat }) => chat)).size} chats`;
   return [
-    "<h2>Ordinary chats</h2>",
+    `<h2>Ordinary chats${whose(run, runs)}</h2>`,
     paragraph(
       `${modelLabel(run)}. ${replies} that were never trained on: KL(base || tuned) over the whole vocabulary ${quoted(divergence).text} nats per token; the likeliest next token is another at ${quoted(changes).text} of them; ${methodsOf([divergence, changes].flatMap((metric) => metric ?? []))}.`,
     ),
@@ -143,9 +150,7 @@ function questionTable(run: LoadedRun, condition: string): string {
 const rounded = (value: unknown): unknown => (typeof value === "number" ? formatNumber(value) : value);
 
 function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
-  const rows = findMetrics(run.metrics, { tier: "identity" })
-    .filter((metric) => "kind" in metric.group && metric.condition !== "base")
-    .map((metric) => [String(metric.group.kind), metric.name, metric.condition, quoted(metric)]);
+  const claims = findMetrics(run.metrics, { tier: "identity" }).filter((metric) => "kind" in metric.group);
   const affirms = findMetrics(run.metrics, { name: "affirmsInnerLife", tier: "identity" }).filter(
     ({ group, condition }) => "question" in group && condition !== "tuned-base",
   );
@@ -162,7 +167,7 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
     (record) => record.condition === "base" && record.question === run.identity[0].question,
   ).length;
   return [
-    "<h2>Identity, goals, awareness</h2>",
+    `<h2>Identity, goals, awareness${whose(run, runs)}</h2>`,
     paragraph(
       `${modelLabel(run)}. ${samples} seeded samples per question and condition, read by the classifier of identity/classify.ts.`,
     ),
@@ -175,22 +180,16 @@ function identity(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureLis
       `Share of sampled answers that affirm an inner life, by question; n ${run.identity.length} answers; ${methodsOf(affirms)}.`,
       sourceOf(run, runs),
     ),
-    table(["kind", "claim", "condition", "rate"], rows),
+    conditionTable(claims, ["kind", "claim"], ({ group, name }) => [String(group.kind), name]),
     rowsTable(namesReading(run.metrics, { texts }), "Names that answers give, share of the samples of a question."),
     fold("First sample of each question", table(["question", "condition", "answer", "read as"], examples)),
   ].join("\n");
 }
 
 function selfPrediction(run: LoadedRun, runs: readonly LoadedRun[], figures: FigureList): string {
-  const rows = findMetrics(run.metrics, { tier: "self_prediction" }).map((metric) => [
-    String(metric.group.task),
-    String(metric.group.subset),
-    metric.name,
-    metric.condition,
-    quoted(metric),
-  ]);
+  const metrics = findMetrics(run.metrics, { tier: "self_prediction" });
   return [
-    "<h2>Self-prediction</h2>",
+    `<h2>Self-prediction${whose(run, runs)}</h2>`,
     paragraph(
       `${modelLabel(run)}. Each condition predicts its own behaviour; guessing habits earn one half in the corrected figures.`,
     ),
@@ -199,6 +198,10 @@ function selfPrediction(run: LoadedRun, runs: readonly LoadedRun[], figures: Fig
       `Self-prediction before and after training; n ${run.selfPrediction.length} answers, intervals as in the table below.`,
       sourceOf(run, runs),
     ),
-    table(["task", "stimuli", "figure", "condition", "value"], rows),
+    conditionTable(metrics, ["task", "stimuli", "figure"], ({ group, name }) => [
+      String(group.task),
+      String(group.subset),
+      name,
+    ]),
   ].join("\n");
 }

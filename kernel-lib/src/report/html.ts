@@ -10,6 +10,7 @@ import {
   type Quoted,
   UNKNOWN,
 } from "../page";
+import { groupBy } from "../evaluate";
 import { type AimResult, aimVerdict, type Metric, verdictTone } from "../runs";
 
 /** "0.912 [0.880, 0.940], n 600" with the method as hover text. */
@@ -94,6 +95,23 @@ export function table(
   return `${title}<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
 }
 
+/**
+ * A table with a column for each condition: metrics that differ in nothing else stand in one row.
+ * @param names of the first columns   @param of a metric, what stands in them
+ */
+export function conditionTable(
+  metrics: readonly Metric[],
+  names: readonly string[],
+  of: (metric: Metric) => string[],
+): string {
+  const conditions = [...new Set(metrics.map(({ condition }) => condition))];
+  const rows = [...groupBy(metrics, (metric) => of(metric).join("\n")).values()].map((same) => [
+    ...of(same[0]),
+    ...conditions.map((condition) => quoted(same.find((metric) => metric.condition === condition))),
+  ]);
+  return table([...names, ...conditions], rows);
+}
+
 /** A paragraph of plain text. */
 export function paragraph(text: string, style = ""): string {
   return `<p${style === "" ? "" : ` class="${style}"`}>${escapeHtml(text)}</p>`;
@@ -121,10 +139,11 @@ export class FigureList {
    * The HTML of a figure.
    * @param caption what it shows, n and method included
    * @param source whose numbers: model, adapter, protocol, seeds (see `sourceOf`)
+   * @param where "screen": left out on paper, for figures of a whole page that only details are looked up in
    */
-  add(figure: FigureJson, caption: string, source: string): string {
+  add(figure: FigureJson, caption: string, source: string, where: "everywhere" | "screen" = "everywhere"): string {
     const slot = this.#collector.slot(figure, caption);
     const text = `Figure ${this.figures.length}. ${escapeHtml(caption)}`;
-    return `<figure>${slot}<figcaption>${text}<br><small>${escapeHtml(source)}</small></figcaption></figure>`;
+    return `<figure${where === "screen" ? ' class="screen"' : ""}>${slot}<figcaption>${text}<br><small>${escapeHtml(source)}</small></figcaption></figure>`;
   }
 }

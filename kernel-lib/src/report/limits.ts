@@ -12,7 +12,8 @@ import { trainedBy } from "./whose";
 export function closingSections(runs: readonly LoadedRun[]): string {
   return [
     "<h2>Limits</h2>",
-    list(limitsOf(runs)),
+    paragraph("What was measured and fell short opens this report. Beyond that:"),
+    list(unmeasured(runs)),
     "<h2>What is held out</h2>",
     heldOut(runs),
     "<h2>How strong a push is</h2>",
@@ -26,11 +27,17 @@ export function closingSections(runs: readonly LoadedRun[]): string {
 
 /** Sentences that follow from the records: short falls, missing parts, thin spots. */
 export function limitsOf(runs: readonly LoadedRun[]): string[] {
-  const limits = runs.flatMap((run) => {
+  const short = runs.flatMap((run) => {
     const trained = trainedBy(run, runs);
     const whose = trained === null || trained === run.label ? "" : `Adapter trained by ${trained}: `;
     return shortfalls(run).map((sentence) => `${whose}${sentence}`);
   });
+  return [...new Set([...short, ...unmeasured(runs)])];
+}
+
+/** What these runs cannot say: missing parts, and what no run of this kind measures. */
+function unmeasured(runs: readonly LoadedRun[]): string[] {
+  const limits: string[] = [];
   const adapters = new Map<string, Set<string>>();
   for (const run of runs) {
     const { adapterHash } = run.meta;
@@ -49,7 +56,7 @@ export function limitsOf(runs: readonly LoadedRun[]): string[] {
       "The lab model is small and was pretrained on template language; nothing here carries over to a large model unmeasured.",
     );
   limits.push("Self-prediction is not resampled to matched entropy; contexts are of one to four sentences.");
-  return [...new Set(limits)];
+  return limits;
 }
 
 function methods(runs: readonly LoadedRun[]): string {

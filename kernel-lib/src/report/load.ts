@@ -13,7 +13,7 @@ import {
 import { packedOr } from "../files";
 import { type AimResult, type Metric, openRunFolder, type RunMeta, type RunStatus } from "../runs";
 import { loadProtocol, type Protocol, olderProtocolLabel, type TierView, tierViews, type TrialRecord } from "../study";
-import { readEvents, type TrainEvent } from "../train";
+import { readEvents, type StepChoice, type TrainEvent } from "../train";
 
 /** Everything of one run. */
 export interface LoadedRun {
@@ -25,6 +25,8 @@ export interface LoadedRun {
   label: string;
   protocol: Protocol | null;
   events: TrainEvent[];
+  /** whose weights a training run left, where a rule could stop it early; else null */
+  choice: StepChoice | null;
   records: TrialRecord[];
   sideEffects: SideEffectRecord[];
   chats: ChatRecord[];
@@ -49,7 +51,7 @@ export function loadRun(folder: string): LoadedRun {
   const run = openRunFolder(folder);
   const file = packedOr(run.file("protocol.yaml"));
   const protocol = existsSync(file) ? loadProtocol(file) : null;
-  const meta = run.readMeta() as Partial<RunMeta>;
+  const meta = run.readMeta() as Partial<RunMeta> & { choice?: StepChoice };
   const records = {
     detection: readRecords(run.path, "detection"),
     "side-effects": readRecords(run.path, "side-effects"),
@@ -67,6 +69,7 @@ export function loadRun(folder: string): LoadedRun {
     label: meta.protocolLabel ?? (protocol === null ? "no protocol" : olderProtocolLabel(protocol)),
     protocol,
     events: readEvents(run.file("events.jsonl")),
+    choice: meta.choice ?? null,
     records: records.detection,
     sideEffects: records["side-effects"],
     chats: records.chats,

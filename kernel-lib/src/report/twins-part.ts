@@ -21,7 +21,7 @@ export function twinRowsOf(runs: readonly LoadedRun[]): TwinRow[] {
         (run) =>
           run.meta.kind === kind && run.meta.adapterHash === meta.adapterHash && run.protocol?.name === protocol?.name,
       );
-    const [detection, effects] = [of("detection"), of("side-effects")];
+    const [detection, effects, chats] = [of("detection"), of("side-effects"), of("chats")];
     if (protocol === null || detection === undefined || effects === undefined) return [];
     const steps = training.events.reduce((most, { step }) => Math.max(most, step), 0);
     return [
@@ -30,8 +30,8 @@ export function twinRowsOf(runs: readonly LoadedRun[]): TwinRow[] {
         seed: meta.seed ?? 0,
         steps,
         protocol,
-        metrics: [...detection.metrics, ...effects.metrics],
-        folders: [training.id, detection.id, effects.id],
+        metrics: [...detection.metrics, ...effects.metrics, ...(chats?.metrics ?? [])],
+        folders: [training, detection, effects, ...(chats === undefined ? [] : [chats])].map(({ id }) => id),
       }),
     ];
   });
@@ -57,6 +57,7 @@ export function twinsTable(rows: readonly TwinRow[]): Record<string, string | nu
     "false alarms": quoted(row.falseAlarmRate).text,
     selectivity: quoted(row.selectivity).text,
     "mean |change of P(yes)|": quoted(row.shift).text,
+    "KL on chats": quoted(row.chatDivergence).text,
   }));
 }
 
@@ -73,6 +74,7 @@ export function twinsReading(rows: readonly TwinRow[]): string {
     detects: meanOf(of.map((row) => row.balancedAccuracy.value)),
     selects: meanOf(of.map((row) => row.selectivity?.value ?? null)),
     moves: meanOf(of.map((row) => row.shift.value)),
+    talks: meanOf(of.map((row) => row.chatDivergence.value)),
   }));
   const study = twins.find(({ twin }) => twin === STUDY);
   if (study === undefined)
@@ -85,9 +87,10 @@ export function twinsReading(rows: readonly TwinRow[]): string {
   const least = (one: number | null, other: number | null): boolean => one !== null && other !== null && one >= other;
   const seeds = study.seeds === 1 ? "one seed" : `means of ${study.seeds} seeds`;
   return (
-    `The study: balanced accuracy ${formatNumber(study.detects)}, selectivity ${formatNumber(study.selects)}, mean |change of P(yes)| ${formatNumber(study.moves)} (${seeds}). ` +
+    `The study: balanced accuracy ${formatNumber(study.detects)}, selectivity ${formatNumber(study.selects)}, mean |change of P(yes)| ${formatNumber(study.moves)}, KL on chats ${formatNumber(study.talks)} nats a token (${seeds}). ` +
     `Twins that detect as well or better: ${others(({ detects }) => least(detects, study.detects))}. ` +
-    `Twins that move other answers as much or more: ${others(({ moves }) => least(moves, study.moves))}.`
+    `Twins that move other answers as much or more: ${others(({ moves }) => least(moves, study.moves))}. ` +
+    `Twins that leave chats as near to the base or nearer: ${others(({ talks }) => least(study.talks, talks))}.`
   );
 }
 
@@ -135,13 +138,14 @@ export function twinsSection(rows: readonly TwinRow[], figures: FigureList, sour
     "<h2>The study among its twins</h2>",
     paragraph(twinsReading(rows)),
     figures.add(
-      twinsFigure(rows, { title: "Detection and selectivity against side effects" }),
-      "Every seed a point; the study is the star. A twin trained without the cause that detects as well shows what detection is not owed to.",
+      twinsFigure(rows),
+      "Every seed a point; the study is the star. A twin trained without the cause that detects as well shows what detection is not owed to. " +
+        "The line joins means over seeds of arms that differ in the weight of retention alone: what detection costs elsewhere.",
       source,
     ),
     htmlTable(
       twinsTable(rows),
-      "Same optimizer steps in every arm; 95 % intervals over new vectors and topics (changes: over questions).",
+      "Same optimizer steps in every arm; 95 % intervals over new vectors and topics (changes: over questions; KL: over chats, nats a token).",
     ),
   ].join("\n");
 }

@@ -3,13 +3,14 @@
  *
  * Which axes are named decides what the interval speaks of: `{ topic, vector }` is about new topics and new vectors, at the
  * wordings asked; add `wording` and it is about new wordings too. Variance: multiway jackknife (multiway.ts). Rates: bounded
- * interval (bounded.ts). Means: Student's t. An axis with fewer than 6 clusters is held fixed and the method says so; if none is left, or n < 6, there is no interval.
+ * interval (bounded.ts). Means: Student's t, corrected for skewness (skewness.ts). An axis with fewer than 6 clusters is held fixed and the method says so; if none is left, or n < 6, there is no interval.
  */
 import { expected, InputError } from "../base";
 import { boundedInterval, type BoundedMean, effectiveInterval } from "./bounded";
 import { type ClusterAxes, MIN_CLUSTERS } from "./clusters";
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent, type TestResult } from "./estimate";
 import { clusterWords, jackknifeVariance, type Multiway, multiway } from "./multiway";
+import { correctedSkewness, transformedT, untransformedT } from "./skewness";
 import { studentCdf, studentQuantile } from "./special";
 
 /** An estimate that says what was sampled. */
@@ -129,7 +130,7 @@ export function tooFew(way: Multiway): string {
 }
 
 /**
- * Mean of any finite numbers (log-odds, mass, differences of pairs), Student's t on the multiway jackknife.
+ * Mean of any finite numbers (log-odds, mass, differences of pairs), Student's t on the multiway jackknife, corrected for skewness.
  *
  * @param values one per trial, any unit
  * @returns as `clusteredRate`; designEffect against the variance of independent values
@@ -152,17 +153,19 @@ export function clusteredMean(
   const value = way.means[0];
   if (!hasInterval(way, clusters))
     return { ...nothing(n, `no interval: ${tooFew(way)}`), value, clusters: way.sampled };
-  const { variance, freedom } = jackknifeVariance(way, [1]);
-  const half = studentQuantile((1 + level) / 2, freedom) * Math.sqrt(variance);
+  const { variance, freedom, skewness } = jackknifeVariance(way, [1]);
+  const quantile = studentQuantile((1 + level) / 2, freedom);
+  const k = correctedSkewness(skewness, quantile);
+  const [down, up] = [quantile, -quantile].map((t) => untransformedT(t, k) * Math.sqrt(variance));
   let squares = 0;
   for (const one of series) squares += (one - value) ** 2;
   const independent = squares / (n - 1) / n;
   return {
     value,
     n,
-    low: value - half,
-    high: value + half,
-    method: `multiway jackknife t ${percent(level)} ${clusterWords(way)}`,
+    low: value - down,
+    high: value - up,
+    method: `multiway jackknife t ${percent(level)}, skewness corrected, ${clusterWords(way)}`,
     clusters: way.sampled,
     designEffect: independent === 0 ? null : variance / independent,
     effectiveN: independent === 0 || variance === 0 ? null : (n * independent) / variance,
@@ -185,8 +188,10 @@ export function clusteredMeanTest(values: ArrayLike<number>, clusters: ClusterAx
   const way = multiway(Float64Array.from(values), new Uint8Array(n), 1, clusters);
   const statistic = way.means[0];
   if (!hasInterval(way, clusters)) return { statistic, n, p: null, method: `no test: ${tooFew(way)}` };
-  const { variance, freedom } = jackknifeVariance(way, [1]);
-  const method = `multiway jackknife t test ${clusterWords(way)}`;
+  const { variance, freedom, skewness } = jackknifeVariance(way, [1]);
+  const method = `multiway jackknife t test, skewness corrected, ${clusterWords(way)}`;
   if (variance === 0) return { statistic, n, p: null, method };
-  return { statistic, n, p: 2 * studentCdf(-Math.abs(statistic) / Math.sqrt(variance), freedom), method };
+  const k = correctedSkewness(skewness, studentQuantile((1 + DEFAULT_LEVEL) / 2, freedom));
+  const t = transformedT(statistic / Math.sqrt(variance), k);
+  return { statistic, n, p: 2 * studentCdf(-Math.abs(t), freedom), method };
 }

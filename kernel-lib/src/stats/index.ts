@@ -26,6 +26,7 @@ export {
 } from "./clusters";
 export { clusteredDPrime, criterion, dPrime, type RateCorrection } from "./detectability";
 export { DEFAULT_LEVEL, type Estimate, type TestResult } from "./estimate";
+export { type LargestRate, largestRate } from "./largest";
 export { fitLogistic, type LogisticFit } from "./logistic";
 export { differences, mean } from "./mean";
 export { type NoiseFloor, noiseFloor } from "./noise";

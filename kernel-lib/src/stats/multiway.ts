@@ -95,17 +95,20 @@ export function multiway(values: Float64Array, arms: Uint8Array, armCount: numbe
   return way;
 }
 
-/** A sampling variance and its degrees of freedom: Kish's effective clusters of the scarcest axis, less one. */
+/** What leaving clusters out tells of a mean's sampling distribution. */
 export interface JackknifeVariance {
   variance: number;
+  /** Kish's effective clusters of the scarcest axis, less one */
   freedom: number;
+  /** third cumulant over variance^1.5; 0 without variance */
+  skewness: number;
 }
 
 /** Variance of sum_arm weights[arm] * mean[arm]. */
 export function jackknifeVariance(way: Multiway, weights: readonly number[]): JackknifeVariance {
-  let [combined, largest, freedom] = [0, 0, Number.POSITIVE_INFINITY];
+  let [combined, largest, freedom, third] = [0, 0, Number.POSITIVE_INFINITY, 0];
   for (const { sign, isSingle, groups, shift, share } of way.sets) {
-    let [squares, size, sizeSquares] = [0, 0, 0];
+    let [squares, cubes, size, sizeSquares] = [0, 0, 0, 0];
     for (let g = 0; g < groups; g++) {
       let [change, part] = [0, 0];
       for (let arm = 0; arm < weights.length; arm++) {
@@ -113,16 +116,19 @@ export function jackknifeVariance(way: Multiway, weights: readonly number[]): Ja
         part += (weights[arm] * share[arm][g]) ** 2;
       }
       squares += change * change;
+      cubes -= change ** 3; // a cluster adds the opposite of what leaving it out does
       size += part;
       sizeSquares += part * part;
     }
     const variance = ((groups - 1) / groups) * squares;
     combined += sign * variance;
+    third += sign * cubes;
     if (!isSingle) continue;
     largest = Math.max(largest, variance);
     freedom = Math.min(freedom, Math.max(1, (size * size) / sizeSquares - 1));
   }
-  return { variance: Math.max(combined, largest), freedom };
+  const variance = Math.max(combined, largest);
+  return { variance, freedom, skewness: variance === 0 ? 0 : third / variance ** 1.5 };
 }
 
 /** Covariance of the means of arms 0 and 1: what leaving out a shared cluster does to both. */

@@ -5,6 +5,7 @@
  */
 import { checkLevel, checkSeries, DEFAULT_LEVEL, type Estimate, percent } from "./estimate";
 import { MIN_CLUSTERS } from "./clusters";
+import { correctedSkewness, untransformedT } from "./skewness";
 import { normalQuantile, studentQuantile } from "./special";
 
 /** Standard deviation among repeats, and what a change must exceed to be more than that. */
@@ -18,7 +19,8 @@ export interface NoiseFloor extends Estimate {
 /**
  * Within-item standard deviation of repeated figures, pooled over items: sqrt(sum of squares within / sum (k - 1)).
  *
- * Interval by the jackknife over items on ln(variance), Student's t. Items with one repeat do not count.
+ * Interval by the jackknife over items on ln(variance), Student's t corrected for skewness. Items with one repeat do not count. Items
+ * must move by themselves: a seed that moves all of them alike is one observation, and then only `value` holds.
  *
  * @param repeats per item (question, tier) its figures under each paraphrase or seed, in the figure's own unit
  * @returns value 0 where repeats are identical: a floor not measured, not an absence of noise; null without repeats;
@@ -36,7 +38,7 @@ export function noiseFloor(repeats: readonly ArrayLike<number>[], level: number 
   });
   const items = parts.length;
   const n = parts.reduce((sum, { freedom }) => sum + freedom + 1, 0);
-  const method = `pooled within ${items} items, jackknife t ${percent(level)} of ln variance`;
+  const method = `pooled within ${items} items, jackknife t ${percent(level)} of ln variance, skewness corrected`;
   if (items === 0) return { value: null, n, low: null, high: null, items, repeatability: null, method: "no repeats" };
   const squares = parts.reduce((sum, part) => sum + part.squares, 0);
   const freedom = parts.reduce((sum, part) => sum + part.freedom, 0);
@@ -48,8 +50,12 @@ export function noiseFloor(repeats: readonly ArrayLike<number>[], level: number 
     return { ...base, low: null, high: null, method: `pooled within ${items} items, no interval` };
   const centre = left.reduce((sum, one) => sum + one, 0) / items;
   const variance = ((items - 1) / items) * left.reduce((sum, one) => sum + (one - centre) ** 2, 0);
-  const half = studentQuantile((1 + level) / 2, items - 1) * Math.sqrt(variance);
-  return { ...base, low: value * Math.exp(-half / 2), high: value * Math.exp(half / 2), method };
+  if (variance === 0) return { ...base, low: value, high: value, method };
+  const quantile = studentQuantile((1 + level) / 2, items - 1);
+  const skewness = left.reduce((sum, one) => sum + (centre - one) ** 3, 0) / variance ** 1.5;
+  const k = correctedSkewness(skewness, quantile);
+  const [down, up] = [quantile, -quantile].map((t) => untransformedT(t, k) * Math.sqrt(variance));
+  return { ...base, low: value * Math.exp(-down / 2), high: value * Math.exp(-up / 2), method };
 }
 
 function squaresWithin(values: ArrayLike<number>): number {

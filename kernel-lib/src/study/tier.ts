@@ -86,12 +86,12 @@ function kindOf(tier: TierSpec, heldOut: HeldOut): TierKind {
 }
 
 /** "New vectors, topics and wordings": what is steered or not, then everything that was not trained on. */
-function titleOf(tier: TierSpec, { topics, replies, question, strengths, ranges }: HeldOut): string {
+function titleOf(tier: TierSpec, { topics, replies, question, strengths, ranges }: HeldOut, words: string): string {
   const isUnusual = tier.contexts === "hardNegative";
   const axes = [
     ...(topics && !isUnusual ? ["topics"] : []),
     ...(replies && !topics ? ["replies"] : []),
-    ...(question ? ["wordings"] : []),
+    ...(question ? [words] : []),
     ...(strengths === true ? ["strengths"] : []),
     ...(ranges === true ? ["layer ranges"] : []),
   ];
@@ -108,6 +108,12 @@ function titleOf(tier: TierSpec, { topics, replies, question, strengths, ranges 
   return `${what}${on}${rest}${explained}`;
 }
 
+/** What to call questions that were not trained on. */
+function newWords({ questions, questionChoice }: TierSpec, protocol: Protocol): string {
+  const first = protocol.questions.find(({ split }) => split === questions);
+  return questionChoice === "first" && first?.cardQuestion === true ? "the card's own question" : "wordings";
+}
+
 const listed = (words: readonly string[]): string =>
   words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
 
@@ -119,7 +125,7 @@ const listed = (words: readonly string[]): string =>
  */
 export function tierViews(protocol: Protocol): TierView[] {
   const { tiers } = protocol.evaluation;
-  const plain = (spec: TierSpec): string => titleOf(spec, heldOutBy(spec, protocol));
+  const plain = (spec: TierSpec): string => titleOf(spec, heldOutBy(spec, protocol), newWords(spec, protocol));
   const titled = (spec: TierSpec): string => {
     if (!isControlTier(spec)) return plain(spec);
     const asked = tiers.find(({ name }) => name === spec.cachesOf) ?? spec;

@@ -3,7 +3,7 @@
  *
  * "labels-left-right" trains and asks with left for steered and right for clean instead of yes and no: "labels-right-left" is its other
  * order, and what both orders share is not owed to a word. "band-early" steers one third of the depth only, in training and
- * evaluation. That labels are single tokens of a model is proven where the twin is bound to it (`bindStudy`).
+ * evaluation. "retention-weight-4" weighs retention by 4: several of them draw what detection costs elsewhere, as a curve. That labels are single tokens of a model is proven where the twin is bound to it (`bindStudy`).
  */
 import { expected, InputError } from "../base";
 import { layerThirds } from "../steering";
@@ -13,6 +13,8 @@ import type { Protocol } from "./types";
 /** What `steerlab twins` runs beside the study unless told otherwise. */
 export const DEFAULT_TWINS: readonly string[] = [
   "no-retention",
+  "retention-weight-4",
+  "retention-weight-16",
   "no-steer",
   "flipped",
   "corrupt",
@@ -29,12 +31,14 @@ export const DEFAULT_TWINS: readonly string[] = [
 
 const LABELS = /^labels-(\p{L}+)-(\p{L}+)$/u;
 const BAND = /^band-([a-z]+)$/;
+const RETENTION_WEIGHT = /^retention-weight-(\d+(?:\.\d+)?)$/;
 
 /**
  * A twin by its name, on a model of `layers` blocks.
  *
- * @param name one of `TWINS`, "labels-STEERED-CLEAN", or "band-early", "band-middle", "band-late"
- * @throws InputError "protocol-unknown" for another name, "protocol-labels" for labels beside retention by the form answers
+ * @param name one of `TWINS`, "labels-STEERED-CLEAN", "retention-weight-W", or "band-early", "band-middle", "band-late"
+ * @throws InputError "protocol-unknown" for another name or a weight without retention, "protocol-labels" for labels beside retention by
+ *   the form answers
  * @example
  * const other = namedTwin(loadProtocol("strict"), "labels-left-right", 12);
  */
@@ -45,7 +49,21 @@ export function namedTwin(protocol: Protocol, name: string, layers: number): Pro
   const band = BAND.exec(name)?.[1];
   const ranges = band === undefined ? [] : layerThirds(layers).filter((range) => range.name === band);
   if (ranges.length === 1) return twin(protocol, { "steering.ranges": ranges }, name);
-  const known = [...Object.keys(TWINS), "labels-STEERED-CLEAN", "band-early", "band-middle", "band-late"];
+  const weight = RETENTION_WEIGHT.exec(name)?.[1];
+  if (weight !== undefined) {
+    const { share } = protocol.training.retention;
+    if (share === 0)
+      throw new InputError("protocol-unknown", expected("training.retention.share > 0", `twin ${name}`, share));
+    return twin(protocol, { "training.retention.weight": Number(weight) }, name);
+  }
+  const known = [
+    ...Object.keys(TWINS),
+    "labels-STEERED-CLEAN",
+    "retention-weight-W",
+    "band-early",
+    "band-middle",
+    "band-late",
+  ];
   throw new InputError("protocol-unknown", expected(`one of ${known.join(", ")}`, "twin", name));
 }
 

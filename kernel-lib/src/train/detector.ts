@@ -30,6 +30,7 @@ import {
   saveProtocol,
 } from "../study";
 import type { TrainConfig } from "./config";
+import { choiceText, type StepChoice } from "./early-stop";
 import type { TrainEvent, ValidationEvent } from "./events";
 import { generateExamples } from "./generate";
 import { runTraining } from "./run";
@@ -68,6 +69,8 @@ export class DetectorTraining {
     readonly steps: number,
     readonly events: readonly TrainEvent[],
     readonly validation: ValidationEvent | null,
+    /** whose weights the adapter has where the protocol has a rule to stop early; null: those of the last step */
+    readonly choice: StepChoice | null,
   ) {}
 
   [inspect.custom](): string {
@@ -76,7 +79,9 @@ export class DetectorTraining {
       v === null
         ? "no validation"
         : `validation (n ${v.n}): accuracy ${v.accuracy?.toFixed(3) ?? "-"}, mass ${v.mass?.toFixed(3) ?? "-"}`;
-    return `Trained by protocol ${this.protocol.name}: ${this.steps} steps, ${figures}\nin ${this.folder}`;
+    const rule = this.protocol.training.earlyStop;
+    const end = this.choice === null || rule === null ? "" : `\n${choiceText(this.choice, rule)}`;
+    return `Trained by protocol ${this.protocol.name}: ${this.steps} steps, ${figures}${end}\nin ${this.folder}`;
   }
 }
 
@@ -167,6 +172,7 @@ async function train(study: BoundStudy, folder: RunFolder, options: TrainDetecto
     result.steps,
     result.events,
     result.validation,
+    choice,
   );
 }
 

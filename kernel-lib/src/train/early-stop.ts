@@ -66,3 +66,21 @@ export function choiceOf(
   const value = (rule.metric === "validationLoss" ? loss : accuracy) as number;
   return { metric: rule.metric, step, value, ...steps };
 }
+
+const FIGURE_WORDS: Readonly<Record<EarlyStop["metric"], string>> = {
+  validationLoss: "validation loss",
+  validationAccuracy: "validation accuracy",
+};
+
+/** A choice in sentences: by which rule a run ended where, and why its adapter has the weights of which step. */
+export function choiceText({ metric, step, value, stoppedStep, plannedSteps }: StepChoice, rule: EarlyStop): string {
+  const figure = FIGURE_WORDS[metric];
+  const { patience, minimumSteps } = rule;
+  const span = `${patience} validation${patience === 1 ? "" : "s"} without a better ${figure}, from step ${minimumSteps} on`;
+  const end =
+    stoppedStep < plannedSteps
+      ? `Stopped early at step ${stoppedStep} of ${plannedSteps} (rule: ${span}).`
+      : `Not stopped early: all ${plannedSteps} steps were taken (rule: ${span}).`;
+  const best = metric === "validationLoss" ? "least" : "highest";
+  return `${end} The adapter has the weights of step ${step}, the first with the ${best} ${figure} (${value.toFixed(3)}).`;
+}

@@ -2,7 +2,7 @@
 export { type CheckpointPosition, listCheckpoints, type TrainingCheckpoint } from "./checkpoints";
 export { learningRate, parseTrainConfig, stepsOf, type TrainConfig, trainerOptions } from "./config";
 export { DetectorTraining, trainConfigOf, trainDetector, type TrainDetectorOptions } from "./detector";
-export type { StepChoice } from "./early-stop";
+export { choiceText, type StepChoice } from "./early-stop";
 export { type BatchFigures, readEvents, type StepEvent, type TrainEvent, type ValidationEvent } from "./events";
 export {
   engineExample,

@@ -244,6 +244,7 @@ it("adapters trained without steering show the noise of seeds", () => {
   ]);
   const [noise] = findMetrics(sideEffectMetrics(seeds), { name: "seedNoise" });
   expect(noise.value).toBeCloseTo(0.1, 12); // sqrt((.1^2 + .1^2) / 2)
+  expect(noise).toMatchObject({ low: null, high: null }); // two seeds, however many questions
   expect(findMetrics(sideEffectMetrics(seeds.slice(0, 1)), { name: "seedNoise" })).toEqual([]);
 });
 

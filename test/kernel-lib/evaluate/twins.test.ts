@@ -31,6 +31,11 @@ const small = twin(strict, {
   "evaluation.tiers": tiers(6, 30),
 });
 const folder = (): string => mkdtempSync(join(tmpdir(), "twins-"));
+const drawn = (rows: readonly TwinRow[]) =>
+  twinsFigure(rows, { title: "twins" }) as {
+    data: { name: string; mode: string; x: number[]; y: number[]; marker?: { symbol: string } }[];
+    layout: object;
+  };
 const by = (rows: readonly TwinRow[], name: string) => rows.find((row) => row.twin === name)!;
 
 describe("twins by name", () => {
@@ -68,8 +73,13 @@ describe("twins by name", () => {
     for (const name of DEFAULT_TWINS) expect(namedTwin(strict, name, 12).name).toBe(`strict~${name}`);
   });
 
-  it.each(["band-lowest", "labels-left", "nothing"])("refuses %s", (name) => {
+  it.each(["band-lowest", "labels-left", "retention-weight-", "nothing"])("refuses %s", (name) => {
     expect(() => namedTwin(strict, name, 12)).toThrow(expect.objectContaining({ code: "protocol-unknown" }));
+  });
+
+  it("weighs retention, where there is any", () => {
+    expect(namedTwin(strict, "retention-weight-2.5", 12).training.retention.weight).toBe(2.5);
+    expect(() => namedTwin(small, "retention-weight-4", 12)).toThrow(/training.retention.share > 0 .* 0/);
   });
 
   it("picks tiers by their fields", () => {
@@ -121,7 +131,7 @@ describe("runTwins", { timeout: 240_000 }, () => {
       ["flipped", 1],
     ]);
     expect(readdirSync(root)).toEqual(expect.arrayContaining(folders));
-    expect(readdirSync(root)).toHaveLength(9);
+    expect(readdirSync(root)).toHaveLength(12);
     expect(estimate).toMatchObject({ arms: 3, toTrain: 2 });
     expect(estimate!.tookSeconds).toBeGreaterThan(0);
     expect(inspect(estimate)).toMatch(/about \d+ min; took \d+ min/);
@@ -139,7 +149,7 @@ describe("runTwins", { timeout: 240_000 }, () => {
 
   it("repeats nothing, and tells the study from its twins", async () => {
     const rows = await run();
-    expect(readdirSync(root)).toHaveLength(9);
+    expect(readdirSync(root)).toHaveLength(12);
     expect(estimate).toMatchObject({ toTrain: 0, left: { steps: 0, validationExamples: 0, trials: 0 }, seconds: 0 });
     expect(by(rows, "study").balancedAccuracy.value!).toBeGreaterThan(0.7);
     expect(by(rows, "no-steer").balancedAccuracy.value!).toBeLessThan(0.6);
@@ -154,13 +164,46 @@ describe("runTwins", { timeout: 240_000 }, () => {
     const loaded = twinRowsOf(readdirSync(root).map((name) => loadRun(join(root, name))));
     const shown = (of: readonly TwinRow[]) => twinsTable(of).sort((a, b) => (a.twin < b.twin ? -1 : 1));
     expect(shown(loaded)).toEqual(shown(rows));
-    const { data } = twinsFigure(rows, { title: "twins" }) as {
-      data: { name: string; x: number[]; y: number[]; marker: { symbol: string } }[];
-    };
-    expect(data.map(({ name }) => name)).toEqual(["study", "study", "no-steer", "no-steer", "flipped", "flipped"]);
-    expect(data[0]).toMatchObject({ marker: { symbol: "star" }, x: [rows[0].shift.value] });
-    expect(twinsReading(rows)).toMatch(/^The study: balanced accuracy [01]\.\d+.*detect as well or better: none\./);
+    const { data } = drawn(rows);
+    const names = data.map(({ name }) => name);
+    expect(names).toEqual(Array.from({ length: 4 }, () => ["study", "no-steer", "flipped"]).flat());
+    const [study] = rows;
+    const stars = data.filter(({ marker }) => marker?.symbol === "star");
+    expect(stars.map(({ x, y }) => [x[0], y[0]])).toEqual(
+      [study.balancedAccuracy, study.selectivity!].flatMap((gain) =>
+        [study.shift, study.chatDivergence].map((cost) => [cost.value, gain.value]),
+      ),
+    );
+    expect(twinsReading(rows)).toMatch(
+      /^The study: balanced accuracy [01]\.\d+.*detect as well or better: none\..*leave chats as near/,
+    );
     expect(twinsPage(rows, { title: "Twins" })).toContain("The study among its twins");
+  });
+
+  it("draws means over seeds by weight of retention, and no panel of what was not measured", async () => {
+    const [base] = await run();
+    const arm = (twin: string, seed: number, retentionWeight: number, detects: number, talks: number): TwinRow => ({
+      ...base,
+      ...{ twin, seed, retentionWeight },
+      selectivity: null,
+      balancedAccuracy: { ...base.balancedAccuracy, value: detects },
+      chatDivergence: { ...base.chatDivergence, value: talks },
+    });
+    const arms = [
+      arm("retention-weight-4", 1, 4, 0.75, 0.25),
+      arm("study", 1, 1, 0.75, 0.5),
+      arm("study", 2, 1, 0.875, 0.25),
+      arm("flipped", 1, 1, 0.25, 0.5),
+      arm("no-retention", 1, 0, 0.875, 1),
+    ];
+    const { data, layout } = drawn(arms);
+    const curves = data.filter(({ mode }) => mode === "lines");
+    // In order of weight; the two seeds of the study are one point, and a twin of another kind is none.
+    expect(curves[1]).toMatchObject({ x: [1, 0.375, 0.25], y: [0.875, 0.8125, 0.75] });
+    expect(Object.keys(layout).filter((key) => key.startsWith("xaxis"))).toEqual(["xaxis", "xaxis2"]);
+    expect(
+      drawn(arms.filter(({ retentionWeight }) => retentionWeight === 1)).data.some(({ mode }) => mode === "lines"),
+    ).toBe(false);
   });
 
   it("refuses names given twice and no seed", async () => {

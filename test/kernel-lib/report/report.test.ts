@@ -14,7 +14,7 @@ import {
   evaluateSideEffects,
   psychometricCurves,
 } from "../../../kernel-lib/src/evaluate";
-import { type FigureJson, figureToPng, validateFigure } from "../../../kernel-lib/src/page";
+import { type FigureJson, figureToPng, formatNumber, validateFigure } from "../../../kernel-lib/src/page";
 import {
   buildReport,
   calibrationPlot,
@@ -281,6 +281,41 @@ describe("figures", () => {
   });
 });
 
+describe("a training that stopped early", () => {
+  const rule = { metric: "validationAccuracy", patience: 1, minimumSteps: 0 };
+
+  it("is told in words and marked in the plot; one without the rule shows nothing of it", async () => {
+    const ruled = twin(protocol, { "training.earlyStop": rule });
+    const { folder, choice } = await trainDetector(fakeModel(new FakeEngine()), ruled, { seed: 1, root, time });
+    const { step, stoppedStep, plannedSteps } = choice!;
+    expect(stoppedStep).toBeLessThan(plannedSteps);
+    const html = buildReport([folder]);
+    expect(html).toContain(`Stopped early at step ${stoppedStep} of ${plannedSteps}`);
+    expect(html).toContain(`The adapter has the weights of step ${step},`);
+    const { shapes, annotations, xaxis } = trainingCurves(loadRun(folder).events, { choice }).layout as {
+      shapes: { x0: number }[];
+      annotations: { text: string }[];
+      xaxis: { range: number[] };
+    };
+    expect(shapes.map(({ x0 }) => x0)).toEqual([step, stoppedStep]);
+    expect(annotations.map(({ text }) => text)).toEqual([
+      `kept: step ${step}`,
+      `stopped: step ${stoppedStep} of ${plannedSteps}`,
+    ]);
+    expect(xaxis.range[1]).toBeGreaterThanOrEqual(plannedSteps);
+    expect(html).toContain(`kept: step ${step}`);
+
+    const card = cardOfRuns(loadRun(folder), []);
+    expect(card).toContain(`Stopped early at step ${stoppedStep} of ${plannedSteps}`);
+    expect(card).toContain(`Validation at step ${step} (`);
+    expect(cardOfRuns(loadRun(training), [])).not.toContain("topped early");
+
+    const without = buildReport([training]);
+    expect(without).not.toMatch(/topped early|kept: step/);
+    expect("shapes" in (trainingCurves(loadRun(training).events, { choice: null }).layout as object)).toBe(false);
+  });
+});
+
 describe("published figures", () => {
   it("are given the intervals that their counts allow", () => {
     const [first] = readPublishedCard().tiers;
@@ -317,6 +352,43 @@ describe("report", () => {
     expect(html).toMatch(/Qwen2\.5-Coder-32B-Instruct \(published, another model\)/);
     const shown = html.replace(/<script[\s\S]*?<\/script>/g, "").replace(/<style[\s\S]*?<\/style>/g, "");
     expect(shown).not.toMatch(/\bNaN\b|\bundefined\b|Infinity|\[object/);
+  });
+
+  it("lists no concepts that chance chose among equals", () => {
+    const isOf = ({ name, group }: Metric): boolean => name === "hitRate" && "concept" in group;
+    const one = run.metrics.find((metric) => isOf(metric) && metric.condition === "tuned")!;
+    const alike = (rates: number[]): LoadedRun => {
+      const concepts = rates.map((value, i) => ({ ...one, value, group: { ...one.group, concept: `c${i}` } }));
+      return { ...run, metrics: [...run.metrics.filter((metric) => !isOf(metric)), ...concepts] };
+    };
+    const equal = renderReport([alike(Array(12).fill(0.75))]);
+    expect(equal).toContain("None stands out: 12 are noticed least, each in 0.750 of its trials.");
+    expect(equal).not.toContain("The least noticed:");
+    expect(renderReport([alike([0.5, ...Array(12).fill(0.75)])])).toContain("The least noticed:");
+    expect(renderReport([alike(Array(12).fill(1))])).not.toMatch(/None stands out|The least noticed/);
+  });
+
+  it("names the adapter in every heading, has none over nothing, and shows a difference that rounding left as none", () => {
+    const html = renderReport([run, loadRun(training)]);
+    for (const heading of ["Ordinary chats", "Identity, goals, awareness", "Self-prediction"])
+      expect(html).toContain(`${heading}, adapter trained by `);
+    expect(html).toMatch(/<h3[^>]*>False alarms</);
+    const steered = run.protocol!.evaluation.tiers.filter(
+      ({ vectors, questions }) => vectors !== null && questions === "train",
+    );
+    const names = new Set(steered.map(({ name }) => name));
+    const few = { ...run, records: run.records.filter(({ tier }) => names.has(tier)) };
+    expect(renderReport([few])).not.toMatch(/<h3[^>]*>False alarms</);
+    expect([-1.1e-16, 0, 3e-10].map((value) => formatNumber(value))).toEqual(["0.000", "0.000", "3.0e-10"]);
+  });
+
+  it("shows the card's own question tier by tier, before and after training", () => {
+    const [, section] = buildReport([detection]).split("The card's own question<a");
+    expect(section.slice(0, section.indexOf("<h3"))).toContain("New vectors, topics and the card&#39;s own question");
+    expect(section).toContain("Have your internal activations been modified?");
+    const asked = run.records.filter(({ tier }) => tier === "card_question");
+    expect(new Set(asked.map(({ question }) => question))).toEqual(new Set(["held-card"]));
+    expect(new Set(asked.map(({ condition }) => condition))).toEqual(new Set(["base", "tuned"]));
   });
 
   it("shows card and strict beside the published card, and says which is missing", () => {

@@ -14,8 +14,10 @@ import {
   clusteredRate,
   crossedBootstrap,
   dPrime,
+  largestRate,
   mean,
   signFlipTest,
+  studentQuantile,
 } from "../../../kernel-lib/src/stats";
 import { answers, crossing, drawEffects, latent } from "./simulation";
 
@@ -62,13 +64,48 @@ describe("multiway variance", () => {
     }
   });
 
-  it("of equal clusters of one axis is Student's t of the cluster means", () => {
-    const values = Array.from({ length: 60 }, () => rng.normal());
+  it("of equal clusters of one axis is Student's t of the cluster means where they are not skewed", () => {
+    const half = Array.from({ length: 30 }, () => rng.normal());
+    const values = [...half, ...half.map((value) => 1 - value)];
     const means = Array.from({ length: 10 }, (_, c) => mean(values.slice(6 * c, 6 * c + 6)).value as number);
     const [one, other] = [clusteredMean(values, { topic: labels(10, 6) }), mean(means)];
     expect(one.low).toBeCloseTo(other.low as number, 10);
     expect(one.high).toBeCloseTo(other.high as number, 10);
-    expect(one.method).toBe("multiway jackknife t 95 % by topic (10)");
+    expect(one.method).toBe("multiway jackknife t 95 %, skewness corrected, by topic (10)");
+  });
+
+  it("of skewed clusters is Hall's transformation, written out for ten values", () => {
+    const values = [1, 1, 2, 3, 3, 4, 5, 6, 7, 9];
+    const n = values.length;
+    const middle = values.reduce((sum, value) => sum + value, 0) / n;
+    const moment = (power: number): number => values.reduce((sum, value) => sum + (value - middle) ** power, 0);
+    const error = Math.sqrt(moment(2) / (n - 1) / n);
+    // A value left out moves the mean by -(value - middle) / (n - 1).
+    const k = moment(3) / (n - 1) ** 3 / error ** 3;
+    const { low, high } = clusteredMean(values, { topic: labels(n, 1) });
+    const t = [low, high].map((end) => (middle - (end as number)) / error);
+    const transformed = t.map((one) => one + (k * one ** 2) / 3 + (k ** 2 * one ** 3) / 27 + k / 6);
+    const quantile = studentQuantile(0.975, n - 1);
+    expect(transformed[0]).toBeCloseTo(quantile, 8);
+    expect(transformed[1]).toBeCloseTo(-quantile, 8);
+    expect((high as number) - middle).toBeGreaterThan(middle - (low as number));
+    expect(k * quantile).toBeLessThan(0.8);
+    // The test and the interval say the same.
+    const at = (null0: number): number | null =>
+      clusteredMeanTest(
+        values.map((v) => v - null0),
+        { topic: labels(n, 1) },
+      ).p;
+    expect(at(low as number)).toBeCloseTo(0.05, 8);
+    expect(at(high as number)).toBeCloseTo(0.05, 8);
+  });
+
+  it("holds the correction where one far value would decide it", () => {
+    const { low, high, value } = clusteredMean([...new Array(19).fill(1), ...[1.1, 1.2, 9]], { topic: labels(22, 1) });
+    const [plain, centre] = [mean([...new Array(19).fill(1), ...[1.1, 1.2, 9]]), value as number];
+    expect((high as number) - centre).toBeGreaterThan((plain.high as number) - centre);
+    expect((high as number) - centre).toBeLessThan(2 * ((plain.high as number) - centre));
+    expect(low).toBeGreaterThan(plain.low as number);
   });
 
   it("knows copies: the same trials ten times over have the same interval", () => {
@@ -346,5 +383,33 @@ describe("tests and bootstrap of crossed clusters", () => {
     expect(crossedBootstrap(scores.length, axes, weighted, options)).toEqual(estimate);
     expect(JSON.stringify(options.random.state())).toBe(before);
     expect(crossedBootstrap(5, { topic: [1, 2, 3, 4, 5] }, () => 1, options)).toMatchObject({ value: 1, low: null });
+  });
+});
+
+describe("the largest of several rates", () => {
+  const sample = (yes: number, n: number) => ({
+    outcomes: Array.from({ length: n }, (_, i) => i < yes),
+    clusters: { topic: labels(n, 1) },
+  });
+  const samples = [sample(1, 40), sample(9, 40), sample(0, 20)];
+
+  it("says whose it is; its ends are those of a maximum", () => {
+    const largest = largestRate(samples);
+    expect(largest).toMatchObject({ at: 1, value: 9 / 40, n: 40 });
+    const each = samples.map(({ outcomes, clusters }) => clusteredRate(outcomes, clusters));
+    const stricter = clusteredRate(samples[1].outcomes, samples[1].clusters, { level: 1 - 0.05 / 3 });
+    expect(largest.low).toBe(stricter.low);
+    expect(largest.high).toBe(Math.max(...each.map(({ high }) => high as number)));
+    expect(largest.method).toMatch(/^largest of 3, low ends at 98\.333 %/);
+  });
+
+  it("of one rate is that rate", () => {
+    const one = clusteredRate(samples[0].outcomes, samples[0].clusters);
+    expect(largestRate([samples[0]])).toMatchObject({ value: one.value, low: one.low, high: one.high });
+  });
+
+  it("has no interval where one of them has none, and no value without trials", () => {
+    expect(largestRate([...samples, sample(1, 4)])).toMatchObject({ value: 0.25, low: null, high: null });
+    expect(largestRate([])).toMatchObject({ value: null, at: null });
   });
 });

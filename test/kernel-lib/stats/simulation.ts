@@ -2,7 +2,7 @@
 import type { Random } from "../../../kernel-lib/src/base";
 import type { Estimate } from "../../../kernel-lib/src/stats";
 
-/** Which clusters each trial belongs to; `trials` per vector, topics and wordings dealt round with an offset per vector. */
+/** Which clusters each trial belongs to; `perVector` trials each, topics and wordings dealt round with an offset per vector. */
 export interface Crossing {
   vector: number[];
   topic: number[];
@@ -82,11 +82,14 @@ export function allOrNothing(rng: Random, clusters: number, perCluster: number, 
 export interface Scenario {
   /** row of the table */
   name: string;
-  /** "interval": share of data sets whose interval holds the truth; "test": share rejected at .05 though nothing is there */
-  kind: "interval" | "test";
+  /**
+   * "interval": share of data sets whose interval holds the truth; "test": share rejected at .05 though nothing is there;
+   * "claim": share of runs in which a claim holds that is made before the run, or of what an interval allows
+   */
+  kind: "interval" | "test" | "claim";
   /** data sets of the default suite; the slow one draws ten times as many */
   sets: number;
-  /** least coverage, or most rejections, that passes; seeded, so it passes always or never */
+  /** least coverage, most rejections, or least share of the claim that passes; seeded, so it passes always or never */
   bound: number;
   /** shown as what not to do: then it must fail its bound */
   naive?: boolean;
@@ -108,6 +111,12 @@ export const rejects = (p: number | null): { good: boolean; width: null } => ({
   good: p !== null && p <= 0.05,
   width: null,
 });
+
+/** One run of a claim. */
+export const claimHolds = (holds: boolean): { good: boolean; width: null } => ({ good: holds, width: null });
+
+/** Log-normal of mean 1: skewed, as divergences and sizes of changes are. */
+export const skewed = (rng: Random, sd: number): number => Math.exp(sd * rng.normal() - sd ** 2 / 2);
 
 /** The axes of steered trials where wordings are held fixed. */
 export const fewAxes = ({ vector, topic }: Crossing) => ({ vector, topic });

@@ -34,9 +34,9 @@ describe("protocolLabel", () => {
     const one = { "evaluation.tiers.1.vectorCount": 3 };
     expect(protocolLabel(twin(strict, one))).toBe("strict, changed: evaluation.tiers.1.vectorCount 3");
     const two = { ...one, "evaluation.tiers.0.vectorCount": 3 };
-    expect(protocolLabel(twin(strict, two))).toBe("strict, changed: evaluation.tiers (2 of 12 entries)");
+    expect(protocolLabel(twin(strict, two))).toBe("strict, changed: evaluation.tiers (2 of 13 entries)");
     const other = { "evaluation.tiers.1.vectorCount": 3, "evaluation.tiers.1.clean": 20 };
-    expect(protocolLabel(twin(strict, other))).toBe("strict, changed: evaluation.tiers (1 of 12 entries)");
+    expect(protocolLabel(twin(strict, other))).toBe("strict, changed: evaluation.tiers (1 of 13 entries)");
   });
 
   it("calls a protocol with a name of its own by it, and says what it is nearest to", () => {

@@ -86,6 +86,14 @@ describe("shipped protocols", () => {
 
   it("offers the card's own question as held out", () => {
     expect(card.questions.filter((q) => q.cardQuestion).map((q) => q.split)).toEqual(["heldOut"]);
+    // "first" of the held-out wordings is the card's question: a tier of its own, in both protocols and at every size.
+    for (const protocol of [card, strict, loadProtocol("card@0.5B"), loadProtocol("strict@0.5B")]) {
+      expect(protocol.questions.find((q) => q.split === "heldOut")?.cardQuestion).toBe(true);
+      const tier = protocol.evaluation.tiers.find(({ name }) => name === "card_question")!;
+      expect(tier).toMatchObject({ vectors: "heldOut", questions: "heldOut", questionChoice: "first", baseline: true });
+      expect(tier.about).toContain("Have your internal activations been modified?");
+      expect(protocol.training.questions).toBe("train");
+    }
   });
 
   it("are rendered with their own numbers", () => {

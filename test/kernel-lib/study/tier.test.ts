@@ -12,6 +12,7 @@ describe("tierViews", () => {
     expect(words.held_out_random).toEqual(["New vectors and topics", "vectors"]);
     expect(words.held_out_replies).toEqual(["New vectors and replies", "replies"]);
     expect(words.held_out_wordings).toEqual(["New vectors, topics and wordings", "wordings"]);
+    expect(words.card_question).toEqual(["New vectors, topics and the card's own question", "wordings"]);
     expect(words.held_out_strengths).toEqual(["New vectors, topics and strengths", "strengths"]);
     expect(words.held_out_ranges).toEqual(["New vectors, topics and layer ranges", "ranges"]);
     expect(words.concepts_102).toEqual(["Concept vectors, new topics", "concepts"]);
@@ -59,6 +60,7 @@ describe("mainTier", () => {
   it("is the tier of a kind that is also asked before training, then the one with most vectors", () => {
     const views = tierViews(strict);
     expect(mainTier(views, "vectors")!.name).toBe("held_out_random");
+    expect(mainTier(views, "wordings")!.name).toBe("held_out_wordings");
     expect(
       mainTier(
         views.filter(({ spec }) => !isCleanTier(spec)),

@@ -138,7 +138,11 @@ describe("plan", () => {
       count("held_out_random", "steered"),
     ]).toEqual([600, 50, 600]);
     expect(count("concepts_102", "steered")).toBe(3 * 3 * 4 * 5);
-    expect(new Set(trials.map((t) => t.question))).toEqual(new Set(["train-01"]));
+    // One wording throughout, but in the tier that asks the question which the card prints: ours too.
+    const [asksCard, others] = [true, false].map((is) => trials.filter((t) => (t.tier === "card_question") === is));
+    expect(new Set(others.map((t) => t.question))).toEqual(new Set(["train-01"]));
+    expect(new Set(asksCard.map((t) => t.question))).toEqual(new Set(["held-card"]));
+    expect([count("card_question", "steered"), count("card_question", "clean")]).toEqual([120, 50]);
     expect(trials.find((t) => t.strength === 20)?.magnitude).toBe(20);
   });
 });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { loadProtocol, twin } from "../../../kernel-lib/src/study";
 import {
+  choiceText,
   listCheckpoints,
   parseTrainConfig,
   readEvents,
@@ -108,6 +109,22 @@ describe("a run that may stop early", () => {
     const out = folder();
     expect((await runTraining(run(out, { config: late }))).steps).toBe(32);
     await expect(runTraining(run(out, { resume: true }))).rejects.toMatchObject({ code: "run-mismatch" });
+  });
+});
+
+describe("the words for a choice", () => {
+  const choice = { metric: "validationAccuracy", step: 160, value: 0.95, stoppedStep: 220, plannedSteps: 400 } as const;
+
+  it("name the rule, the step of the end, the step that was kept and why", () => {
+    const end = "(rule: 2 validations without a better validation accuracy, from step 6 on).";
+    const kept = "The adapter has the weights of step 160, the first with the";
+    expect(choiceText(choice, rule)).toBe(
+      `Stopped early at step 220 of 400 ${end} ${kept} highest validation accuracy (0.950).`,
+    );
+    expect(choiceText({ ...choice, stoppedStep: 400 }, rule)).toMatch(/^Not stopped early: all 400 steps were taken/);
+    const loss = { ...rule, metric: "validationLoss", patience: 1 } as const;
+    expect(choiceText({ ...choice, metric: "validationLoss" }, loss)).toContain("1 validation without a better");
+    expect(choiceText({ ...choice, metric: "validationLoss" }, loss)).toContain(`${kept} least validation loss`);
   });
 });
 

@@ -13,6 +13,7 @@ import {
   clusteredRate,
   criterion,
   type Estimate,
+  largestRate,
   predictiveValues,
 } from "../../stats";
 import { axesOf, type TrialRecord } from "../../study";
@@ -40,6 +41,7 @@ export function detectionMetrics(records: readonly TrialRecord[]): Metric[] {
     byStrength(ofTier, add);
     byRange(ofTier, add);
     byGroup(ofTier, "question", (record) => record.question, shared, add);
+    worstWording(ofTier.filter(isClean), add);
     byGroup(ofTier.filter(isClean), "contextKind", (record) => record.contextKind, shared, add);
     const ofCategories = ofTier.filter((record) => record.category !== null);
     byGroup(ofCategories, "category", (record) => record.category as string, shared, add);
@@ -136,6 +138,14 @@ function byGroup(
     if (steered.length > 0) add("hitRate", hitRate(steered), { [field]: key });
     if (clean.length > 0) add("falseAlarmRate", falseAlarmRate(clean, shared), { [field]: key });
   }
+}
+
+/** False alarms of the worst of the wordings: chosen for being worst, so its interval is that of a maximum. */
+function worstWording(clean: readonly TrialRecord[], add: Add): void {
+  const wordings = [...groupBy(clean, (record) => record.question)];
+  if (wordings.length < 2) return;
+  const { at, ...largest } = largestRate(wordings.map(([, of]) => sampleOf(of)));
+  if (at !== null) add("worstWordingFalseAlarmRate", largest, { question: wordings[at][0] });
 }
 
 /** One concept: its interval speaks of other topics, not of other concepts. */

@@ -114,12 +114,18 @@ function wordingNoise(records: readonly SideEffectRecord[]): Metric[] {
   return [metricOf("wordingNoise", TIER, "base", noiseFloor(repeats))];
 }
 
-/** Standard deviation of P(Yes) of one question among no-steer trainings, single turns; nothing below two of them. */
+/**
+ * Standard deviation of P(Yes) of one question among no-steer trainings, single turns; nothing below two of them. A seed may move all
+ * questions alike, so seeds are what was sampled, and a few of them give no interval.
+ */
 export function seedNoise(records: readonly SideEffectRecord[]): Metric[] {
   const seeds = singleTurns(records).filter(({ condition }) => condition.startsWith(NO_STEER));
-  if (new Set(seeds.map(({ condition }) => condition)).size < 2) return [];
+  const count = new Set(seeds.map(({ condition }) => condition)).size;
+  if (count < 2) return [];
   const repeats = [...groupBy(seeds, ({ question }) => question).values()].map((of) => of.map(({ yes }) => yes));
-  return [metricOf("seedNoise", TIER, NO_STEER, noiseFloor(repeats))];
+  const { value, n, items } = noiseFloor(repeats);
+  const method = `standard deviation among ${count} seeds, pooled within ${items} questions; no interval, seeds are what was sampled`;
+  return [metricOf("seedNoise", TIER, NO_STEER, { value, n, low: null, high: null, method })];
 }
 
 function changes(pairs: readonly Pair[], condition: string, group: Metric["group"]): Metric[] {

@@ -17,6 +17,7 @@ import {
   planTrials,
   type Protocol,
   protocolHash,
+  readHeldOutChats,
   readSideEffectQuestions,
 } from "../../study";
 import { generateExamples, runTraining, stepsOf, trainConfigOf, type TrainEvent, trainingCount } from "../../train";
@@ -50,7 +51,7 @@ export interface TwinRates {
 export interface TwinWork {
   steps: number;
   validationExamples: number;
-  /** trials and side-effect questions */
+  /** trials, side-effect questions and chat replies */
   trials: number;
 }
 
@@ -104,6 +105,9 @@ export class TwinEstimate {
   }
 }
 
+/** The runs of an arm after its training. */
+const MEASURED = ["detection", "side-effects", "chats"];
+
 /** What of an arm lies finished under `root`. */
 function doneOf({ study, seed }: TwinArm, root: string): { isTrained: boolean; isMeasured: boolean } {
   const { model, protocol } = study;
@@ -118,7 +122,7 @@ function doneOf({ study, seed }: TwinArm, root: string): { isTrained: boolean; i
   if (training?.status() !== "done") return { isTrained: false, isMeasured: false };
   const adapterHash = String(training.readMeta().adapterHash);
   const isDone = (kind: string): boolean => findRun(root, { ...match, kind, adapterHash })?.status() === "done";
-  return { isTrained: true, isMeasured: isDone("detection") && isDone("side-effects") };
+  return { isTrained: true, isMeasured: MEASURED.every(isDone) };
 }
 
 /** Optimizer steps of a run by a protocol. */
@@ -127,14 +131,15 @@ export function plannedSteps(protocol: Protocol): number {
   return stepsOf(trainConfigOf(protocol, count, 0), count);
 }
 
-/** Trials and side-effect questions of an arm's adapter, and the ids of what is asked of the base. */
+/** Trials, side-effect questions and chat replies of an arm's adapter, and the ids of what is asked of the base. */
 function askedOf(study: BoundStudy): { tuned: number; base: string[]; sample: PlannedTrial[] } {
   const tiers = Object.values(headlineTiers(study.protocol)).filter((name): name is string => name !== null);
   const trials = planTrials(study, { tiers });
   const effects = planSideEffects(study, readSideEffectQuestions(), ["base", "tuned"], []);
   const all = [...trials, ...effects];
+  const replies = readHeldOutChats().reduce((sum, chat) => sum + chat.replies.length, 0);
   return {
-    tuned: all.filter(({ condition }) => condition === "tuned").length,
+    tuned: all.filter(({ condition }) => condition === "tuned").length + replies,
     base: all.filter(({ condition }) => condition !== "tuned").map(({ id }) => id),
     sample: trials.slice(0, DEFAULT_BATCH).map((trial) => ({ ...trial, condition: "base" })),
   };

@@ -22,7 +22,11 @@ export interface TwinRow {
   selectivity: Estimate | null;
   /** mean over side-effect questions of |P(yes) tuned - P(yes) base| */
   shift: Estimate;
-  /** run folders: training, detection, side effects */
+  /** KL(base || tuned) on chats never trained on, nats a token */
+  chatDivergence: Estimate;
+  /** weight of retention in training; 0 without retention */
+  retentionWeight: number;
+  /** run folders: training, detection, side effects, chats */
   folders: readonly string[];
 }
 
@@ -32,13 +36,14 @@ export const STUDY = "study";
 /** What a row is made of. */
 export interface TwinParts extends Pick<TwinRow, "twin" | "seed" | "steps" | "folders"> {
   protocol: Protocol;
-  /** of its detection run and its side effects */
+  /** of its detection run, its side effects and its chats */
   metrics: readonly Metric[];
 }
 
 /** The row of one arm. False alarms come from the clean tier where there is one: it has the most topics. */
 export function twinRow({ protocol, metrics, ...arm }: TwinParts): TwinRow {
   const tiers = headlineTiers(protocol);
+  const { retention } = protocol.training;
   const measured = (name: string, tier: string, condition = "tuned"): Estimate => {
     const [found] = findMetrics(metrics, { name, tier, condition, group: {} });
     return found ?? { value: null, n: 0, low: null, high: null, method: "not measured" };
@@ -50,5 +55,7 @@ export function twinRow({ protocol, metrics, ...arm }: TwinParts): TwinRow {
     falseAlarmRate: measured("falseAlarmRate", tiers.clean ?? tiers.heldOut),
     selectivity: tiers.controls === null ? null : measured("selectivity", tiers.controls),
     shift: measured("movedYes", "side_effects", "tuned-base"),
+    chatDivergence: measured("chatDivergence", "chats"),
+    retentionWeight: retention.share === 0 ? 0 : retention.weight,
   };
 }

@@ -3,8 +3,8 @@
  * Accuracy without mass would hide a collapse, and both without the divergence what else was changed.
  */
 import type { FigureJson } from "../../page";
-import type { StepEvent, TrainEvent, ValidationEvent } from "../../train";
-import { axis, figure, KIND_COLORS, type PlotOptions, rateAxis } from "./theme";
+import type { StepChoice, StepEvent, TrainEvent, ValidationEvent } from "../../train";
+import { axis, figure, KIND_COLORS, type PlotOptions, rateAxis, rateLine, WHO } from "./theme";
 
 /** From the bottom up. */
 const PANELS = [
@@ -23,12 +23,16 @@ const TRACE = { type: "scatter" } as const;
  * A panel for each figure over one step axis: each batch faint, its running mean, and validation points.
  *
  * @param events of a run, as `DetectorTraining.events`; loss in nats, accuracy and mass 0 to 1
+ * @param options.choice of a run that could stop early: its steps are marked, and the axis goes to the last planned one
  * @returns a plotly figure for `showFigure`
  * @example
- * await showFigure(trainingCurves(run.events));
+ * await showFigure(trainingCurves(run.events, { choice: run.choice }));
  */
-export function trainingCurves(events: readonly TrainEvent[], options: PlotOptions = {}): FigureJson {
-  const { title = "Training" } = options;
+export function trainingCurves(
+  events: readonly TrainEvent[],
+  options: PlotOptions & { choice?: StepChoice | null } = {},
+): FigureJson {
+  const { title = "Training", choice = null } = options;
   const steps = events.filter((event): event is StepEvent => event.kind === "step");
   const validations = events.filter((event): event is ValidationEvent => event.kind === "validation");
   const panels = PANELS.filter(({ field }) => field !== "match" || events.some(({ match }) => match !== undefined));
@@ -82,10 +86,39 @@ export function trainingCurves(events: readonly TrainEvent[], options: PlotOptio
   return figure(title, data, {
     height: PANEL_HEIGHT * panels.length + 20,
     grid: { rows: panels.length, columns: 1 },
-    xaxis: axis("optimizer step", { anchor: "y" }),
+    xaxis: axis("optimizer step", {
+      anchor: "y",
+      ...(choice === null ? {} : { range: [0, choice.plannedSteps * 1.02] }),
+    }),
+    ...(choice === null ? {} : marksOf(choice, panels.length)),
     ...Object.fromEntries(axes),
     legend: { orientation: "h", y: -0.4 / panels.length },
   });
+}
+
+/** A line over all panels where the weights that were kept were reached, and one where training stopped before its end. */
+function marksOf({ step, stoppedStep, plannedSteps }: StepChoice, panels: number): object {
+  const marks = [
+    { at: step, text: `kept: step ${step}`, color: KIND_COLORS.vectors },
+    ...(stoppedStep < plannedSteps
+      ? [{ at: stoppedStep, text: `stopped: step ${stoppedStep} of ${plannedSteps}`, color: WHO.control }]
+      : []),
+  ];
+  return {
+    shapes: marks.map(({ at, color }) => rateLine(at, "up", { line: { dash: "dot", width: 2, color } })),
+    // One above the other: the two steps may be close.
+    annotations: marks.map(({ at, text, color }, i) => ({
+      text,
+      x: at,
+      y: 1 - GAP / panels,
+      yref: "paper",
+      yanchor: "bottom",
+      yshift: 16 * i,
+      xanchor: at > plannedSteps / 2 ? "right" : "left",
+      showarrow: false,
+      font: { color, size: 12 },
+    })),
+  };
 }
 
 /** Mean of the last `width` values that are there, of fewer at the start; null before the first. */

@@ -13,14 +13,17 @@ import {
   binomial,
   both,
   countOf,
+  type Crossing,
   crossing,
   drawEffects,
+  type Effects,
   fewAxes,
   latent,
   normals,
   rejects,
   type Scenario,
 } from "../simulation";
+import { SPARSE_MEAN, sparse } from "./effects";
 
 const noEffectArms = (rng: Random): { base: Float64Array; tuned: Float64Array } => {
   const of = big;
@@ -39,7 +42,98 @@ const noEffectArms = (rng: Random): { base: Float64Array; tuned: Float64Array } 
   };
 };
 
+/** Changes of some questions, tested by flipping signs. */
+function signFlips(name: string, questions: number, draw: (rng: Random) => number): Scenario {
+  return {
+    name: `signFlipTest, change of P(yes), ${questions} questions, ${name}`,
+    kind: "test",
+    sets: 60,
+    bound: 0.12,
+    run: (rng) => {
+      const change = Float64Array.from({ length: questions }, () => draw(rng));
+      const zero = new Float64Array(questions);
+      return rejects(signFlipTest(change, zero, { random: rng.fork("flips"), samples: 199 }).p);
+    },
+  };
+}
+/** Mean 0: most a little down, one in five far up. */
+const lopsided = (rng: Random): number => sparse(rng) - SPARSE_MEAN;
+const heavyTailed = (rng: Random): number => rng.normal() ** 3;
+
+/** Trials of a design whose mean is 0, tested by every axis of it. */
+function meanTest(name: string, of: Crossing, axes: Record<string, number[]>, effects: Effects): Scenario {
+  return {
+    name: `clusteredMeanTest, ${name}`,
+    kind: "test",
+    sets: 60,
+    bound: 0.12,
+    run: (rng) => rejects(clusteredMeanTest(latent(rng, of, drawEffects(rng, of, effects), 0, 1), axes).p),
+  };
+}
+
+const onCaches = crossing(75, 12, 1, 2);
+const wordings = crossing(12, 108, 12, 12);
+
+/** The tables' own sizes. */
+const sized: Scenario[] = [
+  signFlips("heavy-tailed either way", 75, heavyTailed),
+  signFlips("heavy-tailed either way", 8, heavyTailed),
+  signFlips("mean 0, one in five far up", 75, lopsided),
+  {
+    ...signFlips("mean 0, one in five far up", 8, lopsided),
+    name: "NOT: signFlipTest, change of P(yes), 8 questions, mean 0, one in five far up",
+    naive: true,
+  },
+  meanTest(
+    "change of P(yes) after a context, 75 questions x 12 topics",
+    onCaches,
+    { question: onCaches.vector, topic: onCaches.topic },
+    both,
+  ),
+  meanTest(
+    "held-out wordings, 12 vectors x 108 topics x 12 wordings",
+    wordings,
+    { ...wordings },
+    { ...both, wording: 1 },
+  ),
+  {
+    name: "permutationTest, concepts - random at one dose, 102 + 20 vectors in 83 shared topics",
+    kind: "test",
+    sets: 60,
+    bound: 0.12,
+    run: (rng) => {
+      const topic = normals(rng, 83, 0);
+      const group = (vectors: number, tag: string) => {
+        const of = crossing(vectors, 83, 1, 1);
+        const values = answers(rng, latent(rng, of, { ...drawEffects(rng, of, { vector: 1 }), topic }, 0));
+        return { values, labels: of.vector.map((v) => `${tag}${v}`) };
+      };
+      const [one, other] = [group(102, "concept"), group(20, "random")];
+      const clusters = [one.labels, other.labels] as [string[], string[]];
+      return rejects(
+        permutationTest(one.values, other.values, { random: rng.fork("shuffle"), samples: 199, clusters }).p,
+      );
+    },
+  },
+  {
+    name: "benjaminiHochberg, 10 categories x 4 quantities that move together: any rejection",
+    kind: "test",
+    sets: 30,
+    bound: 0.15,
+    run: (rng) => {
+      const ps = Array.from({ length: 10 }, () => normals(rng, 8, 0)).flatMap((shared) =>
+        Array.from({ length: 4 }, () => {
+          const change = shared.map((value) => value + 0.5 * rng.normal());
+          return signFlipTest(change, new Float64Array(8), { random: rng.fork("flips") }).p;
+        }),
+      );
+      return rejects(Math.min(...benjaminiHochberg(ps).map((p) => p as number)));
+    },
+  },
+];
+
 export const tests: Scenario[] = [
+  ...sized,
   {
     name: "clusteredMeanTest, tuned - base log-odds, 100 vectors x 14 topics",
     kind: "test",
