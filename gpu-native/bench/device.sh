@@ -2,8 +2,8 @@
 # Checks, measures and explains the CUDA backend on a GPU machine that is there for minutes. One call, three phases:
 #   1 is it right?   what was found; ops and a toy model against the CPU; products at model size, cuBLASLt against own kernels; a
 #                    small model against transformers + PEFT there; one step at model size. Ends with a one-line verdict.
-#   2 how fast?      training, sweep, questions, decode at 32B; then transformers + PEFT on the same card.
-#   3 why?           a training step op by op, single products, 7B, compute-sanitizer on small work.
+#   2 how fast?      cuBLASLt's algorithms timed; training, sweep, questions, decode at 32B; then transformers + PEFT on the same card.
+#   3 why?           a training step op by op, single products (timed algorithms and first answers), adapters old and new, 7B, compute-sanitizer on small work.
 #
 #   bash gpu-native/bench/device.sh build      without a GPU: programs for sm_90a into gpu-native/build/device
 #   bash gpu-native/bench/device.sh            on the device, with that folder brought along (built there if it is missing or stale)
@@ -169,6 +169,7 @@ phase_1() {
   fi
   run "what is here" 30 "$bin/steerlab_device_check" $shape found
   run "products of $shape" 40 "$bin/steerlab_device_check" $shape products
+  run "adapters of $shape" 30 "$bin/steerlab_device_check" $shape adapters
   run "ops against the CPU" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" both
   STEERLAB_CUBLASLT=own run "ops against the CPU, own products" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16
   run "toy model against the CPU" 60 "$bin/steerlab_cuda_end_to_end" both
@@ -195,15 +196,19 @@ phase_1() {
 
 phase_2() {
   begin 2 "how fast?"
-  run "bench $shape" $((limits[1] / 2)) "$bin/steerlab_device_bench" $shape "$each"
+  # once for all that follows; the file is logged, so that its choices can be used again
+  STEERLAB_CUBLASLT_TIME=1 run "choosing algorithms for $shape" 50 "$bin/steerlab_device_bench" $shape "$each" choose
+  cat "$STEERLAB_CUBLASLT_CHOICES" >&3 2> /dev/null
+  run "bench $shape" $((limits[1] * 2 / 5)) "$bin/steerlab_device_bench" $shape "$each"
   if [ -z "$python" ]; then skip "transformers + PEFT" "no python3"
-  else run "transformers + PEFT, $shape" $((limits[1] / 2)) "$python" bench/device/baseline.py $shape "$each" $place
+  else run "transformers + PEFT, $shape" $((limits[1] * 2 / 5)) "$python" bench/device/baseline.py $shape "$each" $place
   fi
 }
 
 phase_3() {
   begin 3 "why?"
   STEERLAB_CUDA_TIMES=1 run "details of $shape" 45 "$bin/steerlab_device_bench" $shape 1 details
+  STEERLAB_CUBLASLT_CHOICES=/dev/null run "first answers for $shape" 20 "$bin/steerlab_device_bench" $shape 1 first
   [ "$second" != "$shape" ] && run "bench $second" 45 "$bin/steerlab_device_bench" $second 1
   local sanitizer tool case
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
@@ -222,6 +227,7 @@ else build_programs || exit 1
 fi
 [ -n "$build" ] && exit 0
 export STEERLAB_CUDA_LIBRARY=${STEERLAB_CUDA_LIBRARY:-$bin/libsteerlab_cuda.so}
+export STEERLAB_CUBLASLT_CHOICES=${STEERLAB_CUBLASLT_CHOICES:-$scratch/cublaslt-choices.tsv}
 record run "$(date -u '+%Y-%m-%d %H:%M UTC')" "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2> /dev/null | head -1)" "phases $phases"
 verdict=
 worst=0

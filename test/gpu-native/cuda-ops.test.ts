@@ -3,7 +3,16 @@
  * Where a device is, the same comparison runs on it too; with STEERLAB_REQUIRE_GPU=1 its absence is a failure.
  */
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -138,9 +147,26 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
       expect(failed, text.slice(-4000)).toEqual([]);
       expect(status).toBe(0);
       expect(passed).toBeGreaterThan(600);
-      for (const name of ["gemm.mma", "gemm.tile", "attention.mma", "lora", "lora_backward", "logits_backward.labels"])
+      for (const name of [
+        "gemm.mma",
+        "gemm.tile",
+        "attention.mma",
+        "lora.mma",
+        "lora_backward.mma",
+        "logits_backward.labels",
+      ])
         expect(counter(text, name), name).toBeGreaterThan(0);
       expect(counter(text, "attention")).toBeGreaterThan(counter(text, "attention.mma"));
+    });
+
+    it("adapters on the F32 units when that is asked for", { timeout: RUN_MS }, () => {
+      const { failed, text } = run(ops, [library, "bf16", "linear_backward"], {
+        STEERLAB_CUBLASLT: "own",
+        STEERLAB_CUDA_LORA: "plain",
+      });
+      expect(failed, text).toEqual([]);
+      expect(counter(text, "lora_backward")).toBeGreaterThan(0);
+      for (const name of ["lora.mma", "lora_backward.mma"]) expect(counter(text, name), name).toBe(0);
     });
 
     it("matrix products through the prototypes of cuBLASLt, and without them when it declines", {
@@ -153,6 +179,11 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
       expect(served.text).not.toContain("fake cuBLASLt:");
       expect(served.text).toContain("cuBLASLt 13.0.2");
       expect(counter(served.text, "gemm.cublaslt")).toBeGreaterThan(20);
+      expect(counter(served.text, "gemm.bias")).toBeGreaterThan(3); // in the library's epilogue
+      const wide = run(ops, [library, "bf16", "invariance"], { STEERLAB_CUBLASLT: fake }); // a bias that bf16 cannot hold
+      expect(wide.failed, wide.text).toEqual([]);
+      expect(counter(wide.text, "gemm.cublaslt")).toBeGreaterThan(0);
+      expect(counter(wide.text, "gemm.bias")).toBe(0);
       for (const refusal of ["1", "matmul"]) {
         const refused = run(ops, [library, "bf16", "linear"], {
           STEERLAB_CUBLASLT: fake,
@@ -174,6 +205,73 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
         for (const name of ["gemm.cublaslt", "gemm.mma", "gemm.tile"])
           expect(counter(exact.text, name), `${refusal}: ${name}`).toBe(counter(asked.text, name));
       }
+    });
+
+    it("times cuBLASLt's algorithms once when asked, keeps none that own kernels disagree with, and uses what is kept", {
+      timeout: RUN_MS,
+    }, async () => {
+      const fake = await fakeCublasLt();
+      const kept = join(folder, "kept", "choices.tsv");
+      const with_ = (env: Record<string, string>): Run =>
+        run(ops, [library, "bf16", "linear_backward"], {
+          STEERLAB_CUBLASLT: fake,
+          STEERLAB_CUBLASLT_CHOICES: kept,
+          ...env,
+        });
+      const description = (r: Run): string => r.text.match(/^# cuda .+ against/m)?.[0] ?? "";
+      const served = (r: Run): number => counter(r.text, "gemm.cublaslt");
+
+      const before = with_({ FAKE_CUBLASLT_EXPECT: "0" });
+      expect(before.failed, before.text).toEqual([]);
+      expect(description(before)).not.toMatch(/timed|timing/);
+      expect(existsSync(kept)).toBe(false);
+
+      const timing = with_({ STEERLAB_CUBLASLT_TIME: "1" });
+      expect(timing.failed, timing.text).toEqual([]);
+      expect(description(timing)).toContain("; timing more against");
+      expect(served(timing)).toBe(served(before));
+      const lines = readFileSync(kept, "utf8").trimEnd().split("\n");
+      expect(counter(timing.text, "gemm.tried")).toBe(5 * lines.length);
+      expect(counter(timing.text, "gemm.rejected")).toBe(2 * lines.length); // a lost tail, unsteady bits
+      for (const line of lines) {
+        const [device, version, , algorithm] = line.split("\t");
+        expect([device, version]).toEqual(["emulated device sm_80", "130002"]);
+        expect(algorithm?.split(" ")[4], line).toBe("0000000000000001"); // the fast one
+      }
+
+      const after = with_({ FAKE_CUBLASLT_EXPECT: "1" });
+      expect(after.failed, after.text).toEqual([]);
+      expect(after.text).not.toContain("fake cuBLASLt:");
+      expect(served(after)).toBe(served(before));
+      const told = /; (\d+) timed algorithms, digest ([0-9a-f]{16}) against/;
+      expect(description(after)).toMatch(told);
+      expect(description(after).match(told)?.[1]).toBe(String(lines.length));
+      const again = with_({ STEERLAB_CUBLASLT_TIME: "1" }); // nothing is timed twice
+      expect(counter(again.text, "gemm.tried")).toBe(0);
+      expect(readFileSync(kept, "utf8").trimEnd().split("\n")).toEqual(lines);
+
+      // of two lines for one product the first holds; lines of another version are not ours
+      const other = (lines[0] as string).replace(/ 0000000000000001 /, " 0000000000000000 ");
+      writeFileSync(kept, `${lines.join("\n")}\n${other}\n`);
+      expect(description(with_({}))).toBe(description(after));
+      writeFileSync(kept, lines.map((line) => `${line.replace("\t130002\t", "\t120900\t")}\n`).join(""));
+      expect(description(with_({}))).toBe(description(before));
+      writeFileSync(kept, `${other}\n${lines.slice(1).join("\n")}\n`);
+      expect(description(with_({}))).toMatch(told);
+      expect(description(with_({}))).not.toBe(description(after));
+
+      // no algorithm agrees: own kernels serve, and nothing is kept
+      const wrong = with_({
+        STEERLAB_CUBLASLT_TIME: "1",
+        STEERLAB_CUBLASLT_CHOICES: join(folder, "kept", "none.tsv"),
+        FAKE_CUBLASLT_LOSES: "8",
+      });
+      expect(wrong.failed, wrong.text).toEqual([]);
+      expect(served(wrong)).toBe(0);
+      expect(counter(wrong.text, "gemm.mma")).toBeGreaterThan(0);
+      expect(existsSync(join(folder, "kept", "none.tsv"))).toBe(false);
+      const unwritable = with_({ STEERLAB_CUBLASLT_TIME: "1", STEERLAB_CUBLASLT_CHOICES: join(kept, "file") });
+      expect(unwritable.text).toContain("Name another one in STEERLAB_CUBLASLT_CHOICES.");
     });
 
     it("says by name where less address space than asked for is given, and where there is none", {

@@ -71,6 +71,9 @@ function device(bin: string, out: string, args: string[], env: Record<string, st
   return { status: result.status, text: result.stdout + result.stderr, ...read(out) };
 }
 
+const times_of = (results: string[][], work: string): (string | undefined)[] =>
+  results.filter(([kind, , what]) => kind === "time" && what === work).map((row) => row[3]);
+
 const RESULT = "printf 'result\\ttoy\\ttraining 42+25 batch 8\\t70\\tms\\t58\\t0.01\\tcuBLASLt\\n'";
 
 describe("device.sh", () => {
@@ -111,8 +114,8 @@ describe("device.sh", () => {
     const tries = run.results.filter((line) => line[0] === "check" && line[2] === "ops against the CPU");
     expect(tries.map((line) => line[6])).toEqual(["launches", "blocking"]);
     // what is measured under blocking launches is not kept
-    expect(run.results.filter(([kind]) => kind === "result")).toHaveLength(1);
-    expect(run.log.match(/^result/gm)).toHaveLength(2);
+    expect(run.results.filter(([kind]) => kind === "result")).toHaveLength(2); // algorithms chosen, then the bench
+    expect(run.log.match(/^result/gm)).toHaveLength(4);
     expect(run.results).toContainEqual(["failed", "toy", "lost"]);
     expect(run.text).toContain("1.21 x"); // 70 ms of a floor of 58
   });
@@ -125,7 +128,7 @@ describe("device.sh", () => {
     expect(Date.now() - started).toBeLessThan(120_000);
     expect(run.results.find(([kind]) => kind === "cut")).toEqual([
       "cut",
-      "bench toy",
+      "choosing algorithms for toy",
       expect.stringMatching(/^\d+ s$/),
     ]);
     expect(run.results.filter((line) => line[0] === "result").length).toBeGreaterThan(0);
@@ -197,7 +200,7 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
   };
 
   it("measure every row of the table, and say what served it", { timeout: RUN_MS }, () => {
-    const { status, text, results } = device(bin, fresh(), ["2", "3"], env);
+    const { status, text, results, log } = device(bin, fresh(), ["2", "3"], env);
     expect(status, text).toBe(0);
     const rows = results.filter(([kind]) => kind === "result");
     for (const what of [
@@ -210,16 +213,23 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
       "decode, batch 3",
       "peak device memory",
       "product gate_up 8 rows",
+      "first answer, product gate_up 8 rows",
+      "sampling 2 rows, greedy",
+      "sampling 2 rows, top 0.95",
       "product down backward 1 rows",
     ])
       expect(rows.find((row) => row[2]?.startsWith(what))?.[3], what).toMatch(/^[\d.e+-]+$/);
     for (const row of rows.filter((row) => /training|sweep|questions|decode|product /.test(row[2] as string)))
       expect(row[7], row[2]).toBe("cuBLASLt");
+    expect(log).toMatch(/^\[?.*timed algorithms, digest [0-9a-f]{16}/m);
+    expect(log).toMatch(/^emulated device sm_80\t130002\t/m);
     const times = results.filter(([kind]) => kind === "time").map((row) => row[3]);
     expect(times).toEqual(
       expect.arrayContaining(["linear", "linear_backward", "attention_backward", "lora_backward", "uploads"]),
     );
     expect(text).toMatch(/^ +linear +[\d.]+ ms/m);
+    for (const units of ["matrix units", "F32 units"])
+      expect(times_of(results, `adapters of a block, ${units}`)).toEqual(["lora", "lora_backward", "lora_dx"]);
   });
 
   it("fail a figure that cuBLASLt did not serve though it is there", { timeout: RUN_MS }, () => {
@@ -236,6 +246,9 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
     expect(wrong.status).toBe(1);
     expect(wrong.text).toMatch(/^FAIL product gate_up backward 8 rows/m);
     expect(program("check", ["toy", "products"], { STEERLAB_CUBLASLT: "own" }).status).toBe(3);
+    const adapters = program("check", ["toy", "adapters"]);
+    expect(adapters.status, adapters.text).toBe(0);
+    expect(adapters.text.match(/^ok {3}adapters /gm)).toHaveLength(10);
     const step = program("check", ["toy", "step"]);
     expect(step.status, step.text).toBe(0);
     expect(step.text).toMatch(/^ok {3}toy step, cuBLASLt against own products: gradients/m);

@@ -1,17 +1,18 @@
-// steerlab_device_bench <shape> [seconds] [details]: what one device does with a random-weight model of this shape.
+// steerlab_device_bench <shape> [seconds] [details|first|choose]: what one device does with a random-weight model of this shape.
 //
 // The library is the one that STEERLAB_CUDA_LIBRARY names; lines are those of report.h. A floor is in the result's unit, from the
 // two rates measured first; spread is half the range of the middle half as a share of the median; products says what served
 // them, and is asserted to be cuBLASLt alone where that was found. Times are wall clock around work that ends with a wait;
-// the first run of each kind is not counted. `seconds` bounds each kind. "details" measures single matrix products and, with
-// STEERLAB_CUDA_TIMES=1, a training step op by op instead.
+// the first run of each kind is not counted. `seconds` bounds each kind. "details" measures single matrix products, adapters and, with
+// STEERLAB_CUDA_TIMES=1, a training step op by op instead; "first" the products alone, as cuBLASLt's first answers are to run:
+// without the file of timed ones. "choose" does each kind of work once and measures nothing: STEERLAB_CUBLASLT_TIME=1 times algorithms.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 
+#include "adapters.h"
 #include "loader.h"
 #include "memory_estimate.h"
 #include "report.h"
@@ -33,14 +34,20 @@ struct Timing {
 
 class Bench {
  public:
-  Bench(std::string shape, double seconds, bool details)
-      : shape_(std::move(shape)), seconds_(seconds), details_(details), config_(shape_of(shape_)) {}
+  Bench(std::string shape, double seconds, const std::string& mode)
+      : shape_(std::move(shape)), seconds_(seconds), details_(mode == "details"), first_(mode == "first"), choose_(mode == "choose"),
+        config_(shape_of(shape_)) {}
 
   void run() {
     backend_ = make_cuda_backend(DType::BF16);
     std::printf("# %s\n", backend_->describe().c_str());
     ceilings();
-    if (details_) products();
+    if (details_ || first_ || choose_) products();
+    if (first_) return;
+    if (details_) {
+      adapters();
+      sampling(shape_ == "toy" ? 2 : 64);
+    }
     backend_.reset();  // with all it holds: memory is to be the model's own from here on
     backend_ = make_cuda_backend(DType::BF16);
     open();
@@ -68,6 +75,7 @@ class Bench {
   // Median of repeated runs within the time given, at least 3.
   Timing time(const std::function<void()>& work, double most = 1e9) {
     work();
+    if (choose_) return {1, 0};
     std::vector<double> t;
     const double end = now() + std::min(seconds_, most);
     while (t.size() < 3 || (now() < end && t.size() < 50)) {
@@ -81,6 +89,7 @@ class Bench {
   }
 
   void result(const std::string& what, double value, const char* unit, double floor, double spread) {
+    if (choose_) return;
     char bound[32] = "-";
     if (floor > 0) std::snprintf(bound, sizeof bound, "%.4g", floor);
     std::printf("result\t%s\t%s\t%.4g\t%s\t%s\t%.3f\t%s\n", shape_.c_str(), what.c_str(), value, unit, bound, spread, served_.c_str());
@@ -151,7 +160,7 @@ class Bench {
           if (shape_ == "toy" && rows > 8) break;
           Products products(*backend_);
           const Timing t = product_time(w, rows, backward);
-          const std::string what = std::string("product ") + s.name + (backward ? " backward " : " ") + std::to_string(rows) + " rows";
+          const std::string what = std::string(first_ ? "first answer, product " : "product ") + s.name + (backward ? " backward " : " ") + std::to_string(rows) + " rows";
           served(products, what);
           const double flops = 2.0 * rows * s.out * s.in, bytes = 2.0 * (static_cast<double>(s.out) * s.in + static_cast<double>(rows) * (s.in + s.out));
           const double floor = std::max(flops / top_.flops, bytes / top_.bandwidth);
@@ -159,6 +168,51 @@ class Bench {
         }
       backend_->release(const_cast<void*>(w.data));
     }
+  }
+
+  // Adapters of one block on the matrix units and on the F32 units, by op.
+  void adapters() {
+    const bool toy = shape_ == "toy";
+    constexpr int kRuns = 5;
+    for (const bool matrix_units : {true, false}) {
+      const auto b = adapter_backend(matrix_units);
+      std::map<std::string, double> before;
+      for (const int runs : {1, kRuns}) {  // the first takes its memory
+        before = counts(*b);
+        for (const auto& [outs, in] : {std::pair{std::vector<int>{config_.query_width(), config_.kv_width(), config_.kv_width()}, config_.hidden_size},
+                                       std::pair{std::vector<int>{config_.hidden_size}, config_.query_width()}})
+          adapter_work(*b, outs, in, toy ? 2 : 8, toy ? 5 : 42, toy ? 4 : 25, runs);
+      }
+      auto after = counts(*b);
+      for (const char* op : {"lora", "lora_backward", "lora_dx"})
+        if (after.count(std::string("time.") + op))
+          time_line(std::string("adapters of a block, ") + (matrix_units ? "matrix units" : "F32 units"), op,
+                    (after[std::string("time.") + op] - before[std::string("time.") + op]) / 1e3 / kRuns, (after[op] - before[op]) / kRuns);
+    }
+  }
+
+  void sampling(int rows) {
+    const int V = config_.vocab_size;
+    const std::vector<double> numbers = some_numbers(static_cast<int64_t>(rows) * V, 3);
+    const std::vector<float> logits(numbers.begin(), numbers.end());
+    void* device = backend_->allocate(sizeof(float) * logits.size());
+    backend_->upload(device, logits.data(), sizeof(float) * logits.size());
+    const std::vector<SampleRow> keys(static_cast<size_t>(rows), SampleRow{7, 1});
+    std::vector<int32_t> tokens(static_cast<size_t>(rows));
+    served_ = "none";
+    for (const float temperature : {0.0f, 0.7f})
+      for (const int n : {1, rows}) {
+        const Timing t = time([&] {
+          backend_->sample({.tokens = {tokens.data(), n}, .logits = device, .n = n, .V = V, .temperature = temperature, .top_p = 0.95f,
+                            .rows = {keys.data(), n}});
+        }, kProductSeconds);
+        result("sampling " + std::to_string(n) + (temperature > 0 ? " rows, top 0.95" : " rows, greedy"), t.median * 1e3, "ms", 0, t.spread);
+      }
+    backend_->release(device);
+  }
+
+  void time_line(const std::string& work, const std::string& op, double milliseconds, double calls) {
+    std::printf("time\t%s\t%s\t%s\t%.3f\t%.0f\n", shape_.c_str(), work.c_str(), op.c_str(), milliseconds, calls);
   }
 
   void open() {
@@ -250,9 +304,7 @@ class Bench {
     for (int i = 0; i < kSteps; ++i) trainer.step(batch, ++step, 1e-5, job_);
     const double wall = (now() - start) / kSteps;
     const std::string at = "training " + std::to_string(context) + "+" + std::to_string(question) + " batch " + std::to_string(examples);
-    const auto line = [&](const std::string& op, double milliseconds, double calls) {
-      std::printf("time\t%s\t%s\t%s\t%.3f\t%.0f\n", shape_.c_str(), at.c_str(), op.c_str(), milliseconds, calls);
-    };
+    const auto line = [&](const std::string& op, double milliseconds, double calls) { time_line(at, op, milliseconds, calls); };
     bool any = false;
     for (const auto& [name, total] : counts(*backend_)) {
       if (name.rfind("time.", 0) != 0) continue;
@@ -277,13 +329,14 @@ class Bench {
   }
   // The pool keeps what it once took, so what the driver counts at the end is the peak.
   void memory() {
+    if (choose_) std::printf("# %s\n", backend_->describe().c_str());
     result("peak device memory, driver's count", memory("memory.device"), "GB", 0, 0);
     result("peak device memory, weights and pool", memory("memory.peak"), "GB", 0, 0);
   }
 
   std::string shape_;
   double seconds_;
-  bool details_;
+  bool details_, first_, choose_;
   std::string served_ = "none";
   ModelConfig config_;
   std::shared_ptr<Backend> backend_;
@@ -296,12 +349,12 @@ class Bench {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::printf("usage: steerlab_device_bench <32B|7B|0.5B|toy> [seconds per measurement] [details]\n");
+    std::printf("usage: steerlab_device_bench <32B|7B|0.5B|toy> [seconds per measurement] [details|first|choose]\n");
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   try {
-    Bench(argv[1], argc > 2 ? std::strtod(argv[2], nullptr) : 3.0, argc > 3 && std::strcmp(argv[3], "details") == 0).run();
+    Bench(argv[1], argc > 2 ? std::strtod(argv[2], nullptr) : 3.0, argc > 3 ? argv[3] : "").run();
   } catch (const std::exception& e) {
     std::printf("failed\t%s\t%s\n", argv[1], e.what());
     return 1;

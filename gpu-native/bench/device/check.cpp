@@ -1,11 +1,12 @@
-// steerlab_device_check <shape> <found|products|step>: is the CUDA library right at model size? (See report.h for its lines.)
+// steerlab_device_check <shape> <found|adapters|products|step>: is the CUDA library right at model size? (See report.h for its lines.)
 //
-// found: what this machine gives. products: the four matrices of a block x {1, 8, 200, 536} rows x both directions, cuBLASLt
+// found: what this machine gives. adapters: those of a block's q, k, v and o on the matrix units against the F32 units. products: the four matrices of a block x {1, 8, 200, 536} rows x both directions, cuBLASLt
 // against our own mma.sync kernels, which the op tests hold against plain loops at small shapes. step: a whole training step on
 // random weights, twice for equal bytes, by cuBLASLt against own products. Status 1 when a check failed, 3 where there is
 // nothing to compare. STEERLAB_CUDA_LIBRARY names the library.
 #include <cstring>
 
+#include "adapters.h"
 #include "loader.h"
 #include "report.h"
 #include "shapes.h"
@@ -98,6 +99,28 @@ int check_products(const ModelConfig& c, const std::string& shape) {
   return failures ? 1 : 0;
 }
 
+int check_adapters(const ModelConfig& c, const std::string& shape) {
+  const bool toy = shape == "toy";
+  const auto fast = adapter_backend(true), plain = adapter_backend(false);
+  const struct {
+    const char* name;
+    std::vector<int> outs;
+    int in;
+  } groups[] = {{"qkv", {c.query_width(), c.kv_width(), c.kv_width()}, c.hidden_size}, {"o", {c.hidden_size}, c.query_width()}};
+  for (const auto& g : groups) {
+    const auto work = [&](Backend& b) { return adapter_work(b, g.outs, g.in, toy ? 2 : 8, toy ? 5 : 42, toy ? 4 : 25, 1); };
+    const AdapterWork got = work(*fast), want = work(*plain);
+    const std::string what = std::string("adapters of ") + g.name + ", matrix units against F32 units: ";
+    note(what + "u", distance(got.u, want.u), 1e-5);
+    note(what + "y", distance(got.y, want.y), 2e-3);
+    note(what + "gradients", distance(got.gradients, want.gradients), 2e-5);
+    note(what + "dx", distance(got.dx, want.dx), 2e-3);
+  }
+  expect("adapters ran on the matrix units", counts(*fast)["lora.mma"] > 0 && counts(*fast)["lora_backward.mma"] > 0);
+  expect("adapters ran on the F32 units", counts(*plain)["lora.mma"] == 0);
+  return failures ? 1 : 0;
+}
+
 struct Step {
   BatchResult result;
   double norm = NAN;
@@ -146,12 +169,13 @@ int main(int argc, char** argv) {
   try {
     if (what == "starts") return 0;  // this machine can run what another one built
     if (what == "found") return report_found();
+    if (what == "adapters") return check_adapters(shape_of(shape), shape);
     if (what == "products") return check_products(shape_of(shape), shape);
     if (what == "step") return check_step(shape_of(shape), shape);
   } catch (const std::exception& e) {
     std::printf("FAIL %s %s threw %s\n", shape.c_str(), what.c_str(), e.what());
     return 1;
   }
-  std::printf("usage: steerlab_device_check <32B|7B|0.5B|toy> <found|products|step|starts>\n");
+  std::printf("usage: steerlab_device_check <32B|7B|0.5B|toy> <found|adapters|products|step|starts>\n");
   return 2;
 }

@@ -97,10 +97,13 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_kernel(Args<T> g)
 }  // namespace
 
 template <class T>
-bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape) {
+bool attention(cudaStream_t s, const Attention& op) {
   if constexpr (std::is_same_v<T, bf16>)
-    if (attention_mma(s, out, lse, q_base, ldq, call, shape)) return true;
-  const Args<T> args{out, lse, q_base, ldq, call.rows, call.segments, shape, 1.0f / std::sqrt(static_cast<float>(shape.D))};
+    if (attention_mma(s, op)) return true;
+  const AttentionCall& call = op.call;
+  const HeadShape shape = op.heads;
+  const Args<T> args{static_cast<T*>(op.out), static_cast<float*>(op.lse), static_cast<const T*>(op.q_base), op.ldq,
+                     call.rows,               call.segments,               shape,                            1.0f / std::sqrt(static_cast<float>(shape.D))};
   with_head_width(shape.D, [&](auto width) {
     constexpr int kD = decltype(width)::value;
     const size_t shared = sizeof(float) * ((kRowTile + 2 * kColTile) * VectorTile<kD>::kStride + kRowTile * kScoreStride);
@@ -114,7 +117,7 @@ bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, con
   return false;
 }
 
-template bool attention(cudaStream_t, bf16*, float*, const bf16*, int, const AttentionCall&, HeadShape);
-template bool attention(cudaStream_t, float*, float*, const float*, int, const AttentionCall&, HeadShape);
+template bool attention<bf16>(cudaStream_t, const Attention&);
+template bool attention<float>(cudaStream_t, const Attention&);
 
 }  // namespace steerlab::gpu

@@ -168,21 +168,32 @@ __global__ void __launch_bounds__(kAttentionThreads) key_kernel(Args<T> g) {
 }  // namespace
 
 template <class T>
-void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_begin, const T* dout, const T* out,
-                        const float* lse, float* delta, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape) {
+void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delta) {
+  const AttentionCall& call = op.call;
+  const HeadShape shape = op.heads;
   const size_t width = static_cast<size_t>(shape.H + 2 * shape.KVH) * shape.D;
-  check_cuda(cudaMemsetAsync(dqkv, 0, sizeof(T) * width * n_tail, s), "clearing dqkv");
+  check_cuda(cudaMemsetAsync(op.dqkv, 0, sizeof(T) * width * op.n_tail, s), "clearing dqkv");
   const int vectors = call.total_q * shape.H;
-  LAUNCH(delta_kernel<T>, dim3(blocks_for(vectors, 4)), dim3(128), 0, s, delta, dout, out, vectors, shape.D);
-  const Args<T> args{dqkv, own_begin, dout,         q_base,        lse,   delta,
-                     ldq,  call.rows, call.segments, shape, 1.0f / std::sqrt(static_cast<float>(shape.D))};
+  LAUNCH(delta_kernel<T>, dim3(blocks_for(vectors, 4)), dim3(128), 0, s, delta, static_cast<const T*>(op.dout),
+         static_cast<const T*>(op.out), vectors, shape.D);
+  const Args<T> args{static_cast<T*>(op.dqkv),
+                     op.own_begin,
+                     static_cast<const T*>(op.dout),
+                     static_cast<const T*>(op.q_base),
+                     static_cast<const float*>(op.lse),
+                     delta,
+                     op.ldq,
+                     call.rows,
+                     call.segments,
+                     shape,
+                     1.0f / std::sqrt(static_cast<float>(shape.D))};
   with_head_width(shape.D, [&](auto head_width) {
     constexpr int kD = decltype(head_width)::value;
     const size_t vectors_shared = sizeof(float) * 2 * (kRowTile + kCols<kD>) * VectorTile<kD>::kStride;
     const size_t scores = sizeof(float) * kRowTile * kScoreStride;
     const unsigned query_tiles = blocks_for(static_cast<size_t>(call.max_q_len) * (shape.H / shape.KVH), kRowTile);
     // own tokens of a row: at most the tail, at most the keys
-    const unsigned key_tiles = blocks_for(std::min(n_tail, call.max_kv_len), kRowTile);
+    const unsigned key_tiles = blocks_for(std::min(op.n_tail, call.max_kv_len), kRowTile);
     for_grid_rows(call.n_rows, [&](int first, int count) {
       Args<T> part = args;
       part.rows += first;
@@ -193,11 +204,7 @@ void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_
   });
 }
 
-#define INSTANTIATE(T)                                                                                                        \
-  template void attention_backward(cudaStream_t, T*, int, const int32_t*, const T*, const T*, const float*, float*, const T*, \
-                                   int, const AttentionCall&, HeadShape);
-INSTANTIATE(bf16)
-INSTANTIATE(float)
-#undef INSTANTIATE
+template void attention_backward<bf16>(cudaStream_t, const AttentionBackward&, float*);
+template void attention_backward<float>(cudaStream_t, const AttentionBackward&, float*);
 
 }  // namespace steerlab::gpu

@@ -234,16 +234,16 @@ void run(cudaStream_t s, const Args& g, const AttentionCall& call) {
 
 }  // namespace
 
-bool attention_mma(cudaStream_t s, bf16* out, float* lse, const bf16* q_base, int ldq, const AttentionCall& call,
-                   HeadShape shape) {
-  const bool aligned = ldq % 2 == 0 && reinterpret_cast<uintptr_t>(q_base) % 4 == 0 && reinterpret_cast<uintptr_t>(out) % 8 == 0;
+bool attention_mma(cudaStream_t s, const Attention& op) {
+  const bool aligned = op.ldq % 2 == 0 && reinterpret_cast<uintptr_t>(op.q_base) % 4 == 0 && reinterpret_cast<uintptr_t>(op.out) % 8 == 0;
   if (!aligned) return false;
-  const Args args{out, lse, q_base, ldq, call.rows, call.segments, shape, 1.0f / std::sqrt(static_cast<float>(shape.D))};
-  switch (shape.D) {
-    case 16: run<16>(s, args, call); return true;
-    case 32: run<32>(s, args, call); return true;
-    case 64: run<64>(s, args, call); return true;
-    case 128: run<128>(s, args, call); return true;
+  const Args args{static_cast<bf16*>(op.out), static_cast<float*>(op.lse), static_cast<const bf16*>(op.q_base), op.ldq,
+                  op.call.rows,               op.call.segments,            op.heads,                            1.0f / std::sqrt(static_cast<float>(op.heads.D))};
+  switch (op.heads.D) {
+    case 16: run<16>(s, args, op.call); return true;
+    case 32: run<32>(s, args, op.call); return true;
+    case 64: run<64>(s, args, op.call); return true;
+    case 128: run<128>(s, args, op.call); return true;
     default: return false;
   }
 }

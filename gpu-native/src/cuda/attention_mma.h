@@ -5,7 +5,6 @@
 namespace steerlab::gpu {
 
 // Returns false, doing nothing, when the head width or an alignment does not suit. Semantics of ops.h's Attention.
-bool attention_mma(cudaStream_t s, bf16* out, float* lse, const bf16* q_base, int ldq, const AttentionCall& call,
-                   HeadShape shape);
+bool attention_mma(cudaStream_t s, const Attention& op);
 
 }  // namespace steerlab::gpu

@@ -9,9 +9,10 @@ namespace {
 
 // Values of the library's enumerations, from its documentation.
 constexpr int kCompute32F = 68, kReal32F = 0, kReal16BF = 14, kTranspose = 1;
-constexpr int kDescTransA = 3;
+constexpr int kDescTransA = 3, kDescEpilogue = 7, kDescBiasPointer = 8;
+constexpr uint32_t kEpilogueBias = 4;  // one number for each row of the column-major result, of the result's type
 constexpr int kPrefMaxWorkspace = 1, kPrefReductionMask = 3, kPrefAlignmentA = 5;  // B, C, D: 6, 7, 8
-constexpr uint32_t kNoSplit = 0;
+constexpr uint32_t kNoSplit = 0, kSplitInComputeType = 2;  // reduction schemes
 constexpr size_t kWorkspace = size_t(32) << 20;
 constexpr uint32_t kAlignment = 16;
 constexpr size_t kMaxLayouts = 4096;
@@ -104,7 +105,8 @@ std::string describe_gemm_source(const std::vector<GemmCandidate>& candidates) {
   return report;
 }
 
-std::unique_ptr<CublasLt> CublasLt::open(const std::vector<GemmCandidate>& candidates, std::string& report) {
+std::unique_ptr<CublasLt> CublasLt::open(const std::vector<GemmCandidate>& candidates, const std::string& device,
+                                         std::string& report) {
   std::unique_ptr<CublasLt> lt(new CublasLt());
   lt->calls_ = std::make_unique<CublasLtCalls>();
   const auto starts = [&] {
@@ -121,8 +123,11 @@ std::unique_ptr<CublasLt> CublasLt::open(const std::vector<GemmCandidate>& candi
     }
   // y^T = op(W) x^T: W row-major (cols, depth) is column-major (depth, cols) and must be turned; the gradient's is not.
   const int32_t transpose = kTranspose;
-  if (c.desc_set(lt->operation_[0], kDescTransA, &transpose, sizeof transpose) != 0) return nullptr;
+  for (const Operation forward : {kForward, kForwardBias})
+    if (c.desc_set(lt->operation_[forward], kDescTransA, &transpose, sizeof transpose) != 0) return nullptr;
+  if (c.desc_set(lt->operation_[kForwardBias], kDescEpilogue, &kEpilogueBias, sizeof kEpilogueBias) != 0) return nullptr;
   check_cuda(cudaMalloc(&lt->workspace_, kWorkspace), "cuBLASLt workspace");
+  lt->choices_ = std::make_unique<GemmChoices>(process_environment, device, c.version());
   return lt;
 }
 
@@ -137,7 +142,8 @@ CublasLt::~CublasLt() {
 }
 
 CublasLt::Layouts CublasLt::make_layouts(const ShapeKey& shape, int rows) {
-  const auto [gradient, float_output, cols, depth, ldx, ldw, ldy] = shape;
+  const auto [operation, float_output, cols, depth, ldx, ldw, ldy] = shape;
+  const bool gradient = operation == kGradient;
   Layouts l;
   const uint64_t w_rows = gradient ? cols : depth, w_cols = gradient ? depth : cols;
   if (calls_->layout_create(&l.w, kReal16BF, w_rows, w_cols, ldw) != 0 || calls_->layout_create(&l.x, kReal16BF, depth, rows, ldx) != 0 ||
@@ -158,44 +164,79 @@ const CublasLt::Layouts& CublasLt::layouts(const ShapeKey& shape, int rows) {
   return layouts_[key] = make_layouts(shape, rows);
 }
 
-const CublasLt::Algorithm& CublasLt::algorithm(const ShapeKey& shape, int rows) {
+void* CublasLt::operation(const gpu::Gemm& g) {
+  void* chosen = operation_[operation_of(g)];
+  if (g.bias && calls_->desc_set(chosen, kDescBiasPointer, &g.bias, sizeof g.bias) != 0)
+    throw Error("cublaslt", "Expected cuBLASLt to add a bias but it refused. Set STEERLAB_CUBLASLT=own to do without it.");
+  return chosen;
+}
+
+std::vector<GemmAlgorithm> CublasLt::ask(const gpu::Gemm& g, const ShapeKey& shape, int rows, int most, bool split) {
+  std::vector<GemmAlgorithm> found;
+  const Layouts& l = layouts(shape, rows);
+  void* pref = nullptr;
+  if (calls_->pref_create(&pref) != 0) return found;
+  const size_t workspace = kWorkspace;
+  const uint32_t reduction = split ? kSplitInComputeType : kNoSplit;
+  calls_->pref_set(pref, kPrefMaxWorkspace, &workspace, sizeof workspace);
+  calls_->pref_set(pref, kPrefReductionMask, &reduction, sizeof reduction);
+  for (int i = 0; i < 4; ++i) calls_->pref_set(pref, kPrefAlignmentA + i, &kAlignment, sizeof kAlignment);
+  std::vector<HeuristicResult> results(static_cast<size_t>(most));
+  int count = 0;
+  if (calls_->heuristic(handle_, operation(g), l.w, l.x, l.y, l.y, pref, most, results.data(), &count) != 0) count = 0;
+  for (int i = 0; i < count; ++i) {
+    const HeuristicResult& r = results[static_cast<size_t>(i)];
+    if (r.state != 0) continue;
+    GemmAlgorithm a;
+    std::copy(r.algorithm, r.algorithm + 8, a.data);
+    a.workspace = r.workspace;
+    found.push_back(a);
+  }
+  calls_->pref_destroy(pref);
+  return found;
+}
+
+const CublasLt::Algorithm& CublasLt::algorithm(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, int rows) {
   const auto key = std::make_pair(shape, rows);
   const auto found = algorithms_.find(key);
   if (found != algorithms_.end()) return found->second;
+  const auto [operation, float_output, cols, depth, ldx, ldw, ldy] = shape;
+  std::string product;
+  for (const int number : {int(operation), int(float_output), cols, depth, ldx, ldw, ldy, rows}) product += (product.empty() ? "" : " ") + std::to_string(number);
   Algorithm best;
-  const Layouts& l = layouts(shape, rows);
-  void* pref = nullptr;
-  if (calls_->pref_create(&pref) == 0) {
-    const size_t workspace = kWorkspace;
-    calls_->pref_set(pref, kPrefMaxWorkspace, &workspace, sizeof workspace);
-    calls_->pref_set(pref, kPrefReductionMask, &kNoSplit, sizeof kNoSplit);
-    for (int i = 0; i < 4; ++i) calls_->pref_set(pref, kPrefAlignmentA + i, &kAlignment, sizeof kAlignment);
-    HeuristicResult result{};
-    int count = 0;
-    const int status = calls_->heuristic(handle_, operation_[std::get<0>(shape)], l.w, l.x, l.y, l.y, pref, 1, &result, &count);
-    if (status == 0 && count > 0 && result.state == 0) {
-      best.usable = true;
-      best.workspace = result.workspace;
-      std::copy(result.algorithm, result.algorithm + 8, best.data);
-    }
-    calls_->pref_destroy(pref);
+  if (const auto kept = choices_->find(product)) best = {*kept, true};
+  else if (choices_->timing()) {
+    best = fastest(stream, g, shape, rows);
+  } else if (const auto answers = ask(g, shape, rows, 1, false); !answers.empty()) {
+    best = {answers[0], true};
   }
+  if (choices_->timing() && best.usable) choices_->add(product, best, "0 forward 1 gradient 2 bias, F32 output, columns, depth, row lengths of x, w, y, rows");
   return algorithms_[key] = best;
+}
+
+int CublasLt::multiply(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, const GemmAlgorithm& algorithm) {
+  const float alpha = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
+  const Layouts& l = layouts(shape, g.n);
+  return calls_->matmul(handle_, operation(g), &alpha, g.w, l.w, g.x, l.x, &beta, g.y, l.y, g.y, l.y, algorithm.data, workspace_,
+                        kWorkspace, stream);
+}
+
+std::string CublasLt::choices() const {
+  std::string text = choices_->count() ? std::to_string(choices_->count()) + " timed algorithms, digest " + choices_->digest() : "";
+  if (choices_->timing()) text += (text.empty() ? "" : ", ") + std::string("timing more");
+  return text;
 }
 
 bool CublasLt::run(cudaStream_t stream, const gpu::Gemm& g, bool float_output) {
   const int y_unit = float_output ? 4 : 8;
   if (!aligned(g.x) || !aligned(g.w) || !aligned(g.y) || g.ldx % 8 || g.ldw % 8 || g.ldy % y_unit || g.depth % 8 || g.cols % 8)
     return false;
-  const ShapeKey shape{g.input_gradient, float_output, g.cols, g.depth, g.ldx, g.ldw, g.ldy};
-  const float alpha = 1.0f, beta = g.accumulate ? 1.0f : 0.0f;
+  const ShapeKey shape{operation_of(g), float_output, g.cols, g.depth, g.ldx, g.ldw, g.ldy};
   const int bucket = gemm_bucket(g.n);
   for (const int asked : {bucket, g.n}) {
-    const Algorithm& best = algorithm(shape, asked);
+    const Algorithm& best = algorithm(stream, g, shape, asked);
     if (best.usable && unfit_.count({shape, asked, g.n}) == 0) {
-      const Layouts& l = layouts(shape, g.n);
-      const int status = calls_->matmul(handle_, operation_[g.input_gradient], &alpha, g.w, l.w, g.x, l.x, &beta, g.y, l.y, g.y, l.y,
-                                        best.data, workspace_, kWorkspace, stream);
+      const int status = multiply(stream, g, shape, best);
       if (status == 0) return true;
       if (status != kInvalidValue && status != kNotSupported)
         throw Error("cublaslt", "Expected a matrix product from cuBLASLt but received status " + std::to_string(status) +

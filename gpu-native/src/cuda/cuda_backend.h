@@ -78,14 +78,19 @@ class CudaMemory : public Backend {
     int pair_;
   };
   void product(const gpu::Gemm& g, DType weight, bool float_output);
+  // y = round(x W^T + bias) in one go, biases given part by part (null: none). False, doing nothing, without cuBLASLt, and where a bias
+  // is not a bf16 number, as those of an F32 checkpoint may be.
+  bool product_with_bias(gpu::Gemm g, DType weight, const gpu::BiasParts& parts);
   void* weight_memory(size_t bytes);
 
   DType act_;
+  bool lora_on_matrix_units_;  // STEERLAB_CUDA_LORA=plain: not
   std::string device_, gemm_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<BlockPool> pool_;
   std::unique_ptr<WeightArena> arena_;
   std::map<void*, size_t> plain_weights_;  // where the arena cannot serve
+  std::map<std::pair<const void*, int>, bf16*> biases_;  // by weight and columns: neighbouring biases as one; null: not bf16 numbers
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<CublasLt> cublaslt_;
   std::map<std::string, uint64_t> counts_;

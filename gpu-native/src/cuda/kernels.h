@@ -45,15 +45,15 @@ void rope_backward(cudaStream_t s, const RopeBackward& op);
 // ---- attention.cu, attention_backward.cu ----
 // Returns whether the matrix units served it.
 template <class T>
-bool attention(cudaStream_t s, T* out, float* lse, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
-// own_begin: device copy. delta (total_q, H) F32: workspace for sum over d of dout * out.
+bool attention(cudaStream_t s, const Attention& op);
+// delta (total_q, H) F32: workspace for sum over d of dout * out.
 template <class T>
-void attention_backward(cudaStream_t s, T* dqkv, int n_tail, const int32_t* own_begin, const T* dout, const T* out,
-                        const float* lse, float* delta, const T* q_base, int ldq, const AttentionCall& call, HeadShape shape);
+void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delta);
 
 // ---- mma_gemm.cu, tile_gemm.cu ----
 // One matrix product of a frozen weight: y (n, cols) = x (n, depth) W^T (transposed false: W (cols, depth)) or x W (input gradient: W
 // (depth, cols)). accumulate: y += (y F32 only).
+// bias (cols): y = round(sum + bias), y bf16; cuBLASLt alone serves it.
 struct Gemm {
   const void* x;
   const void* w;
@@ -62,6 +62,7 @@ struct Gemm {
   int ldx, ldw, ldy;  // elements from one row to the next
   bool input_gradient;
   bool accumulate;
+  const bf16* bias = nullptr;
 };
 // bf16 x bf16 on the matrix units; Y is bf16 or float. Returns false, doing nothing, where alignment forbids it.
 template <class Y>
@@ -70,7 +71,7 @@ bool mma_gemm(cudaStream_t s, const Gemm& g);
 template <class X, class W, class Y>
 void tile_gemm(cudaStream_t s, const Gemm& g);
 
-// ---- lora.cu ----
+// ---- lora.cu, lora_mma.cu ----
 constexpr int kMaxLaunchUses = 24;   // adapters described in one launch (by value)
 constexpr int kMaxLaunchParts = 8;
 struct LoraTask {
@@ -84,6 +85,7 @@ struct LoraTask {
 };
 struct LoraTasks {
   int count;
+  bool matrix_units;  // for T = bf16
   LoraTask task[kMaxLaunchUses];
 };
 // u = dropout(x) A^T for every task. x (n, in).
@@ -103,7 +105,7 @@ struct BiasParts {
 template <class T>
 void add_bias(cudaStream_t s, const BiasParts& parts, const float* sum, int ldsum, T* y, int ldy, int n);
 
-// ---- lora_backward.cu ----
+// ---- lora_backward.cu, lora_mma.cu, lora_gradient_mma.cu ----
 // du (n, r) = scaling dy B per task; du[i] of task i.
 template <class T>
 void lora_du(cudaStream_t s, const LoraTasks& tasks, float* const* du, const T* dy, int ldy, int n);
@@ -144,7 +146,7 @@ void gather_logprobs(cudaStream_t s, double* out, const float* logits, const dou
                      const int32_t* rows, int count, int V);
 // k <= min(V, kMaxTopK); rows of ids and logprobs are `stride` apart.
 void top_k(cudaStream_t s, int32_t* ids, double* logprobs, const float* logits, const double* lse, int n, int V, int k, int stride);
-// uniform (n): in [0, 1), from the caller's Philox.
+// uniform (n): in [0, 1), from the caller's Philox; not read at temperature 0, which is a plain argmax.
 void sample(cudaStream_t s, int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int n,
             int V);
 

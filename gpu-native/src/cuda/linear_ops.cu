@@ -54,8 +54,8 @@ gpu::LoraTask task_of(const LinearPart& part, const LoraUse& use) {
 
 // Hands the adapters of all parts to f, as many at a time as one launch describes.
 template <class F>
-void for_adapters(HostSpan<const LinearPart> parts, F f) {
-  gpu::LoraTasks tasks{};
+void for_adapters(HostSpan<const LinearPart> parts, bool matrix_units, F f) {
+  gpu::LoraTasks tasks{0, matrix_units, {}};
   for (const LinearPart& part : parts)
     for (const LoraUse& use : part.lora) {
       if (use.r == 0 || use.end <= use.begin) continue;
@@ -78,7 +78,9 @@ void CudaBackend<T>::linear(const Linear& op) {
     const Run run = run_from(op.parts, first);
     gpu::Gemm g{op.x, op.parts[first].w->data, acts(op.y) + run.col, op.n, run.cols, in, in, in, op.ldy, false, false};
     const bool bias = has_bias(op.parts, run);
-    if (bias && sizeof(T) == 2) {
+    if (bias && product_with_bias(g, op.parts[first].w->type, bias_parts(op.parts, run))) {
+      // served, rounded once after the bias
+    } else if (bias && sizeof(T) == 2) {
       // One rounding after the bias: the product stays F32 until then. Columns of sum are counted from run.col.
       Workspace sum(*this, sizeof(float) * static_cast<size_t>(op.n) * run.cols);
       g.y = sum.template as<float>();
@@ -93,8 +95,9 @@ void CudaBackend<T>::linear(const Linear& op) {
     first = run.last;
   }
   const DropoutKey key = op.dropout ? *op.dropout : DropoutKey{};
-  for_adapters(op.parts, [&](const gpu::LoraTasks& tasks) {
+  for_adapters(op.parts, lora_on_matrix_units_, [&](const gpu::LoraTasks& tasks) {
     const Timed adapters(*this, "lora");
+    if (tasks.matrix_units) count("lora.mma");
     gpu::lora_down(stream_, tasks, acts(op.x), in, key);
     gpu::lora_up(stream_, tasks, acts(op.y), op.ldy);
   });
@@ -107,7 +110,7 @@ void CudaBackend<T>::linear_backward(const LinearBackward& op) {
   const int in = op.parts[0].w->in;
   const DropoutKey key = op.dropout ? *op.dropout : DropoutKey{};
 
-  gpu::LoraTasks tasks{};
+  gpu::LoraTasks tasks{0, lora_on_matrix_units_, {}};
   float *du[gpu::kMaxLaunchUses] = {}, *da[gpu::kMaxLaunchUses] = {}, *db[gpu::kMaxLaunchUses] = {};
   size_t du_elements = 0;
   for (int i = 0; i < op.parts.count; ++i) {
@@ -123,6 +126,7 @@ void CudaBackend<T>::linear_backward(const LinearBackward& op) {
     for (int i = 1; i < tasks.count; ++i) du[i] = du[i - 1] + static_cast<size_t>(op.n) * tasks.task[i - 1].r;
     Workspace partials(*this, sizeof(float) * gpu::lora_partials(tasks, in, op.examples));
     const Timed adapters(*this, "lora_backward");
+    if (tasks.matrix_units) count("lora_backward.mma");
     gpu::lora_du(stream_, tasks, du, acts(op.dy), op.ldy, op.n);
     gpu::lora_gradients(stream_, tasks, du, da, db, partials.template as<float>(), acts(op.dy), op.ldy, acts(op.x), in, key, op.example_offsets, op.examples);
   }

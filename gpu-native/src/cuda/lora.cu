@@ -1,8 +1,11 @@
 // Adapters in the forward pass: u = dropout(x) A^T in F32, then y += scaling (u B^T + bias) after the base product was rounded (as PEFT).
 //
-// The rank is small, so both are memory-bound beside the base product and run on the F32 units, exact to F32. Dropout words are
-// drawn again wherever they are needed (rng.h); no mask is stored. Sums run in an order fixed by the shape alone.
+// The kernels here run on the F32 units, exact to F32, for any type; bf16 goes to the matrix units (lora_mma.cu) unless that is switched
+// off. Dropout words are drawn again wherever they are needed (rng.h); no mask is stored. Sums run in an order fixed by the shape alone.
+#include <type_traits>
+
 #include "kernels.h"
+#include "lora_mma.h"
 #include "lora_tile.h"
 #include "reduce.h"
 
@@ -94,6 +97,8 @@ __global__ void bias_kernel(BiasParts parts, const float* sum, int ldsum, T* y, 
 
 template <class T>
 void lora_down(cudaStream_t s, const LoraTasks& tasks, const T* x, int in, const DropoutKey& key) {
+  if constexpr (std::is_same_v<T, bf16>)
+    if (tasks.matrix_units) return lora_down_mma(s, tasks, x, in, key);
   int tokens = 0, rank = 0;
   bool a_aligned = true;
   for (int i = 0; i < tasks.count; ++i) {
@@ -109,6 +114,8 @@ void lora_down(cudaStream_t s, const LoraTasks& tasks, const T* x, int in, const
 
 template <class T>
 void lora_up(cudaStream_t s, const LoraTasks& tasks, T* y, int ldy) {
+  if constexpr (std::is_same_v<T, bf16>)
+    if (tasks.matrix_units) return lora_up_mma(s, tasks, y, ldy);
   int tokens = 0, out = 0;
   bool b_aligned = true;
   for (int i = 0; i < tasks.count; ++i) {

@@ -2,21 +2,18 @@
 //
 // Gradients of an adapter are formed example by example: the sum over one example's tokens first, all examples at once, then
 // added to the total, in example order; a batch split into micro-batches therefore gives the same bits.
+#include <type_traits>
+
 #include "kernels.h"
+#include "lora_mma.h"
 #include "lora_tile.h"
 #include "reduce.h"
 
 namespace steerlab::gpu {
 namespace {
 
-struct Pointers {
-  float* du[kMaxLaunchUses];
-  float* grad[kMaxLaunchUses];  // dA or dB, may be null
-  float* partial[kMaxLaunchUses];  // per example, as grad
-};
-
 template <class T>
-__global__ void __launch_bounds__(kReduceThreads) du_kernel(LoraTasks tasks, Pointers out, const T* dy, int ldy, int n,
+__global__ void __launch_bounds__(kReduceThreads) du_kernel(LoraTasks tasks, GradientPointers out, const T* dy, int ldy, int n,
                                                               bool b_aligned) {
   const LoraTask& task = tasks.task[blockIdx.z];
   const int t0 = blockIdx.x * kTileTokens, j0 = blockIdx.y * kTileRank;
@@ -52,7 +49,7 @@ constexpr int kColumns = 128, kGradThreads = 128, kStep = 16;  // columns per bl
 // or dy (dB), and narrow_ is du or u. Block z: (task, example from `first_example`). Thread: 4 columns x 4 ranks.
 template <class T, bool kDown>
 __global__ void __launch_bounds__(kGradThreads)
-    gradient_kernel(LoraTasks tasks, Pointers out, const T* wide, int ld, int in, DropoutKey key, const int32_t* offsets,
+    gradient_kernel(LoraTasks tasks, GradientPointers out, const T* wide, int ld, int in, DropoutKey key, const int32_t* offsets,
                     int first_example, int examples) {
   __shared__ float xs[kStep][kColumns];
   __shared__ float us[kStep][kTileRank];
@@ -96,7 +93,7 @@ __global__ void __launch_bounds__(kGradThreads)
 
 // grad += factor * partial[0] + factor * partial[1] + ..., one example after the other.
 template <bool kDown>
-__global__ void __launch_bounds__(kGradThreads) add_partials_kernel(LoraTasks tasks, Pointers out, int in, int examples) {
+__global__ void __launch_bounds__(kGradThreads) add_partials_kernel(LoraTasks tasks, GradientPointers out, int in, int examples) {
   const LoraTask& task = tasks.task[blockIdx.y];
   float* grad = out.grad[blockIdx.y];
   if (!grad) return;
@@ -113,7 +110,7 @@ constexpr int kDxThreads = 128;
 
 // Block: kTileTokens tokens x 4 kDxThreads columns; every task's du A is masked by that task's dropout, then added to the base.
 template <class T>
-__global__ void __launch_bounds__(kDxThreads) dx_kernel(LoraTasks tasks, Pointers from, T* dx, const float* base, int n, int in,
+__global__ void __launch_bounds__(kDxThreads) dx_kernel(LoraTasks tasks, GradientPointers from, T* dx, const float* base, int n, int in,
                                                         DropoutKey key, bool aligned, bool dx_aligned) {
   const int t0 = blockIdx.x * kTileTokens, k = (blockIdx.y * kDxThreads + threadIdx.x) * 4;
   if (k >= in) return;
@@ -159,8 +156,8 @@ int widest(const LoraTasks& tasks) {
   for (int i = 0; i < tasks.count; ++i) out = std::max(out, tasks.task[i].out);
   return out;
 }
-Pointers pointers(const LoraTasks& tasks, float* const* du) {
-  Pointers p{};
+GradientPointers pointers(const LoraTasks& tasks, float* const* du) {
+  GradientPointers p{};
   for (int i = 0; i < tasks.count; ++i) p.du[i] = du[i];
   return p;
 }
@@ -169,13 +166,18 @@ Pointers pointers(const LoraTasks& tasks, float* const* du) {
 size_t partial_elements(const LoraTask& task, int in) { return static_cast<size_t>(task.r) * std::max(in, task.out); }
 
 template <class T, bool kDown>
-void gradients(cudaStream_t s, const LoraTasks& tasks, Pointers p, float* const* grad, const T* wide, int ld, int in,
+void gradients(cudaStream_t s, const LoraTasks& tasks, GradientPointers p, float* const* grad, const T* wide, int ld, int in,
                const DropoutKey& key, const int32_t* example_offsets, int examples) {
   constexpr int kAtOnce = 65535 / kMaxLaunchUses;  // a grid is not deeper
   for (int i = 0; i < tasks.count; ++i) p.grad[i] = grad[i];
   const int width = kDown ? in : widest(tasks);
   for (int first = 0; first < examples; first += kAtOnce) {
     const int count = std::min(kAtOnce, examples - first);
+    if constexpr (std::is_same_v<T, bf16>)
+      if (tasks.matrix_units) {
+        lora_partials_mma(s, tasks, p, kDown, wide, ld, in, key, example_offsets, first, count);
+        continue;
+      }
     LAUNCH(gradient_kernel<T, kDown>, dim3(blocks_for(width, kColumns), blocks_for(largest_rank(tasks), kTileRank), tasks.count * count),
            dim3(kGradThreads), 0, s, tasks, p, wide, ld, in, key, example_offsets, first, count);
   }
@@ -187,6 +189,8 @@ void gradients(cudaStream_t s, const LoraTasks& tasks, Pointers p, float* const*
 
 template <class T>
 void lora_du(cudaStream_t s, const LoraTasks& tasks, float* const* du, const T* dy, int ldy, int n) {
+  if constexpr (std::is_same_v<T, bf16>)
+    if (tasks.matrix_units) return lora_du_mma(s, tasks, du, dy, ldy, n);
   bool b_aligned = true;
   for (int i = 0; i < tasks.count; ++i) b_aligned = b_aligned && quads_aligned(tasks.task[i].b, tasks.task[i].r);
   LAUNCH(du_kernel<T>, dim3(blocks_for(n, kTileTokens), blocks_for(largest_rank(tasks), kTileRank), tasks.count),
@@ -202,7 +206,7 @@ size_t lora_partials(const LoraTasks& tasks, int in, int examples) {
 template <class T>
 void lora_gradients(cudaStream_t s, const LoraTasks& tasks, float* const* du, float* const* da, float* const* db, float* partials,
                     const T* dy, int ldy, const T* x, int in, const DropoutKey& key, const int32_t* example_offsets, int examples) {
-  Pointers p = pointers(tasks, du);
+  GradientPointers p = pointers(tasks, du);
   for (int i = 0; i < tasks.count; ++i) {
     p.partial[i] = partials;
     partials += partial_elements(tasks.task[i], in) * static_cast<size_t>(examples);
@@ -214,6 +218,8 @@ void lora_gradients(cudaStream_t s, const LoraTasks& tasks, float* const* du, fl
 template <class T>
 void lora_dx(cudaStream_t s, const LoraTasks& tasks, float* const* du, T* dx, const float* base, int n, int in,
              const DropoutKey& key) {
+  if constexpr (std::is_same_v<T, bf16>)
+    if (tasks.matrix_units) return lora_dx_mma(s, tasks, du, dx, base, n, in, key);
   bool aligned = quads_aligned(base, in);
   for (int i = 0; i < tasks.count; ++i) aligned = aligned && quads_aligned(tasks.task[i].a, in);
   LAUNCH(dx_kernel<T>, dim3(blocks_for(n, kTileTokens), blocks_for(in, 4 * kDxThreads)), dim3(kDxThreads), 0, s, tasks,

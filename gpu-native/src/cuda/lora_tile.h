@@ -7,16 +7,31 @@ namespace steerlab::gpu {
 constexpr int kTileTokens = 8, kTileRank = 16;
 constexpr int kReduceThreads = 256;
 
+// Memory of each task's gradients.
+struct GradientPointers {
+  float* du[kMaxLaunchUses];
+  float* grad[kMaxLaunchUses];  // dA or dB, may be null
+  float* partial[kMaxLaunchUses];  // per example, as grad
+};
+
 #if defined(__CUDACC__) || defined(STEERLAB_CUDA_EMULATION)
 
-// v[e] *= 0 or 1 / (1 - p) for columns k .. k + 3 (k a multiple of 4) of token t.
-__device__ __forceinline__ void apply_dropout(float v[4], const DropoutKey& key, uint32_t site, float p, int t, int k) {
+// What the elements that dropout leaves are multiplied by.
+__device__ __forceinline__ float kept_factor(float p) { return 1.0f / (1.0f - p); }
+
+// v[e] = 0 where dropout strikes, for columns k .. k + 3 (k a multiple of 4) of token t; the rest is left as it is.
+__device__ __forceinline__ void drop(float v[4], const DropoutKey& key, uint32_t site, float p, int t, int k) {
   const Philox4 words = dropout_words(key.seed, key.step, site, static_cast<uint32_t>(key.token_example[t]),
                                       static_cast<uint32_t>(key.token_position[t]), static_cast<uint32_t>(k / 4));
   const uint32_t threshold = dropout_threshold(p);
-  const float keep = 1.0f / (1.0f - p);
 #pragma unroll
-  for (int e = 0; e < 4; ++e) v[e] = words.w[e] < threshold ? 0.0f : v[e] * keep;
+  for (int e = 0; e < 4; ++e) v[e] = words.w[e] < threshold ? 0.0f : v[e];
+}
+__device__ __forceinline__ void apply_dropout(float v[4], const DropoutKey& key, uint32_t site, float p, int t, int k) {
+  drop(v, key, site, p, t, k);
+  const float factor = kept_factor(p);
+#pragma unroll
+  for (int e = 0; e < 4; ++e) v[e] *= factor;
 }
 
 // Sums the tile over the block's threads. Thread i * 16 + j < 128 receives the total of (i, j) and true; others false.

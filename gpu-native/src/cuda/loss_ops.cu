@@ -121,7 +121,8 @@ void CudaBackend<T>::sample(const Sample& op) {
     uniform[static_cast<size_t>(i)] = uniform24(philox(op.rows[i].position, 0, 0, kSampleTag, op.rows[i].seed).w[0]);
   Workspace draws(*this, sizeof(float) * static_cast<size_t>(op.n));
   Workspace tokens(*this, sizeof(int32_t) * static_cast<size_t>(op.n));
-  upload(draws.template as<float>(), uniform.data(), sizeof(float) * static_cast<size_t>(op.n));
+  if (op.temperature > 0.0f)
+    upload(draws.template as<float>(), uniform.data(), sizeof(float) * static_cast<size_t>(op.n));
   gpu::sample(stream_, tokens.template as<int32_t>(), static_cast<const float*>(op.logits), draws.template as<float>(), op.temperature, op.top_p, op.n, op.V);
   download(op.tokens.data, tokens.template as<int32_t>(), sizeof(int32_t) * static_cast<size_t>(op.n));
 }

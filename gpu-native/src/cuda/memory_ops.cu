@@ -57,7 +57,10 @@ void allow_shared(const void* kernel, size_t dynamic, const char* call) {
 }
 #endif
 
-CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes) : act_(act), device_(std::move(device)) {
+CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes)
+    : act_(act),
+      lora_on_matrix_units_(act == DType::BF16 && process_environment("STEERLAB_CUDA_LORA") != "plain"),
+      device_(std::move(device)) {
   check_cuda(cudaSetDevice(0), "choosing the device");
   check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
   pool_ = std::make_unique<BlockPool>(
@@ -76,7 +79,7 @@ CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes) : act
   times_ = std::make_unique<OpTimes>(stream_, process_environment("STEERLAB_CUDA_TIMES") == "1");
   arena_ = std::make_unique<WeightArena>(device_virtual_memory(), arena_sizes(device_bytes));
   staging_ = std::make_unique<Staging>(stream_);
-  cublaslt_ = CublasLt::open(gemm_candidates(process_environment), gemm_);
+  cublaslt_ = CublasLt::open(gemm_candidates(process_environment), device_, gemm_);
 }
 
 CudaMemory::~CudaMemory() {
@@ -93,6 +96,7 @@ CudaMemory::~CudaMemory() {
 std::string CudaMemory::describe() const {
   std::string text = "cuda " + device_ + ", " + (act_ == DType::BF16 ? "bf16" : "f32") + ", " +
                      (act_ == DType::BF16 ? gemm_ : std::string("own F32 matrix products"));
+  if (cublaslt_ && act_ == DType::BF16 && !cublaslt_->choices().empty()) text += "; " + cublaslt_->choices();
   if (!arena_->usable()) text += "; no address space for weights: neighbouring projections are multiplied one by one";
   else if (arena_->attempts() > 1) text += "; " + mib(arena_->reserved()) + " of address space for weights, more was refused";
   if (arena_->usable() && !plain_weights_.empty())
@@ -112,6 +116,10 @@ void* CudaMemory::allocate(size_t bytes) {
 
 void CudaMemory::release(void* p) {
   if (!p || pool_->release(p)) return;
+  for (auto at = biases_.begin(); at != biases_.end();) {
+    if (at->first.first == p && at->second) pool_->release(at->second);
+    at = at->first.first == p ? biases_.erase(at) : std::next(at);
+  }
   synchronize();  // weights: address space is unmapped at once, unlike a block of the pool
   if (arena_->release(p)) return;
   const auto found = plain_weights_.find(p);
@@ -208,9 +216,39 @@ void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
   else gpu::tile_gemm<bf16, bf16, bf16>(stream_, g);
 }
 
+bool CudaMemory::product_with_bias(gpu::Gemm g, DType weight, const gpu::BiasParts& parts) {
+  if (!cublaslt_ || act_ != DType::BF16 || weight != DType::BF16) return false;
+  const auto [at, made] = biases_.try_emplace({g.w, g.cols}, nullptr);
+  if (made) {  // once per weight: the host waits
+    std::vector<bf16> whole;
+    bool exact = true;
+    for (int i = 0; i < parts.count; ++i) {
+      std::vector<float> wide(static_cast<size_t>(parts.part[i].out), 0.0f);
+      if (parts.part[i].bias) download(wide.data(), parts.part[i].bias, sizeof(float) * wide.size());
+      for (const float v : wide) {
+        whole.push_back(to_bf16(v));
+        exact = exact && to_float(whole.back()) == v;
+      }
+    }
+    if (exact) {
+      at->second = static_cast<bf16*>(allocate(sizeof(bf16) * whole.size()));
+      upload(at->second, whole.data(), sizeof(bf16) * whole.size());
+    }
+  }
+  g.bias = at->second;
+  if (!g.bias || g.n == 0) return false;
+  const Timed timed(*this, "product");
+  if (!cublaslt_->run(stream_, g, false)) return false;
+  count("gemm.cublaslt");
+  count("gemm.bias");
+  return true;
+}
+
 std::string CudaMemory::counters() const {
   std::string lines;
   for (const auto& c : counts_) lines += c.first + "=" + std::to_string(c.second) + "\n";
+  if (cublaslt_ && cublaslt_->tried())
+    lines += "gemm.tried=" + std::to_string(cublaslt_->tried()) + "\ngemm.rejected=" + std::to_string(cublaslt_->rejected()) + "\n";
   lines += times_->lines();
   lines += "memory.address_space=" + std::to_string(arena_->reserved()) + "\n";
   lines += "memory.weights=" + std::to_string(arena_->committed()) + "\n";

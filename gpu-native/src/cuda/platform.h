@@ -61,6 +61,7 @@ void launch(const char* call, void (*kernel)(P...), dim3 grid, dim3 block, size_
 __device__ __forceinline__ float shuffle_xor(float v, int mask) { return __shfl_xor_sync(kFullWarp, v, mask); }
 __device__ __forceinline__ double shuffle_xor(double v, int mask) { return __shfl_xor_sync(kFullWarp, v, mask); }
 __device__ __forceinline__ float shuffle(float v, int lane) { return __shfl_sync(kFullWarp, v, lane); }
+__device__ __forceinline__ double shuffle(double v, int lane) { return __shfl_sync(kFullWarp, v, lane); }
 
 // Shared-memory address as the 32-bit number that PTX wants.
 __device__ __forceinline__ uint32_t shared_address(const void* p) {

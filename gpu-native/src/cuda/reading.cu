@@ -1,7 +1,8 @@
 // Reading logits: log-sum-exp, log-probabilities of chosen ids, the top k, and sampling. One block per row.
 //
 // Top k and sampling walk the keys of logit_order.h digit by digit with histograms in shared memory, several of them so that warps
-// do not wait for each other's additions; weights are integers, so the result does not depend on their order.
+// do not wait for each other's additions; weights are integers, so the result does not depend on their order. They are added in two
+// halves of 16 and 17 bits: shared memory adds 32 bits at once, but 64 only by trying until no one else has.
 #include "kernels.h"
 #include "logit_order.h"
 #include "reduce.h"
@@ -34,11 +35,34 @@ struct Found {
   uint64_t key;     // of the token at which the cumulative weight first exceeds the target
   uint64_t before;  // total weight of the greater keys
 };
-constexpr int kHistograms = 8;
+constexpr int kHistograms = 8, kDigits = 256;
+constexpr int kMostTokens = kHistograms * 65536;  // whose halves a histogram can add up without overflow
 struct Descent {
-  unsigned long long histogram[kHistograms][256];
+  unsigned int low[kHistograms][kDigits], high[kHistograms][kDigits];
+  double sums[kDigits];  // exact: below 2^53
   uint64_t prefix, left;
 };
+
+// The digit at which the sums, added up from 255 downwards, first exceed shared.left, which loses the sums above it. For one warp.
+__device__ int find_digit(Descent& shared) {
+  constexpr int kEach = kDigits / 32;
+  const int lane = threadIdx.x % 32, first = kDigits - 1 - lane * kEach;  // this lane's digits: first, first - 1, ...
+  const double left = static_cast<double>(shared.left);
+  double own = 0;
+  for (int i = 0; i < kEach; ++i) own += shared.sums[first - i];
+  double until = own;  // with the lanes before
+  for (int step = 1; step < 32; step *= 2) {
+    const double before = shuffle(until, lane >= step ? lane - step : lane);
+    if (lane >= step) until += before;
+  }
+  __syncwarp();  // everyone has read shared.left
+  double above = until - own;
+  if (!(above <= left && left < until)) return -1;
+  int digit = first;
+  while (left - above >= shared.sums[digit]) above += shared.sums[digit--];
+  shared.left = static_cast<uint64_t>(left - above);
+  return digit;
+}
 
 // weight(c): integer weight of token c. target: below the total weight. All threads of the block call it and get the result.
 template <class Weight>
@@ -47,7 +71,7 @@ __device__ Found descend(Descent& shared, const float* row, int V, uint64_t targ
     shared.prefix = 0;
     shared.left = target;
   }
-  unsigned long long* own = shared.histogram[threadIdx.x / 32 % kHistograms];
+  unsigned int *low = shared.low[threadIdx.x / 32 % kHistograms], *high = shared.high[threadIdx.x / 32 % kHistograms];
   for (int shift = 56; shift >= 0; shift -= 8) {
     if (shift == 24) {  // ids stay below 2^24: the top byte of their complement is the same for all
       __syncthreads();
@@ -55,23 +79,27 @@ __device__ Found descend(Descent& shared, const float* row, int V, uint64_t targ
       __syncthreads();
       continue;
     }
-    for (int i = threadIdx.x; i < kHistograms * 256; i += kThreads) (&shared.histogram[0][0])[i] = 0;
+    for (int i = threadIdx.x; i < kHistograms * kDigits; i += kThreads) (&shared.low[0][0])[i] = (&shared.high[0][0])[i] = 0;
     __syncthreads();
     const uint64_t prefix = shared.prefix;
     for (int c = threadIdx.x; c < V; c += kThreads) {
       const uint64_t key = order_key(row[c], c);
       if (shift < 56 && key >> (shift + 8) != prefix) continue;
-      const unsigned long long w = weight(c);
-      if (w) atomicAdd(&own[(key >> shift) & 255], w);
+      const uint64_t w = weight(c);
+      const int digit = static_cast<int>((key >> shift) & 255);
+      if (w & 65535) atomicAdd(&low[digit], static_cast<unsigned int>(w & 65535));
+      if (w >> 16) atomicAdd(&high[digit], static_cast<unsigned int>(w >> 16));
     }
     __syncthreads();
-    if (threadIdx.x < 256)
-      for (int h = 1; h < kHistograms; ++h) shared.histogram[0][threadIdx.x] += shared.histogram[h][threadIdx.x];
+    if (threadIdx.x < kDigits) {
+      uint64_t sum = 0;
+      for (int h = 0; h < kHistograms; ++h) sum += shared.low[h][threadIdx.x] + (static_cast<uint64_t>(shared.high[h][threadIdx.x]) << 16);
+      shared.sums[threadIdx.x] = static_cast<double>(sum);
+    }
     __syncthreads();
-    if (threadIdx.x == 0) {
-      int digit = 255;
-      while (digit > 0 && shared.left >= shared.histogram[0][digit]) shared.left -= shared.histogram[0][digit--];
-      shared.prefix = (prefix << 8) | static_cast<uint64_t>(digit);
+    if (threadIdx.x < 32) {
+      const int digit = find_digit(shared);
+      if (digit >= 0) shared.prefix = (prefix << 8) | static_cast<uint64_t>(digit);
     }
     __syncthreads();
   }
@@ -86,7 +114,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ unsigned long long keys[kMaxTopK];
   __shared__ unsigned int taken;
   const float* row = logits + static_cast<int64_t>(blockIdx.x) * V;
-  const Found last = descend(shared, row, V, static_cast<uint64_t>(k - 1), [](int) { return 1ull; });
+  const Found last = descend(shared, row, V, static_cast<uint64_t>(k - 1), [](int) { return uint64_t(1); });
   if (threadIdx.x == 0) taken = 0;
   keys[threadIdx.x] = 0;  // kMaxTopK == kThreads
   __syncthreads();
@@ -133,27 +161,28 @@ __device__ int32_t argmax(uint64_t (&greatest)[kThreads], const float* row, int 
   return order_id(greatest[0]);
 }
 
+__global__ void __launch_bounds__(kThreads) greedy_kernel(int32_t* tokens, const float* logits, int V) {
+  __shared__ uint64_t greatest[kThreads];
+  const int32_t best = argmax(greatest, logits + static_cast<int64_t>(blockIdx.x) * V, V);
+  if (threadIdx.x == 0) tokens[blockIdx.x] = best;
+}
+
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int V) {
   __shared__ Descent shared;
   __shared__ uint64_t greatest[kThreads];
-  __shared__ unsigned long long total;
+  __shared__ double scratch[32];
   const float* row = logits + static_cast<int64_t>(blockIdx.x) * V;
-  const int32_t best = argmax(greatest, row, V);
-  if (temperature <= 0.0f) {
-    if (threadIdx.x == 0) tokens[blockIdx.x] = best;
-    return;
+  const float top = row[argmax(greatest, row, V)];
+  const auto weight = [&](int c) { return sampling_weight(row[c], top, temperature); };
+  double mine = 0;  // integers below 2^53: any order gives the same sum
+  for (int c = threadIdx.x; c < V; c += kThreads) mine += static_cast<double>(weight(c));
+  const uint64_t total = static_cast<uint64_t>(block_sum(mine, scratch));
+  uint64_t kept = total;
+  if (top_p < 1.0f) {
+    const Found edge = descend(shared, row, V, nucleus_target(total, top_p), weight);
+    kept = edge.before + weight(order_id(edge.key));
   }
-  const float top = row[best];
-  if (threadIdx.x == 0) total = 0;
-  __syncthreads();
-  unsigned long long mine = 0;
-  for (int c = threadIdx.x; c < V; c += kThreads) mine += sampling_weight(row[c], top, temperature);
-  atomicAdd(&total, mine);
-  __syncthreads();
-  const auto weight = [&](int c) { return static_cast<unsigned long long>(sampling_weight(row[c], top, temperature)); };
-  const Found edge = descend(shared, row, V, nucleus_target(total, top_p), weight);
-  const uint64_t kept = edge.before + weight(order_id(edge.key));
   const uint64_t target = static_cast<uint64_t>(static_cast<double>(uniform[blockIdx.x]) * static_cast<double>(kept));
   const Found drawn = descend(shared, row, V, target < kept ? target : kept - 1, weight);
   if (threadIdx.x == 0) tokens[blockIdx.x] = order_id(drawn.key);
@@ -177,6 +206,13 @@ void top_k(cudaStream_t s, int32_t* ids, double* logprobs, const float* logits, 
 
 void sample(cudaStream_t s, int32_t* tokens, const float* logits, const float* uniform, float temperature, float top_p, int n,
             int V) {
+  if (temperature <= 0.0f) {
+    LAUNCH(greedy_kernel, dim3(n), dim3(kThreads), 0, s, tokens, logits, V);
+    return;
+  }
+  if (V > kMostTokens)
+    throw Error("vocabulary", "Expected at most " + std::to_string(kMostTokens) + " tokens to sample from on the device but received " +
+                                  std::to_string(V) + ". Use temperature 0 or the cpu backend.");
   LAUNCH(sample_kernel, dim3(n), dim3(kThreads), 0, s, tokens, logits, uniform, temperature, top_p, V);
 }
 

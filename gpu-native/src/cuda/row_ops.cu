@@ -33,7 +33,7 @@ template <class T>
 void CudaBackend<T>::attention(const Attention& op) {
   const Timed timed(*this, "attention");
   if (op.call.n_rows == 0 || op.call.max_q_len == 0) return;
-  if (gpu::attention(stream_, acts(op.out), static_cast<float*>(op.lse), acts(op.q_base), op.ldq, op.call, op.heads)) count("attention.mma");
+  if (gpu::attention<T>(stream_, op)) count("attention.mma");
 }
 
 template <class T>
@@ -41,8 +41,7 @@ void CudaBackend<T>::attention_backward(const AttentionBackward& op) {
   const Timed timed(*this, "attention_backward");
   if (op.n_tail == 0) return;
   Workspace delta(*this, sizeof(float) * static_cast<size_t>(op.call.total_q + 1) * static_cast<size_t>(op.heads.H));
-  gpu::attention_backward(stream_, acts(op.dqkv), op.n_tail, op.own_begin, acts(op.dout), acts(op.out),
-                          static_cast<const float*>(op.lse), delta.template as<float>(), acts(op.q_base), op.ldq, op.call, op.heads);
+  gpu::attention_backward<T>(stream_, op, delta.template as<float>());
 }
 
 template class CudaBackend<bf16>;

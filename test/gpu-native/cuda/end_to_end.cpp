@@ -195,9 +195,11 @@ void check_training(const std::string& type, Side& cpu, Side& gpu, bool half) {
     note(at + "_gradients_angle", 1 - cosine(gb.gradients, ga.gradients), half ? 1e-3 : 1e-8);
     TrainBatch split = batch;
     split.micro_batch = 2;
+    std::vector<double> norms_a, norms_b;  // in bf16 a single one of them is a matter of luck after some steps
     for (int step = 1; step <= 12; ++step) {
       const BatchResult ra = a.step(batch, step, 1e-3, job), rb = b.step(batch, step, 1e-3, job);
-      if (step == 12) note(at + "_norm_12", std::abs(ra.grad_norm - rb.grad_norm) / ra.grad_norm, half ? 5e-2 : 1e-3);
+      norms_a.push_back(ra.grad_norm);
+      norms_b.push_back(rb.grad_norm);
       if (step > 2) continue;  // two steps show whether bytes repeat
       b2.step(split, step, 1e-3, job);
       b3.step(batch, step, 1e-3, job);
@@ -206,6 +208,7 @@ void check_training(const std::string& type, Side& cpu, Side& gpu, bool half) {
       if (gpu.model->backend().rows_independent()) expect(at + "_split_batch_same_bytes", once.params == cut.params && once.v == cut.v);
       expect(at + "_repeated_same_bytes", once.params == again.params && once.m == again.m);
     }
+    note(at + "_norms_of_12_steps", distance(norms_b, norms_a), half ? 0.1 : 1e-3);
     // compared by what twelve steps changed
     std::vector<double> da = a.state().params, db = b.state().params;
     for (size_t i = 0; i < da.size(); ++i) {

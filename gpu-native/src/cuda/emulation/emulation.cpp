@@ -280,6 +280,7 @@ float half_of(uint32_t reg, int e) { return widen(bf16{static_cast<uint16_t>(reg
 float shuffle_xor(float v, int mask) { return exchange_as(v, lane_id() ^ mask); }
 double shuffle_xor(double v, int mask) { return exchange_as(v, lane_id() ^ mask); }
 float shuffle(float v, int lane) { return exchange_as(v, lane); }
+double shuffle(double v, int lane) { return exchange_as(v, lane); }
 
 void copy_async16(void* shared, const void* global, int valid) {
   if (reinterpret_cast<uintptr_t>(shared) % 16 || (valid && reinterpret_cast<uintptr_t>(global) % 16))

@@ -104,6 +104,7 @@ void launch(const char* call, void (*kernel)(P...), dim3 grid, dim3 block, size_
 float shuffle_xor(float v, int mask);
 double shuffle_xor(double v, int mask);
 float shuffle(float v, int lane);
+double shuffle(double v, int lane);
 void copy_async16(void* shared, const void* global, int valid);
 void copy_async_commit();
 void copy_async_wait_for(int pending);
