@@ -214,7 +214,7 @@ phase_3() {
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
   if [ -z "$sanitizer" ]; then skip compute-sanitizer "not installed"; return; fi
   # racecheck sees what the emulation cannot: threads that meet in shared memory without a barrier
-  for look in "memcheck linear_backward" "racecheck attention" "racecheck linear" "memcheck attention"; do
+  for look in "memcheck linear_backward" "racecheck attention" "racecheck linear" "racecheck linear_backward" "memcheck attention"; do
     read -r tool case <<< "$look"
     STEERLAB_CUBLASLT=own run "$tool, $case" 25 "$sanitizer" --tool "$tool" --error-exitcode 9 \
       "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16 "$case"
