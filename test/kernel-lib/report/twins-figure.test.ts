@@ -38,4 +38,10 @@ describe("twinsFigure", () => {
     expect(layout.xaxis.domain).toEqual([0, 1]);
     expect(layout.title.text).toBe("Detection against side effects");
   });
+
+  it("has costs on a logarithmic axis, unless one is nothing", () => {
+    const scale = (rows: TwinRow[]) => (drawn(rows).layout.xaxis as { type?: string }).type;
+    expect(scale([row("study", 0.7)])).toBe("log");
+    expect(scale([row("study", 0.7), { ...row("flipped", 0.1), shift: estimate(0) }])).toBeUndefined();
+  });
 });

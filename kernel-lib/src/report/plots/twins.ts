@@ -87,7 +87,7 @@ export function twinsFigure(rows: readonly TwinRow[], options: PlotOptions = {})
   const axes = panels.map(({ gain, cost, down, across }, i) => {
     const suffix = i === 0 ? "" : String(i + 1);
     const isLowest = down === gains.length - 1;
-    const x = { domain: span(across, costs.length), anchor: `y${suffix}`, rangemode: "tozero" };
+    const x = { domain: span(across, costs.length), anchor: `y${suffix}`, ...scaleOf(rows, cost) };
     const y = { domain: span(gains.length - 1 - down, gains.length), anchor: `x${suffix}`, tickformat: ".0%" };
     return {
       [`xaxis${suffix}`]: axis(isLowest ? cost.title : "", x),
@@ -99,6 +99,12 @@ export function twinsFigure(rows: readonly TwinRow[], options: PlotOptions = {})
     legend: { orientation: "h", y: gains.length > 1 ? -0.12 : -0.22 },
     ...(Object.assign({}, ...axes) as object),
   });
+}
+
+/** Costs differ by powers of ten, so that a linear axis would heap up all arms but one; a cost of 0 has no logarithm. */
+function scaleOf(rows: readonly TwinRow[], { of }: Quantity): object {
+  const costs = rows.map((row) => pointOf(of(row))).filter((cost): cost is number => cost !== null);
+  return costs.every((cost) => cost > 0) ? { type: "log", dtick: "D2" } : { rangemode: "tozero" };
 }
 
 /** Where place `i` of `count` lies on the figure, 0..1. */

@@ -1,0 +1,41 @@
+// README's table of the study among its twins is made of the shipped rows, and they are of whole comparisons.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import type { TwinRow } from "../kernel-lib/src/evaluate";
+
+const root = join(__dirname, "..");
+const rows = JSON.parse(readFileSync(join(root, "data/published/lab-model-twins.json"), "utf8")) as TwinRow[];
+const readme = readFileSync(join(root, "README.md"), "utf8");
+const twins = [...new Set(rows.map(({ twin }) => twin))];
+
+/** One value per seed, in order of seeds. */
+const seeds = (twin: string, value: (row: TwinRow) => number | null | undefined): string =>
+  rows
+    .filter((row) => row.twin === twin)
+    .sort((a, b) => a.seed - b.seed)
+    .map((row) => value(row)?.toFixed(3))
+    .join(" / ");
+
+const line = (twin: string): string =>
+  `| ${[
+    twin === "study" ? "**study** (strict)" : twin,
+    seeds(twin, (row) => row.balancedAccuracy.value),
+    seeds(twin, (row) => row.selectivity?.value),
+    seeds(twin, (row) => row.falseAlarmRate.value),
+    seeds(twin, (row) => row.shift.value),
+    seeds(twin, (row) => row.chatDivergence.value),
+  ].join(" | ")} |`;
+
+describe("the study among its twins", () => {
+  it("holds every twin by the same seeds and steps", () => {
+    const trained = rows.map(({ seed, steps }) => `${seed} ${steps}`);
+    expect(new Set(trained).size).toBe(3);
+    expect(rows).toHaveLength(3 * twins.length);
+    expect(twins).toEqual(expect.arrayContaining(["study", "no-retention", "no-steer", "flipped"]));
+  });
+
+  it.each(twins)("%s is quoted in README as it was measured", (twin) => {
+    expect(readme).toContain(line(twin));
+  });
+});
