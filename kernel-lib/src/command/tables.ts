@@ -149,7 +149,8 @@ effects of each, over one loaded model. Says what it will take, then runs; stopp
       value: "NAME,...",
       about: `no-retention, no-steer, flipped, corrupt, deny, neutral, vague, unrelated, pair, full, rank-1;
 labels-left-right (left for steered, right for clean; any two words of one token each);
-band-early, band-middle, band-late (default: all but deny, vague and unrelated; labels in both orders)`,
+band-early, band-middle, band-late; retention-weight-4 (or another weight: what detection costs elsewhere, as a curve)
+(default: all but deny, vague and unrelated; labels in both orders; weights 4 and 16)`,
     },
     seeds: { kind: "text", value: "N,...", about: "training seeds (default: 1,2,3)" },
     out: { kind: "text", value: "DIR", about: "folder for the runs, twins.json and twins.html (default: runs/twins)" },
@@ -158,7 +159,11 @@ band-early, band-middle, band-late (default: all but deny, vague and unrelated; 
       choices: ["auto", "cpu", "cuda"],
       about: "cpu or cuda (default: cuda where usable, else cpu)",
     },
-    dtype: DTYPE_FLAG,
+    dtype: {
+      ...DTYPE_FLAG,
+      about:
+        "f32 or bf16 (default: as in the notebooks, bf16 where the hardware multiplies it); f64 on the cpu for checks",
+    },
     threads: THREADS_FLAG,
     parameter: {
       kind: "pairs",

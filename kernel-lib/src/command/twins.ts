@@ -30,7 +30,7 @@ export async function twins(args: readonly string[], signal?: AbortSignal): Prom
   const protocol = protocolOf(flags.protocol ?? "strict", changes ?? {}, config);
   for (const name of names ?? []) namedTwin(protocol, name, config.num_hidden_layers);
   makeFolder(out, "--out");
-  const model = await openModel(flags.model, { ...engineOptions(flags), signal });
+  const model = await openModel(flags.model, { ...engineOptions(flags), dtype: flags.dtype ?? "auto", signal });
   try {
     const progress = { line: null as ReturnType<typeof startProgress> | null, estimate: null as TwinEstimate | null };
     const rows = await runTwins(model, protocol, {
@@ -49,7 +49,8 @@ export async function twins(args: readonly string[], signal?: AbortSignal): Prom
     });
     progress.line?.done();
     process.stderr.write(`steerlab: ${inspect(progress.estimate)}\n`);
-    const title = `Twins of ${protocol.name} on ${shortName(model.name)}`;
+    const { backend, dtype } = model.engine;
+    const title = `Twins of ${protocol.name} on ${shortName(model.name)}, computed in ${dtype} on ${backend}`;
     writeJsonAtomic(path.join(out, "twins.json"), rows);
     writeFileAtomic(path.join(out, "twins.html"), twinsPage(rows, { title }));
     const page = path.join(out, "twins.html");
