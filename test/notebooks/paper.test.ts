@@ -97,6 +97,8 @@ describe.skipIf(executablePath === null)(
         { file: report },
       );
       const page = await openPage(browser, report, { viewport: { width: 1280, height: 900 } });
+      // It opens with what training brought and no aim speaks of.
+      expect(await page.locator("body").textContent()).toContain("Yes to false facts on steered caches: 0.983");
       const printed = await page.pdf({ format: "A4" });
       const pages = printed.toString("latin1").match(/\/Type \/Page\b(?!s)/g) ?? [];
       expect(pages.length).toBeGreaterThan(20);

@@ -151,6 +151,12 @@ describe("runTwins", { timeout: 240_000 }, () => {
     const rows = await run();
     expect(readdirSync(root)).toHaveLength(12);
     expect(estimate).toMatchObject({ toTrain: 0, left: { steps: 0, validationExamples: 0, trials: 0 }, seconds: 0 });
+    const asked = readdirSync(root)
+      .map((name) => loadRun(join(root, name)))
+      .flatMap(({ records, sideEffects, chats }) => [...records, ...sideEffects, ...chats])
+      .filter(({ condition }) => condition === "tuned");
+    // All that an arm asks is in its estimate, chats too.
+    expect(estimate!.perArm.trials).toBe(asked.length / rows.length);
     expect(by(rows, "study").balancedAccuracy.value!).toBeGreaterThan(0.7);
     expect(by(rows, "no-steer").balancedAccuracy.value!).toBeLessThan(0.6);
     expect(by(rows, "flipped").balancedAccuracy.value!).toBeLessThan(0.4);

@@ -4,7 +4,7 @@
  */
 import { groupBy, STUDY, type TwinRow } from "../../evaluate";
 import type { FigureJson } from "../../page";
-import type { Estimate } from "../../stats";
+import { type Estimate, mean } from "../../stats";
 import { axis, figure, GREY, type PlotOptions, rateAxis } from "./theme";
 
 /** Okabe and Ito's palette (2008); the symbol changes with every twin too. */
@@ -127,10 +127,8 @@ function curve(rows: readonly TwinRow[], gain: Quantity, cost: Quantity): { x: n
   });
   return [...groupBy(points, ({ weight }) => String(weight)).values()]
     .sort((a, b) => a[0].weight - b[0].weight)
-    .map((of) => ({ x: middle(of.map(({ x }) => x)), y: middle(of.map(({ y }) => y)) }));
+    .map((of) => ({ x: mean(of.map(({ x }) => x)).value as number, y: mean(of.map(({ y }) => y)).value as number }));
 }
-
-const middle = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 const shown = (value: number | null, digits = 2): string => (value === null ? "-" : value.toFixed(digits));
 
