@@ -150,7 +150,7 @@ effects of each, over one loaded model. Says what it will take, then runs; stopp
       about: `no-retention, no-steer, flipped, corrupt, deny, neutral, vague, unrelated, pair, full, rank-1;
 labels-left-right (left for steered, right for clean; any two words of one token each);
 band-early, band-middle, band-late; retention-weight-4 (or another weight: what detection costs elsewhere, as a curve)
-(default: all but deny, vague and unrelated; labels in both orders; weights 4 and 16)`,
+(default: all but deny, vague and unrelated, and but what the study is already; labels in both orders; weights 4 and 16)`,
     },
     seeds: { kind: "text", value: "N,...", about: "training seeds (default: 1,2,3)" },
     out: { kind: "text", value: "DIR", about: "folder for the runs, twins.json and twins.html (default: runs/twins)" },

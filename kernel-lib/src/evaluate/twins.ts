@@ -10,7 +10,7 @@ import type { Adapter, StudyModel } from "../engine";
 import {
   bindStudy,
   type BoundStudy,
-  DEFAULT_TWINS,
+  defaultTwins,
   headlineTiers,
   namedTwin,
   type Protocol,
@@ -27,7 +27,7 @@ import { STUDY, twinRow, type TwinRow } from "./twins/row";
 
 /** Options of `runTwins`. */
 export interface TwinsOptions {
-  /** names that `namedTwin` knows; the study itself always runs first. Default `DEFAULT_TWINS` */
+  /** names that `namedTwin` knows; the study itself always runs first. Default `defaultTwins` */
   twins?: readonly string[];
   /** training seeds; default 1, 2, 3 */
   seeds?: readonly number[];
@@ -94,7 +94,7 @@ export async function runTwins(
 async function armsOf(
   model: StudyModel,
   protocol: Protocol,
-  { twins = DEFAULT_TWINS, seeds = SEEDS }: TwinsOptions,
+  { twins = defaultTwins(protocol), seeds = SEEDS }: TwinsOptions,
 ): Promise<TwinArm[]> {
   requireOnce("twins", twins);
   requireOnce("seeds", seeds);
@@ -155,6 +155,7 @@ async function runArm(
       twin,
       seed,
       steps: training.steps,
+      validationAccuracy: training.validation?.accuracy ?? null,
       protocol: study.protocol,
       metrics: [...detection.metrics, ...effects.metrics, ...chats.metrics],
       folders: [training.folder, detection.folder, effects.folder, chats.folder],

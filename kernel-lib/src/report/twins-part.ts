@@ -29,6 +29,7 @@ export function twinRowsOf(runs: readonly LoadedRun[]): TwinRow[] {
         twin: parents.has(protocol.name) ? STUDY : twinName(protocol),
         seed: meta.seed ?? 0,
         steps,
+        validationAccuracy: training.events.filter(({ kind }) => kind === "validation").pop()?.accuracy ?? null,
         protocol,
         metrics: [...detection.metrics, ...effects.metrics, ...(chats?.metrics ?? [])],
         folders: [training, detection, effects, ...(chats === undefined ? [] : [chats])].map(({ id }) => id),
@@ -52,6 +53,7 @@ export function twinsTable(rows: readonly TwinRow[]): Record<string, string | nu
     twin: row.twin,
     seed: row.seed,
     steps: row.steps,
+    "own validation": formatNumber(row.validationAccuracy),
     "balanced accuracy": quoted(row.balancedAccuracy).text,
     "hit rate": quoted(row.hitRate).text,
     "false alarms": quoted(row.falseAlarmRate).text,
@@ -145,7 +147,8 @@ export function twinsSection(rows: readonly TwinRow[], figures: FigureList, sour
     ),
     htmlTable(
       twinsTable(rows),
-      "Same optimizer steps in every arm; 95 % intervals over new vectors and topics (changes: over questions; KL: over chats, nats a token).",
+      "Same optimizer steps in every arm; 95 % intervals over new vectors and topics (changes: over questions; KL: over chats, nats a token). " +
+        "Every arm is asked what the study is asked, with its own labels. Own validation: accuracy on examples of what the arm itself was taught; these share vectors and topics with training, so there is no interval.",
     ),
   ].join("\n");
 }

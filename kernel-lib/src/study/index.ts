@@ -63,7 +63,7 @@ export {
   type TierView,
   tierViews,
 } from "./tier";
-export { DEFAULT_TWINS, namedTwin, relabelled } from "./twins";
+export { defaultTwins, namedTwin, relabelled } from "./twins";
 export type {
   Aim,
   Control,

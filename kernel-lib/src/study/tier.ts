@@ -168,15 +168,24 @@ export interface HeadlineTiers {
 
 /**
  * The tiers that summaries of a whole study rest on, by what they hold out.
+ *
+ * A twin trained on other words (neutral, vague, unrelated) is asked what the study is asked: to it, these are new wordings.
  * @throws InputError "tier-unknown" if none asks for detection on held-out vectors
  */
 export function headlineTiers(protocol: Protocol): HeadlineTiers {
   const views = tierViews(protocol);
-  const heldOut = mainTier(views, "vectors");
+  const newVectors = views.filter(
+    ({ spec, heldOut }) => spec.vectors === "heldOut" && heldOut.strengths === false && heldOut.ranges === false,
+  );
+  const heldOut = mainTier(views, "vectors") ?? mainTier(newVectors, "wordings");
   if (heldOut === null)
     throw new InputError(
       "tier-unknown",
-      expected("a tier with vectors heldOut and questions train", "evaluation.tiers", "none"),
+      expected(
+        "a tier with vectors heldOut, trained strengths and ranges, and no explanation",
+        "evaluation.tiers",
+        "none",
+      ),
     );
   const controls = views.find(({ kind, spec }) => kind === "control" && spec.cachesOf === heldOut.name);
   return { heldOut: heldOut.name, controls: controls?.name ?? null, clean: mainTier(views, "clean")?.name ?? null };

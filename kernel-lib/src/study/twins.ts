@@ -10,11 +10,8 @@ import { layerThirds } from "../steering";
 import { twin, TWINS } from "./protocol";
 import type { Protocol } from "./types";
 
-/** What `steerlab twins` runs beside the study unless told otherwise. */
-export const DEFAULT_TWINS: readonly string[] = [
-  "no-retention",
-  "retention-weight-4",
-  "retention-weight-16",
+const RETENTION_TWINS: readonly string[] = ["no-retention", "retention-weight-4", "retention-weight-16"];
+const OTHER_TWINS: readonly string[] = [
   "no-steer",
   "flipped",
   "corrupt",
@@ -28,6 +25,17 @@ export const DEFAULT_TWINS: readonly string[] = [
   "pair",
   "full",
 ];
+
+/**
+ * What `steerlab twins` runs beside a study unless told otherwise: without deny, vague and unrelated; without what the study is already.
+ * @example
+ * defaultTwins(loadProtocol("card")).includes("no-retention"); // false: the card's protocol has none to leave out
+ */
+export function defaultTwins(protocol: Protocol): string[] {
+  const { retention, loss } = protocol.training;
+  const names = [...(retention.share > 0 ? RETENTION_TWINS : []), ...OTHER_TWINS];
+  return names.filter((name) => name !== loss && name !== `retention-weight-${retention.weight}`);
+}
 
 const LABELS = /^labels-(\p{L}+)-(\p{L}+)$/u;
 const BAND = /^band-([a-z]+)$/;

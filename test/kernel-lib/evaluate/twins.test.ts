@@ -9,11 +9,12 @@ import { runTwins, type TwinEstimate, type TwinRow } from "../../../kernel-lib/s
 import { loadRun, twinRowsOf, twinsFigure, twinsPage, twinsReading, twinsTable } from "../../../kernel-lib/src/report";
 import {
   bindStudy,
-  DEFAULT_TWINS,
+  defaultTwins,
   headlineTiers,
   loadProtocol,
   namedTwin,
   relabelled,
+  TWINS,
   twin,
 } from "../../../kernel-lib/src/study";
 import { FakeEngine, fakeModel, fakeTokenizer } from "../../helpers/fake-engine";
@@ -70,7 +71,7 @@ describe("twins by name", () => {
 
   it("steers one band of the model's own depth", () => {
     expect(namedTwin(strict, "band-middle", 12).steering.ranges).toEqual([{ name: "middle", start: 4, end: 8 }]);
-    for (const name of DEFAULT_TWINS) expect(namedTwin(strict, name, 12).name).toBe(`strict~${name}`);
+    for (const name of defaultTwins(strict)) expect(namedTwin(strict, name, 12).name).toBe(`strict~${name}`);
   });
 
   it.each(["band-lowest", "labels-left", "retention-weight-", "nothing"])("refuses %s", (name) => {
@@ -81,6 +82,24 @@ describe("twins by name", () => {
     expect(namedTwin(strict, "retention-weight-2.5", 12).training.retention.weight).toBe(2.5);
     expect(() => namedTwin(small, "retention-weight-4", 12)).toThrow(/training.retention.share > 0 .* 0/);
   });
+
+  it("leaves out of the defaults what a study is already", () => {
+    const card = loadProtocol("card");
+    expect(defaultTwins(strict)).toHaveLength(15);
+    expect(defaultTwins(card).filter((name) => name.includes("retention"))).toEqual([]);
+    expect(defaultTwins(twin(strict, { "training.loss": "full" }))).not.toContain("full");
+    expect(defaultTwins(namedTwin(strict, "retention-weight-4", 12))).not.toContain("retention-weight-4");
+  });
+
+  // A twin in other words (neutral, vague, unrelated) once had no tier of the study's, and every default run was refused for it.
+  it.each(["strict", "strict@0.5B", "strict@32B", "card", "card@0.5B", "card@32B"])(
+    "asks every twin what it asks the study: %s",
+    (name) => {
+      const study = loadProtocol(name);
+      for (const other of new Set([...Object.keys(TWINS), ...defaultTwins(study)]))
+        expect(headlineTiers(namedTwin(study, other, 24)), other).toEqual(headlineTiers(study));
+    },
+  );
 
   it("picks tiers by their fields", () => {
     expect(headlineTiers(strict)).toEqual({
@@ -160,6 +179,9 @@ describe("runTwins", { timeout: 240_000 }, () => {
     expect(by(rows, "study").balancedAccuracy.value!).toBeGreaterThan(0.7);
     expect(by(rows, "no-steer").balancedAccuracy.value!).toBeLessThan(0.6);
     expect(by(rows, "flipped").balancedAccuracy.value!).toBeLessThan(0.4);
+    // What it was taught turned round, it learnt as well.
+    expect(by(rows, "flipped").validationAccuracy!).toBeGreaterThan(0.7);
+    expect(by(rows, "no-steer").validationAccuracy!).toBeLessThan(0.7);
     // The fake engine answers by the cache alone: whatever it hits, it leaks.
     expect(by(rows, "study").selectivity!.value!).toBeLessThan(0.1);
     expect(by(rows, "study").shift.n).toBe(75);

@@ -8,6 +8,7 @@ const row = (twin: string, selectivity: number | null): TwinRow => ({
   twin,
   seed: 1,
   steps: 2,
+  validationAccuracy: 0.9,
   balancedAccuracy: estimate(0.9),
   hitRate: estimate(0.9),
   falseAlarmRate: estimate(0.1),

@@ -14,6 +14,8 @@ export interface TwinRow {
   seed: number;
   /** optimizer steps; the same in every arm */
   steps: number;
+  /** on an arm's own validation examples, in its own words and labels: what it learnt; null without any */
+  validationAccuracy: number | null;
   /** on held-out vectors; without interval where the arm was not measured */
   balancedAccuracy: Estimate;
   hitRate: Estimate;
@@ -34,7 +36,7 @@ export interface TwinRow {
 export const STUDY = "study";
 
 /** What a row is made of. */
-export interface TwinParts extends Pick<TwinRow, "twin" | "seed" | "steps" | "folders"> {
+export interface TwinParts extends Pick<TwinRow, "twin" | "seed" | "steps" | "validationAccuracy" | "folders"> {
   protocol: Protocol;
   /** of its detection run, its side effects and its chats */
   metrics: readonly Metric[];
