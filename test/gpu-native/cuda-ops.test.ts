@@ -151,12 +151,14 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
         "gemm.mma",
         "gemm.tile",
         "attention.mma",
+        "attention_backward.mma",
         "lora.mma",
         "lora_backward.mma",
         "logits_backward.labels",
       ])
         expect(counter(text, name), name).toBeGreaterThan(0);
-      expect(counter(text, "attention")).toBeGreaterThan(counter(text, "attention.mma"));
+      for (const op of ["attention", "attention_backward"])
+        expect(counter(text, op)).toBeGreaterThan(counter(text, `${op}.mma`));
     });
 
     it("adapters on the F32 units when that is asked for", { timeout: RUN_MS }, () => {
@@ -167,6 +169,18 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
       expect(failed, text).toEqual([]);
       expect(counter(text, "lora_backward")).toBeGreaterThan(0);
       for (const name of ["lora.mma", "lora_backward.mma"]) expect(counter(text, name), name).toBe(0);
+    });
+
+    it("attention on the F32 units when that is asked for", { timeout: RUN_MS }, () => {
+      const { failed, text } = run(ops, [library, "bf16", "attention"], {
+        STEERLAB_CUBLASLT: "own",
+        STEERLAB_CUDA_ATTENTION: "plain",
+      });
+      expect(failed, text).toEqual([]);
+      for (const op of ["attention", "attention_backward"]) {
+        expect(counter(text, op)).toBeGreaterThan(0);
+        expect(counter(text, `${op}.mma`), op).toBe(0);
+      }
     });
 
     it("matrix products through the prototypes of cuBLASLt, and without them when it declines", {

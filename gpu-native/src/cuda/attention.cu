@@ -97,9 +97,9 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_kernel(Args<T> g)
 }  // namespace
 
 template <class T>
-bool attention(cudaStream_t s, const Attention& op) {
+bool attention(cudaStream_t s, const Attention& op, bool matrix_units) {
   if constexpr (std::is_same_v<T, bf16>)
-    if (attention_mma(s, op)) return true;
+    if (matrix_units && attention_mma(s, op)) return true;
   const AttentionCall& call = op.call;
   const HeadShape shape = op.heads;
   const Args<T> args{static_cast<T*>(op.out), static_cast<float*>(op.lse), static_cast<const T*>(op.q_base), op.ldq,
@@ -117,7 +117,7 @@ bool attention(cudaStream_t s, const Attention& op) {
   return false;
 }
 
-template bool attention<bf16>(cudaStream_t, const Attention&);
-template bool attention<float>(cudaStream_t, const Attention&);
+template bool attention<bf16>(cudaStream_t, const Attention&, bool);
+template bool attention<float>(cudaStream_t, const Attention&, bool);
 
 }  // namespace steerlab::gpu

@@ -5,6 +5,7 @@
 // and walks keys, the other owns keys and walks the queries of all heads in the group. Earlier segments are constants.
 #include <type_traits>
 
+#include "attention_mma.h"
 #include "attention_tile.h"
 #include "reduce.h"
 
@@ -168,7 +169,7 @@ __global__ void __launch_bounds__(kAttentionThreads) key_kernel(Args<T> g) {
 }  // namespace
 
 template <class T>
-void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delta) {
+bool attention_backward(cudaStream_t s, const AttentionBackward& op, float* delta, bool matrix_units) {
   const AttentionCall& call = op.call;
   const HeadShape shape = op.heads;
   const size_t width = static_cast<size_t>(shape.H + 2 * shape.KVH) * shape.D;
@@ -176,6 +177,8 @@ void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delt
   const int vectors = call.total_q * shape.H;
   LAUNCH(delta_kernel<T>, dim3(blocks_for(vectors, 4)), dim3(128), 0, s, delta, static_cast<const T*>(op.dout),
          static_cast<const T*>(op.out), vectors, shape.D);
+  if constexpr (std::is_same_v<T, bf16>)
+    if (matrix_units && attention_backward_mma(s, op, delta)) return true;
   const Args<T> args{static_cast<T*>(op.dqkv),
                      op.own_begin,
                      static_cast<const T*>(op.dout),
@@ -202,9 +205,10 @@ void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delt
       LAUNCH(key_kernel<T, kD>, dim3(key_tiles, count, shape.KVH), dim3(kAttentionThreads), vectors_shared + 2 * scores, s, part);
     });
   });
+  return false;
 }
 
-template void attention_backward<bf16>(cudaStream_t, const AttentionBackward&, float*);
-template void attention_backward<float>(cudaStream_t, const AttentionBackward&, float*);
+template bool attention_backward<bf16>(cudaStream_t, const AttentionBackward&, float*, bool);
+template bool attention_backward<float>(cudaStream_t, const AttentionBackward&, float*, bool);
 
 }  // namespace steerlab::gpu

@@ -84,7 +84,7 @@ class CudaMemory : public Backend {
   void* weight_memory(size_t bytes);
 
   DType act_;
-  bool lora_on_matrix_units_;  // STEERLAB_CUDA_LORA=plain: not
+  bool lora_on_matrix_units_, attention_on_matrix_units_;  // STEERLAB_CUDA_LORA, STEERLAB_CUDA_ATTENTION=plain: not
   std::string device_, gemm_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<BlockPool> pool_;

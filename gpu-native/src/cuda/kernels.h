@@ -42,13 +42,13 @@ void rope_store(cudaStream_t s, const RopeStore& op);
 template <class T>
 void rope_backward(cudaStream_t s, const RopeBackward& op);
 
-// ---- attention.cu, attention_backward.cu ----
-// Returns whether the matrix units served it.
+// ---- attention.cu, attention_mma.cu, attention_backward.cu, attention_backward_mma.cu ----
+// Return whether the matrix units served it; they are not asked unless `matrix_units`, nor for T = float.
 template <class T>
-bool attention(cudaStream_t s, const Attention& op);
+bool attention(cudaStream_t s, const Attention& op, bool matrix_units);
 // delta (total_q, H) F32: workspace for sum over d of dout * out.
 template <class T>
-void attention_backward(cudaStream_t s, const AttentionBackward& op, float* delta);
+bool attention_backward(cudaStream_t s, const AttentionBackward& op, float* delta, bool matrix_units);
 
 // ---- mma_gemm.cu, tile_gemm.cu ----
 // One matrix product of a frozen weight: y (n, cols) = x (n, depth) W^T (transposed false: W (cols, depth)) or x W (input gradient: W

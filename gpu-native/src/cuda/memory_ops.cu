@@ -60,6 +60,7 @@ void allow_shared(const void* kernel, size_t dynamic, const char* call) {
 CudaMemory::CudaMemory(DType act, std::string device, size_t device_bytes)
     : act_(act),
       lora_on_matrix_units_(act == DType::BF16 && process_environment("STEERLAB_CUDA_LORA") != "plain"),
+      attention_on_matrix_units_(process_environment("STEERLAB_CUDA_ATTENTION") != "plain"),
       device_(std::move(device)) {
   check_cuda(cudaSetDevice(0), "choosing the device");
   check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");

@@ -33,7 +33,7 @@ template <class T>
 void CudaBackend<T>::attention(const Attention& op) {
   const Timed timed(*this, "attention");
   if (op.call.n_rows == 0 || op.call.max_q_len == 0) return;
-  if (gpu::attention<T>(stream_, op)) count("attention.mma");
+  if (gpu::attention<T>(stream_, op, attention_on_matrix_units_)) count("attention.mma");
 }
 
 template <class T>
@@ -41,7 +41,7 @@ void CudaBackend<T>::attention_backward(const AttentionBackward& op) {
   const Timed timed(*this, "attention_backward");
   if (op.n_tail == 0) return;
   Workspace delta(*this, sizeof(float) * static_cast<size_t>(op.call.total_q + 1) * static_cast<size_t>(op.heads.H));
-  gpu::attention_backward<T>(stream_, op, delta.template as<float>());
+  if (gpu::attention_backward<T>(stream_, op, delta.template as<float>(), attention_on_matrix_units_)) count("attention_backward.mma");
 }
 
 template class CudaBackend<bf16>;

@@ -51,17 +51,19 @@ Setup make(Twin& t, const std::vector<RowShape>& shapes, HeadShape s, bool share
 
 void check(Twin& t, const std::string& at, const std::vector<RowShape>& shapes, HeadShape s, bool shared) {
   const Setup setup = make(t, shapes, s, shared);
+  // Weights rounded to one bf16 number instead of two leave 1.5e-3 to 3e-3; of few numbers one that rounds the other way is more.
+  const double tolerance = t.half() && setup.cpu.total_q > 1 ? 1e-3 : t.tolerance();
   const int n = setup.cpu.total_q, ldq = (s.H + 2 * s.KVH) * s.D, width = s.H * s.D;
   const Buffer q = t.acts(static_cast<size_t>(n * ldq));
   Buffer out = t.poisoned_acts(static_cast<size_t>(n * width)), lse = t.poisoned(static_cast<size_t>(n * s.H), DType::F32);
   t.cpu.attention({.out = out.cpu, .lse = lse.cpu, .q_base = q.cpu, .ldq = ldq, .call = setup.cpu, .heads = s});
   t.gpu.attention({.out = out.gpu, .lse = lse.gpu, .q_base = q.gpu, .ldq = ldq, .call = setup.gpu, .heads = s});
-  t.compare(at, out);
+  t.compare(at, out, tolerance);
   t.compare(at + "_lse", lse, t.half() ? 1e-3 : 1e-5);
   Buffer no_lse = t.poisoned_acts(static_cast<size_t>(n * width));
   t.cpu.attention({.out = no_lse.cpu, .q_base = q.cpu, .ldq = ldq, .call = setup.cpu, .heads = s});
   t.gpu.attention({.out = no_lse.gpu, .q_base = q.gpu, .ldq = ldq, .call = setup.gpu, .heads = s});
-  t.compare(at + "_no_lse", no_lse);
+  t.compare(at + "_no_lse", no_lse, tolerance);
 
   const Buffer dout = t.acts(static_cast<size_t>(n * width));
   // both sides differentiate the CPU's output and lse, so that only the gradient itself is compared
@@ -72,7 +74,7 @@ void check(Twin& t, const std::string& at, const std::vector<RowShape>& shapes, 
                             .out = same_out.cpu, .lse = same_lse.cpu, .q_base = q.cpu, .ldq = ldq, .call = setup.cpu, .heads = s});
   t.gpu.attention_backward({.dqkv = d.gpu, .n_tail = setup.n_tail, .own_begin = own_begin.second, .dout = dout.gpu,
                             .out = same_out.gpu, .lse = same_lse.gpu, .q_base = q.gpu, .ldq = ldq, .call = setup.gpu, .heads = s});
-  t.compare(at + "_backward", d);
+  t.compare(at + "_backward", d, tolerance);
 }
 
 void attention(Twin& t) {
