@@ -3,7 +3,7 @@
 #   1 is it right?   what was found; ops and a toy model against the CPU; products at model size, cuBLASLt against own kernels; a
 #                    small model against transformers + PEFT there; one step at model size. Ends with a one-line verdict.
 #   2 how fast?      cuBLASLt's algorithms timed; training, sweep, questions, decode at 32B; then transformers + PEFT on the same card.
-#   3 why?           a training step op by op, single products (timed algorithms and first answers), adapters old and new, 7B, compute-sanitizer on small work.
+#   3 why?           a training step op by op, single products (timed algorithms and first answers), a block old and new, 7B, compute-sanitizer on small work.
 #
 #   bash gpu-native/bench/device.sh build      without a GPU: programs for sm_90a into gpu-native/build/device
 #   bash gpu-native/bench/device.sh            on the device, with that folder brought along (built there if it is missing or stale)
@@ -169,7 +169,7 @@ phase_1() {
   fi
   run "what is here" 30 "$bin/steerlab_device_check" $shape found
   run "products of $shape" 40 "$bin/steerlab_device_check" $shape products
-  run "adapters of $shape" 30 "$bin/steerlab_device_check" $shape adapters
+  run "a block of $shape, matrix units against F32 units" 30 "$bin/steerlab_device_check" $shape block
   run "ops against the CPU" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" both
   STEERLAB_CUBLASLT=own run "ops against the CPU, own products" 60 "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16
   run "toy model against the CPU" 60 "$bin/steerlab_cuda_end_to_end" both

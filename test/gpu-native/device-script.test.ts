@@ -229,7 +229,13 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
     );
     expect(text).toMatch(/^ +linear +[\d.]+ ms/m);
     for (const units of ["matrix units", "F32 units"])
-      expect(times_of(results, `adapters of a block, ${units}`)).toEqual(["lora", "lora_backward", "lora_dx"]);
+      expect(times_of(results, `a block, ${units}`)).toEqual([
+        "lora",
+        "lora_backward",
+        "lora_dx",
+        "attention",
+        "attention_backward",
+      ]);
   });
 
   it("fail a figure that cuBLASLt did not serve though it is there", { timeout: RUN_MS }, () => {
@@ -246,9 +252,11 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
     expect(wrong.status).toBe(1);
     expect(wrong.text).toMatch(/^FAIL product gate_up backward 8 rows/m);
     expect(program("check", ["toy", "products"], { STEERLAB_CUBLASLT: "own" }).status).toBe(3);
-    const adapters = program("check", ["toy", "adapters"]);
-    expect(adapters.status, adapters.text).toBe(0);
-    expect(adapters.text.match(/^ok {3}adapters /gm)).toHaveLength(10);
+    const block = program("check", ["toy", "block"]);
+    expect(block.status, block.text).toBe(0);
+    expect(block.text.match(/^ok {3}adapters .*matrix units against F32 units/gm)).toHaveLength(8);
+    expect(block.text.match(/^ok {3}attention, matrix units against F32 units/gm)).toHaveLength(2);
+    expect(block.text.match(/^ok {3}\w+ ran on the matrix units/gm)).toHaveLength(4);
     const step = program("check", ["toy", "step"]);
     expect(step.status, step.text).toBe(0);
     expect(step.text).toMatch(/^ok {3}toy step, cuBLASLt against own products: gradients/m);

@@ -1,63 +1,10 @@
 #include "adapters.h"
 
-#include <cstdlib>
-
-#include "halves.h"
-#include "loader.h"
-#include "work.h"
+#include "memory.h"
 
 namespace steerlab::bench {
-namespace {
 
 constexpr int kRank = 16;
-
-class Memory {
- public:
-  explicit Memory(Backend& b) : b_(b) {}
-  ~Memory() {
-    for (void* p : taken_) b_.release(p);
-  }
-  void* take(size_t bytes) {
-    taken_.push_back(b_.allocate(bytes));
-    return taken_.back();
-  }
-  template <class S>
-  S* table(const std::vector<S>& v) {
-    void* p = take(v.size() * sizeof(S));
-    b_.upload(p, v.data(), v.size() * sizeof(S));
-    return static_cast<S*>(p);
-  }
-  float* numbers(size_t count, double scale) {
-    const std::vector<double> wide = some_numbers(static_cast<int64_t>(count), scale);
-    return table(std::vector<float>(wide.begin(), wide.end()));
-  }
-
- private:
-  Backend& b_;
-  std::vector<void*> taken_;
-};
-
-std::vector<float> floats(Backend& b, const void* data, size_t count) {
-  std::vector<float> out(count);
-  b.download(out.data(), data, count * sizeof(float));
-  return out;
-}
-std::vector<float> halves(Backend& b, const void* data, size_t count) {
-  std::vector<uint16_t> bits(count);
-  b.download(bits.data(), data, count * 2);
-  std::vector<float> out(count);
-  for (size_t i = 0; i < count; ++i) out[i] = to_float(Bf16{bits[i]});
-  return out;
-}
-
-}  // namespace
-
-std::shared_ptr<Backend> adapter_backend(bool matrix_units) {
-  setenv("STEERLAB_CUDA_LORA", matrix_units ? "" : "plain", 1);
-  auto made = make_cuda_backend(DType::BF16);
-  unsetenv("STEERLAB_CUDA_LORA");
-  return made;
-}
 
 AdapterWork adapter_work(Backend& b, const std::vector<int>& outs, int in, int examples, int context, int question, int repeats) {
   const int tail = examples * question, n = examples * (context + question), row0 = n - tail, parts_count = static_cast<int>(outs.size());
@@ -87,7 +34,7 @@ AdapterWork adapter_work(Backend& b, const std::vector<int>& outs, int in, int e
   DropoutKey key{9, 1, memory.table(example), memory.table(position)}, tail_key = key;
   tail_key.token_example += row0;
   tail_key.token_position += row0;
-  const Weight x = b.random_matrix(n, in, 1.0f, 3, 3), dy = b.random_matrix(tail, width, 1.0f, 4, 4);
+  const void *x = memory.halves(n, in, 3), *dy = memory.halves(tail, width, 4);
   void *y = memory.take(size_t{2} * n * width), *dx = memory.take(size_t{2} * tail * in);
   const int32_t* device_offsets = memory.table(offsets);
 
@@ -97,21 +44,20 @@ AdapterWork adapter_work(Backend& b, const std::vector<int>& outs, int in, int e
       b.zero(grads[i].a, sizeof(float) * kRank * static_cast<size_t>(in));
       b.zero(grads[i].b, sizeof(float) * kRank * static_cast<size_t>(outs[i]));
     }
-    b.linear({.y = y, .ldy = width, .x = x.data, .n = n, .parts = parts, .dropout = &key});
+    b.linear({.y = y, .ldy = width, .x = x, .n = n, .parts = parts, .dropout = &key});
     for (size_t i = 0; i < outs.size(); ++i) parts[i].lora = {&tail_uses[i], 1};
-    b.linear_backward({.dx = dx, .dy = dy.data, .ldy = width, .x = static_cast<const uint16_t*>(x.data) + static_cast<size_t>(row0) * in, .n = tail,
+    b.linear_backward({.dx = dx, .dy = dy, .ldy = width, .x = static_cast<const uint16_t*>(x) + static_cast<size_t>(row0) * in, .n = tail,
                        .parts = {parts.data(), parts_count}, .grads = {grads.data(), parts_count}, .dropout = &tail_key,
                        .example_offsets = device_offsets, .examples = examples});
   }
-  AdapterWork out{floats(b, uses[0].u, static_cast<size_t>(n) * kRank), halves(b, y, static_cast<size_t>(n) * width),
-                  halves(b, dx, static_cast<size_t>(tail) * in), {}};
+  AdapterWork out{read_floats(b, uses[0].u, static_cast<size_t>(n) * kRank), read_halves(b, y, static_cast<size_t>(n) * width),
+                  read_halves(b, dx, static_cast<size_t>(tail) * in), {}};
   for (size_t i = 0; i < outs.size(); ++i)
     for (const auto& [data, count] : {std::pair{grads[i].a, in}, std::pair{grads[i].b, outs[i]}}) {
-      const std::vector<float> part = floats(b, data, static_cast<size_t>(count) * kRank);
+      const std::vector<float> part = read_floats(b, data, static_cast<size_t>(count) * kRank);
       out.gradients.insert(out.gradients.end(), part.begin(), part.end());
     }
   for (const Weight& w : weights) b.release_weight(w.data);
-  for (const Weight& w : {x, dy}) b.release_weight(w.data);
   return out;
 }
 

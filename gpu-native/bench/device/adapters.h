@@ -1,19 +1,14 @@
 // The adapters of one block's projections at model size, forward and backward, on a backend of its own.
 #pragma once
-#include <memory>
-#include <string>
 #include <vector>
 
-#include "config.h"
+#include "backend.h"
 
 namespace steerlab::bench {
 
 struct AdapterWork {
   std::vector<float> u, y, dx, gradients;  // of the last run; gradients: dA, dB of each part
 };
-
-// Where the adapters are multiplied: on the matrix units or, for comparison, on the F32 units (STEERLAB_CUDA_LORA=plain).
-std::shared_ptr<Backend> adapter_backend(bool matrix_units);
 
 // Projections of x (tokens of examples x (context + question), in) with adapters of rank 16 and dropout, then their gradients over the
 // questions; `repeats` times. Counters of `b` tell the time.

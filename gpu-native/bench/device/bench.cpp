@@ -3,7 +3,7 @@
 // The library is the one that STEERLAB_CUDA_LIBRARY names; lines are those of report.h. A floor is in the result's unit, from the
 // two rates measured first; spread is half the range of the middle half as a share of the median; products says what served
 // them, and is asserted to be cuBLASLt alone where that was found. Times are wall clock around work that ends with a wait;
-// the first run of each kind is not counted. `seconds` bounds each kind. "details" measures single matrix products, adapters and, with
+// the first run of each kind is not counted. `seconds` bounds each kind. "details" measures single matrix products, a block's adapters and attention and, with
 // STEERLAB_CUDA_TIMES=1, a training step op by op instead; "first" the products alone, as cuBLASLt's first answers are to run:
 // without the file of timed ones. "choose" does each kind of work once and measures nothing: STEERLAB_CUBLASLT_TIME=1 times algorithms.
 #include <algorithm>
@@ -13,7 +13,9 @@
 #include <functional>
 
 #include "adapters.h"
+#include "attention.h"
 #include "loader.h"
+#include "memory.h"
 #include "memory_estimate.h"
 #include "report.h"
 #include "shapes.h"
@@ -45,7 +47,7 @@ class Bench {
     if (details_ || first_ || choose_) products();
     if (first_) return;
     if (details_) {
-      adapters();
+      block();
       sampling(shape_ == "toy" ? 2 : 64);
     }
     backend_.reset();  // with all it holds: memory is to be the model's own from here on
@@ -170,23 +172,24 @@ class Bench {
     }
   }
 
-  // Adapters of one block on the matrix units and on the F32 units, by op.
-  void adapters() {
+  // Adapters and attention of one block on the matrix units and on the F32 units, by op.
+  void block() {
     const bool toy = shape_ == "toy";
     constexpr int kRuns = 5;
     for (const bool matrix_units : {true, false}) {
-      const auto b = adapter_backend(matrix_units);
+      const auto b = backend_on(matrix_units);
       std::map<std::string, double> before;
       for (const int runs : {1, kRuns}) {  // the first takes its memory
         before = counts(*b);
         for (const auto& [outs, in] : {std::pair{std::vector<int>{config_.query_width(), config_.kv_width(), config_.kv_width()}, config_.hidden_size},
                                        std::pair{std::vector<int>{config_.hidden_size}, config_.query_width()}})
           adapter_work(*b, outs, in, toy ? 2 : 8, toy ? 5 : 42, toy ? 4 : 25, runs);
+        attention_work(*b, {config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim}, toy ? 2 : 8, toy ? 5 : 42, toy ? 4 : 25, runs);
       }
       auto after = counts(*b);
-      for (const char* op : {"lora", "lora_backward", "lora_dx"})
+      for (const char* op : {"lora", "lora_backward", "lora_dx", "attention", "attention_backward"})
         if (after.count(std::string("time.") + op))
-          time_line(std::string("adapters of a block, ") + (matrix_units ? "matrix units" : "F32 units"), op,
+          time_line(std::string("a block, ") + (matrix_units ? "matrix units" : "F32 units"), op,
                     (after[std::string("time.") + op] - before[std::string("time.") + op]) / 1e3 / kRuns, (after[op] - before[op]) / kRuns);
     }
   }

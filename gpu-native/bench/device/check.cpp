@@ -1,13 +1,15 @@
-// steerlab_device_check <shape> <found|adapters|products|step>: is the CUDA library right at model size? (See report.h for its lines.)
+// steerlab_device_check <shape> <found|block|products|step>: is the CUDA library right at model size? (See report.h for its lines.)
 //
-// found: what this machine gives. adapters: those of a block's q, k, v and o on the matrix units against the F32 units. products: the four matrices of a block x {1, 8, 200, 536} rows x both directions, cuBLASLt
-// against our own mma.sync kernels, which the op tests hold against plain loops at small shapes. step: a whole training step on
-// random weights, twice for equal bytes, by cuBLASLt against own products. Status 1 when a check failed, 3 where there is
-// nothing to compare. STEERLAB_CUDA_LIBRARY names the library.
-#include <cstring>
+// found: what this machine gives. block: the adapters of its q, k, v and o and its attention, on the matrix units against the F32 units.
+// products: the four matrices of a block x {1, 8, 200, 536} rows x both directions, cuBLASLt against our own mma.sync kernels, which the
+// op tests hold against plain loops at small shapes. step: a whole training step on random weights, twice for equal bytes, by cuBLASLt
+// against own products. Status 1 when a check failed, 3 where there is nothing to compare. STEERLAB_CUDA_LIBRARY names the library.
+#include <cstdlib>
 
 #include "adapters.h"
+#include "attention.h"
 #include "loader.h"
+#include "memory.h"
 #include "report.h"
 #include "shapes.h"
 #include "work.h"
@@ -37,18 +39,6 @@ int report_found() {
   return 0;
 }
 
-// bf16 rows as floats.
-std::vector<float> read(Backend& b, const void* data, size_t count) {
-  std::vector<uint16_t> bits(count);
-  b.download(bits.data(), data, count * 2);
-  std::vector<float> out(count);
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t wide = static_cast<uint32_t>(bits[i]) << 16;
-    std::memcpy(&out[i], &wide, 4);
-  }
-  return out;
-}
-
 // y = x W^T (n, out), or dx = dy W (n, in), on random numbers that depend on the seed alone.
 std::vector<float> product(Backend& b, const Weight& w, int rows, bool backward) {
   const int from = backward ? w.out : w.in, to = backward ? w.in : w.out;
@@ -63,7 +53,7 @@ std::vector<float> product(Backend& b, const Weight& w, int rows, bool backward)
   if (backward)
     b.linear_backward({.dx = y, .dy = x.data, .ldy = w.out, .n = rows, .parts = {&part, 1}, .grads = {&none, 1}, .example_offsets = nullptr, .examples = 0});
   else b.linear({.y = y, .ldy = w.out, .x = x.data, .n = rows, .parts = {&part, 1}});
-  std::vector<float> out = read(b, y, outputs);
+  std::vector<float> out = read_halves(b, y, outputs);
   b.release(y);
   b.release_weight(x.data);
   return out;
@@ -99,9 +89,9 @@ int check_products(const ModelConfig& c, const std::string& shape) {
   return failures ? 1 : 0;
 }
 
-int check_adapters(const ModelConfig& c, const std::string& shape) {
+int check_block(const ModelConfig& c, const std::string& shape) {
   const bool toy = shape == "toy";
-  const auto fast = adapter_backend(true), plain = adapter_backend(false);
+  const auto fast = backend_on(true), plain = backend_on(false);
   const struct {
     const char* name;
     std::vector<int> outs;
@@ -116,8 +106,16 @@ int check_adapters(const ModelConfig& c, const std::string& shape) {
     note(what + "gradients", distance(got.gradients, want.gradients), 2e-5);
     note(what + "dx", distance(got.dx, want.dx), 2e-3);
   }
-  expect("adapters ran on the matrix units", counts(*fast)["lora.mma"] > 0 && counts(*fast)["lora_backward.mma"] > 0);
-  expect("adapters ran on the F32 units", counts(*plain)["lora.mma"] == 0);
+  const auto attention = [&](Backend& b) {
+    return attention_work(b, {c.num_attention_heads, c.num_key_value_heads, c.head_dim}, toy ? 2 : 8, toy ? 5 : 42, toy ? 4 : 25, 1);
+  };
+  const AttentionWork got = attention(*fast), want = attention(*plain);
+  note("attention, matrix units against F32 units: out", distance(got.out, want.out), 2e-3);
+  note("attention, matrix units against F32 units: gradients", distance(got.dqkv, want.dqkv), 2e-3);
+  for (const char* op : {"lora", "lora_backward", "attention", "attention_backward"}) {
+    const std::string served = std::string(op) + ".mma";
+    expect(std::string(op) + " ran on the matrix units, and on the F32 units when asked", counts(*fast)[served] > 0 && counts(*plain)[served] == 0);
+  }
   return failures ? 1 : 0;
 }
 
@@ -169,13 +167,13 @@ int main(int argc, char** argv) {
   try {
     if (what == "starts") return 0;  // this machine can run what another one built
     if (what == "found") return report_found();
-    if (what == "adapters") return check_adapters(shape_of(shape), shape);
+    if (what == "block") return check_block(shape_of(shape), shape);
     if (what == "products") return check_products(shape_of(shape), shape);
     if (what == "step") return check_step(shape_of(shape), shape);
   } catch (const std::exception& e) {
     std::printf("FAIL %s %s threw %s\n", shape.c_str(), what.c_str(), e.what());
     return 1;
   }
-  std::printf("usage: steerlab_device_check <32B|7B|0.5B|toy> <found|adapters|products|step|starts>\n");
+  std::printf("usage: steerlab_device_check <32B|7B|0.5B|toy> <found|block|products|step|starts>\n");
   return 2;
 }
