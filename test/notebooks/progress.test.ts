@@ -15,6 +15,7 @@ import {
   startProgress,
   terminalSink,
   WINDOW_MS,
+  windowAfter,
   withProgress,
 } from "../../kernel-lib/src/notebook";
 import { temporaryFolder } from "../helpers/notebook";
@@ -140,6 +141,26 @@ describe("secondsLeft", () => {
     expect(secondsLeft(samples, 161)).toBeCloseTo(100, 6);
     expect(samples[0].at).toBeGreaterThanOrEqual(180_000 - WINDOW_MS);
     expect(addSample([{ at: 0, done: 0 }], { at: 10 * WINDOW_MS, done: 1 })).toHaveLength(2);
+  });
+});
+
+describe("long work of unlike parts", () => {
+  it("is judged by several of its parts, and keeps few samples", () => {
+    // Parts of 100 units: the first half takes 80 s, the second 20 s.
+    const at = (done: number): number => {
+      const [whole, rest] = [Math.floor(done / 100), done % 100];
+      return 1000 * (100 * whole + (rest < 50 ? rest * 1.6 : 80 + (rest - 50) * 0.4));
+    };
+    const total = 4000;
+    let samples = [{ at: 0, done: 0 }];
+    const wrong: number[] = [];
+    for (let done = 0.25; done < total; done += 0.25) {
+      samples = addSample(samples, { at: at(done), done }, windowAfter(at(done)));
+      if (done > total / 4) wrong.push((secondsLeft(samples, total) as number) / ((at(total) - at(done)) / 1000));
+    }
+    expect(Math.max(...wrong.slice(0, 2000))).toBeLessThan(1.2);
+    expect(Math.min(...wrong.slice(0, 2000))).toBeGreaterThan(0.8);
+    expect(samples.length).toBeLessThan(400);
   });
 });
 

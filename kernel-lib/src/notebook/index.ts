@@ -49,5 +49,6 @@ export {
   progressText,
   secondsLeft,
   WINDOW_MS,
+  windowAfter,
 } from "./progress/estimate";
 export { fileSink, logSink, notebookSink, type ProgressSink, terminalSink } from "./progress/sinks";

@@ -7,7 +7,7 @@
  */
 
 import { kernelHost, nextDisplayId } from "./host";
-import { addSample, type ProgressSample, type ProgressState, secondsLeft } from "./progress/estimate";
+import { addSample, type ProgressSample, type ProgressState, secondsLeft, windowAfter } from "./progress/estimate";
 import { fileSink, logSink, notebookSink, type ProgressSink, terminalSink } from "./progress/sinks";
 
 /** Work shorter than this shows nothing. */
@@ -73,7 +73,7 @@ export function startProgress(label: string, total: number | null, options: Prog
       if (finished) return;
       const now = clock();
       latest = { done, note };
-      samples = addSample(samples, { at: now, done });
+      samples = addSample(samples, { at: now, done }, windowAfter(now - start));
       show(now);
     },
     done(note) {

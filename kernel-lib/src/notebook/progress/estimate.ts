@@ -2,7 +2,8 @@
  * How long is left, and how to say it: pure functions from counts and clock readings to text.
  *
  * rate = (units done since the oldest sample kept) / (time since then); left = (total - done) / rate.
- * A sliding window forgets a slow start (loading, first compilation) without jumping at every step.
+ * A sliding window forgets a slow start (loading, first compilation) without jumping at every step. It grows with the work, so that
+ * hours made of unlike parts (train, ask, train) are judged by several of them.
  */
 
 /** One reading: `done` units at clock time `at` (milliseconds). */
@@ -11,13 +12,26 @@ export interface ProgressSample {
   done: number;
 }
 
-/** Samples older than this are forgotten, as long as two remain. */
+/** The window at first. */
 export const WINDOW_MS = 30_000;
+/** Samples in a window; of those that come faster only the latest stays. */
+const WINDOW_SAMPLES = 200;
+
+/** Milliseconds that count after so many of work: half a minute, later a third of the time so far. */
+export function windowAfter(elapsedMs: number): number {
+  return Math.max(WINDOW_MS, elapsedMs / 3);
+}
 
 /** `samples` with the new one added and those outside the window dropped; never fewer than two if two were given. */
-export function addSample(samples: ReadonlyArray<ProgressSample>, sample: ProgressSample): ProgressSample[] {
-  const kept = [...samples, sample];
-  const firstInside = kept.findIndex(({ at }) => sample.at - at <= WINDOW_MS);
+export function addSample(
+  samples: ReadonlyArray<ProgressSample>,
+  sample: ProgressSample,
+  windowMs = WINDOW_MS,
+): ProgressSample[] {
+  const before = samples.at(-2);
+  const isClose = before !== undefined && sample.at - before.at < windowMs / WINDOW_SAMPLES;
+  const kept = [...(isClose ? samples.slice(0, -1) : samples), sample];
+  const firstInside = kept.findIndex(({ at }) => sample.at - at <= windowMs);
   return kept.slice(Math.min(firstInside, Math.max(0, kept.length - 2)));
 }
 
