@@ -64,7 +64,7 @@ function ofTraining({ strict }: LabRuns): FigureTable {
         `${strengths.map(({ value }) => value?.toFixed(3)).join(" / ")}, n ${strengths[0].n} each`,
       ],
       [
-        "**selectivity**: hit rate minus leaks to other questions on the same caches",
+        "**selectivity**: effect of steering on the detection answer beyond its effect on other answers",
         "",
         whole(one(strict, "selectivity", "controls")),
       ],

@@ -276,16 +276,23 @@ function controls(run: LoadedRun): string[] {
     ]);
     return [words[kind] ?? kind, cache, ...figures];
   });
-  const selective = findMetrics(run.metrics, { name: "selectivity" }).map((metric) => [
-    "strength" in metric.group ? `strength ${metric.group.strength}` : "all strengths",
-    quoted(metric),
-  ]);
+  const selective = findMetrics(run.metrics, { name: "selectivity" }).map((metric) => {
+    const { tier, group } = metric;
+    const of = (name: string): Metric | undefined =>
+      findMetrics(run.metrics, { name, tier, condition: "tuned", group })[0];
+    const { kind, strength } = group;
+    const which = kind === undefined ? "all but reversed" : (words[String(kind)] ?? String(kind));
+    const leaks = ["controlLeak", "controlLeakClean"].map((name) => quoted(of(name)));
+    return [which, strength === undefined ? "all" : String(strength), ...leaks, quoted(metric)];
+  });
   return [
     "<h3>Control questions on the same caches</h3>",
     paragraph(
-      "Does the adapter answer the question, or only the cache? Selectivity: hits minus yes to controls that the base does not give.",
+      "Does the adapter answer the question, or only the cache? A leak is a yes where the base says no on the same cache. Selectivity: hits minus false alarms of the detection question, minus leaks on steered caches less those on clean ones; 0 for whoever answers by the cache alone.",
     ),
-    ...(selective.length === 0 ? [] : [table(["caches", "selectivity"], selective)]),
+    ...(selective.length === 0
+      ? []
+      : [table(["controls", "strength", "leaks, steered", "leaks, clean", "selectivity"], selective)]),
     table(["question", "cache", "yes, before", "yes, after", "truthful, before", "truthful, after"], rows),
   ];
 }

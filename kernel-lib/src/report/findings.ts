@@ -147,7 +147,8 @@ function detectionFindings(run: LoadedRun): string[] {
         ]),
     ...(concepts === undefined ? [] : [`Concept vectors: noticed ${formatEstimate(concepts)}.`]),
     ...findMetrics(run.metrics, { name: "selectivity", group: {} }).map(
-      (metric) => `Selectivity, hits minus yes to control questions on the same caches: ${formatEstimate(metric)}.`,
+      (metric) =>
+        `Selectivity, what steering does to the detection answer beyond what it does to other answers: ${formatEstimate(metric)}.`,
     ),
     ...(alarms.length === 0 ? [] : [`False alarms: ${alarms.join("; ")}.`]),
   ];

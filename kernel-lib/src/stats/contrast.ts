@@ -75,8 +75,7 @@ function isPaired(one: ClusterSample, other: ClusterSample): boolean {
 }
 
 /**
- * Rate of `one` minus rate of `other`: tuned minus base, held-out minus in-distribution, or **selectivity** = detection minus
- * control questions on the same caches.
+ * Rate of `one` minus rate of `other`: tuned minus base, held-out minus in-distribution.
  *
  * If both list the same clusters trial by trial they are the same trials (pairs): the interval is of the mean difference, and
  * no change seen in G clusters still allows what G clusters can hide. Otherwise the arms' intervals are combined with the
@@ -182,4 +181,24 @@ export function clusteredGap(
     designEffect: null,
     effectiveN: null,
   };
+}
+
+/**
+ * What steering does to one answer beyond what it does to another: (hits - false alarms) of `one` minus the same of `other`, twice the gap
+ * of their balanced accuracies. **Selectivity** is that of the detection question and of control questions on the same caches.
+ *
+ * @returns value in [-2, 2]; 0 for a model that answers both by the cache alone, 1 for one that reads the question perfectly
+ * @throws InputError "outcome", "unpaired", "level"
+ *
+ * @example
+ * clusteredInteraction({ steered: hits, clean: falseAlarms }, { steered: leaks, clean: leaksOnClean });
+ */
+export function clusteredInteraction(
+  one: DetectionSample,
+  other: DetectionSample,
+  options: ClusterOptions = {},
+): ClusteredEstimate {
+  const gap = clusteredGap(one, other, options);
+  const twice = (value: number | null): number | null => (value === null ? null : 2 * value);
+  return { ...gap, value: twice(gap.value), low: twice(gap.low), high: twice(gap.high), method: `twice ${gap.method}` };
 }

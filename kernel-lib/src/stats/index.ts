@@ -15,7 +15,13 @@ export {
   type ClusterOptions,
   type ClusterSample,
 } from "./clustered";
-export { clusteredBalancedAccuracy, clusteredDifference, clusteredGap, type DetectionSample } from "./contrast";
+export {
+  clusteredBalancedAccuracy,
+  clusteredDifference,
+  clusteredGap,
+  clusteredInteraction,
+  type DetectionSample,
+} from "./contrast";
 export {
   type ClusterAxes,
   type ClusterLabel,

@@ -2,10 +2,10 @@
  * What a plan can tell before it is run: by tier and class its clusters, the smallest rate and the smallest difference.
  *
  * Topics, vectors and wordings are what is sampled (the axes of the intervals after the run); more trials of the same ones tell little
- * more. How alike trials of one cluster are is not known beforehand: an ICC of .1 on each axis is taken, the bound that no
- * event allows needs none.
+ * more. Clusters asked unequally often are worth fewer: (sum m)^2 / sum m^2 of them (Kish 1965). How alike trials of one cluster are is not
+ * known beforehand: an ICC of .1 on each axis is taken, the bound that no event allows needs none.
  */
-import { type ClusterAxes, detectableDifference, detectableRate, MIN_CLUSTERS } from "../stats";
+import { type ClusterAxes, clusteredRate, detectableDifference, detectableRate, MIN_CLUSTERS } from "../stats";
 import type { Trial } from "./record";
 
 /** Share of the variance between the clusters of each axis that is taken before anything was measured. */
@@ -68,25 +68,38 @@ export function planPower(plan: readonly Trial[], icc = ASSUMED_ICC): TierPower[
 }
 
 function powerOf(trials: readonly Trial[], icc: number): Omit<TierPower, "tier" | "target" | "trials"> {
-  const counted = Object.entries(axesOf(trials)).map(
-    ([axis, labels]) => [axis, new Set(Array.from(labels).filter((label) => label !== null)).size] as const,
-  );
-  const clusters = Object.fromEntries(counted.filter(([, count]) => count >= MIN_CLUSTERS));
-  if (Object.keys(clusters).length === 0)
-    return { clusters, unseen: null, smallestRate: null, smallestDifference: null };
+  const labels = axesOf(trials);
+  const sampled = Object.entries(labels)
+    .map(([axis, of]) => [axis, timesAsked(of)] as const)
+    .filter(([, times]) => times.length >= MIN_CLUSTERS);
+  const clusters = Object.fromEntries(sampled.map(([axis, times]) => [axis, times.length]));
+  if (sampled.length === 0) return { clusters, unseen: null, smallestRate: null, smallestDifference: null };
   // What axes share between them cannot be more than all of the spread.
-  const share = Math.min(icc, 1 / Object.keys(clusters).length);
+  const share = Math.min(icc, 1 / sampled.length);
   const axes = Object.fromEntries(
-    Object.entries(clusters).map(([axis, count]) => [axis, { clusters: count, icc: share }]),
+    sampled.map(([axis, times]) => [axis, { clusters: Math.round(effectiveCount(times)), icc: share }]),
   );
-  const { guaranteedBound, smallestSeen } = detectableRate({ axes, trials: trials.length });
+  const { smallestSeen } = detectableRate({ axes, trials: trials.length });
   const difference = detectableDifference({ axes, trials: trials.length });
   return {
     clusters,
-    unseen: guaranteedBound,
+    unseen: clusteredRate(new Uint8Array(trials.length), labels).high,
     smallestRate: smallestSeen,
     smallestDifference: difference?.difference ?? null,
   };
+}
+
+/** How often each cluster is asked; trials without one (no vector) count for none. */
+function timesAsked(labels: ClusterAxes[string]): number[] {
+  const times = new Map<unknown, number>();
+  for (const label of Array.from(labels)) if (label !== null) times.set(label, (times.get(label) ?? 0) + 1);
+  return [...times.values()];
+}
+
+/** Equally asked clusters that would tell as much. */
+function effectiveCount(times: readonly number[]): number {
+  const [sum, squares] = [times.reduce((a, b) => a + b, 0), times.reduce((a, b) => a + b * b, 0)];
+  return sum ** 2 / squares;
 }
 
 /** "14 topics, 100 vectors". */

@@ -41,11 +41,13 @@ const one = (records: TrialRecord[], name: string, group: Record<string, string 
 };
 
 describe("selectivity", () => {
-  it("is what is left of detection when a cache classifier says yes to everything on a steered cache", () => {
+  it("is nothing for a cache classifier, which says yes to everything on a steered cache", () => {
     const classifier = study((_, steered) => steered);
-    // Leaks: false facts and side effects, 40 of 60 steered controls; true facts get the yes that the base gives too.
-    expect(one(classifier, "controlLeak")).toMatchObject({ value: 2 / 3, n: 60 });
-    expect(one(classifier, "selectivity").value).toBeCloseTo(1 - 2 / 3, 12);
+    // True facts, to which the base says yes, cannot leak: 40 of the 60 steered controls are left.
+    expect(one(classifier, "controlLeak")).toMatchObject({ value: 1, n: 40 });
+    expect(one(classifier, "controlLeakClean")).toMatchObject({ value: 0, n: 40 });
+    expect(one(classifier, "selectivity").value).toBeCloseTo(0, 12);
+    expect(one(classifier, "selectivity", { kind: "falseFact" }).value).toBeCloseTo(0, 12);
     expect(one(classifier, "controlYes", { kind: "falseFact", cache: "steered" }).value).toBe(1);
     expect(one(classifier, "controlTruthful", { kind: "trueFact", cache: "clean" }).value).toBe(0);
   });
@@ -54,8 +56,44 @@ describe("selectivity", () => {
     const reader = study((kind, steered) => (kind === "detection" ? steered : kind === "trueFact"));
     expect(one(reader, "selectivity")).toMatchObject({ value: 1 });
     expect(one(reader, "controlLeak").high!).toBeGreaterThan(0.05); // 20 vectors without a leak still allow some
-    const contrary = study((kind) => kind === "falseFact" || kind === "sideEffect");
-    expect(one(contrary, "selectivity").value).toBeCloseTo(-2 / 3, 12);
+    const contrary = study((kind, steered) => steered && (kind === "falseFact" || kind === "sideEffect"));
+    expect(one(contrary, "selectivity").value).toBeCloseTo(-1, 12);
+  });
+
+  it("is nothing for who says yes to everything, or yes by chance of the cache to detection alone", () => {
+    expect(
+      one(
+        study(() => true),
+        "selectivity",
+      ).value,
+    ).toBeCloseTo(0, 12);
+    // Yes to detection on every cache, no to all else: hits are whole, and so are false alarms.
+    expect(
+      one(
+        study((kind) => kind === "detection"),
+        "selectivity",
+      ).value,
+    ).toBeCloseTo(0, 12);
+  });
+
+  it("tells kinds of controls apart", () => {
+    const leaky = study((kind, steered) => steered && kind !== "falseFact" && kind !== "trueFact");
+    expect(one(leaky, "selectivity", { kind: "sideEffect" }).value).toBeCloseTo(0, 12);
+    expect(one(leaky, "selectivity", { kind: "falseFact" }).value).toBe(1);
+    expect(one(leaky, "selectivity", { kind: "reversed" }).value).toBeCloseTo(0, 12);
+    expect(one(leaky, "selectivity").value).toBeCloseTo(0.5, 12); // reversed questions are not in it
+  });
+
+  it("counts every control where the base gives neither answer, and none where the base was not asked", () => {
+    const records = study((_, steered) => steered).map((record) =>
+      record.condition === "base" ? { ...record, mass: 1e-6 } : record,
+    );
+    expect(one(records, "controlLeak")).toMatchObject({ value: 1, n: 60 });
+    const { metrics } = summariseDetection(
+      records.filter(({ condition }) => condition === "tuned"),
+      strict,
+    );
+    expect(findMetrics(metrics, { name: "selectivity" })).toEqual([]);
   });
 
   it("leaves detection figures to detection trials", () => {

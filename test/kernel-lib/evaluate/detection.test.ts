@@ -350,9 +350,9 @@ describe("clusters, tiers and doses", () => {
     expect(one(summary, { name: "wordingNoise" }).value).toBeCloseTo(0.1, 12); // sqrt((.1^2 + .1^2) / 2)
   });
 
-  it("selectivity is hits minus what leaks to controls on the same caches and the base does not say there", () => {
+  it("selectivity is hits minus false alarms, minus what leaks to controls where the base says no", () => {
     const steered = { target: "steered" as const, strength: 0.2 };
-    const hits = byTopic(6, 8, 1, steered);
+    const hits = [...byTopic(6, 8, 1, steered), ...byTopic(1, 8, 1)];
     const control = {
       ...steered,
       tier: "controls",
@@ -361,18 +361,22 @@ describe("clusters, tiers and doses", () => {
       truth: "no" as const,
     };
     const asked = byTopic(4, 8, 1, control); // the tuned model says yes in four topics
-    const before = byTopic(1, 8, 1, { ...control, condition: "base" }); // in one of them the base does too
+    const before = byTopic(1, 8, 1, { ...control, condition: "base" }); // in one of them the base does too, which is no leak
+    const calm = byTopic(0, 8, 1, { ...control, target: "clean", strength: null });
     const reversed = byTopic(8, 8, 1, { ...control, questionKind: "reversed" });
-    const summary = summariseDetection([...hits, ...asked, ...before, ...reversed], strict);
-    const of = (name: string) => one(summary, { tier: "controls", condition: "tuned", name });
-    expect(of("controlLeak")).toMatchObject({ value: 3 / 8, n: 8, clusters: { vector: 8, topic: 8 } });
-    expect(of("selectivity").value).toBeCloseTo(6 / 8 - 3 / 8, 12);
+    const summary = summariseDetection([...hits, ...asked, ...before, ...calm, ...reversed], strict);
+    const of = (name: string) => one(summary, { tier: "controls", condition: "tuned", name, group: {} });
+    expect(of("controlLeak")).toMatchObject({ value: 3 / 7, n: 7, clusters: { vector: 7, topic: 7 } });
+    expect(of("selectivity").value).toBeCloseTo(6 / 8 - 1 / 8 - 3 / 7, 12);
     const group = { kind: "falseFact", cache: "steered" };
     const [says] = find(summary, { name: "controlYes", condition: "tuned", group });
     expect(says).toMatchObject({ value: 4 / 8, clusters: { vector: 8, topic: 8 } });
     expect(find(summary, { name: "controlTruthful", condition: "tuned", group })[0].value).toBe(4 / 8);
     expect(find(summary, { tier: "all_tiers", name: "hitRateOfDose" }).map(({ n }) => n)).toEqual([8]); // detection only
-    expect(summary.aims.find((aim) => aim.metric === "selectivity")).toMatchObject({ value: 3 / 8, reached: false });
+    expect(summary.aims.find((aim) => aim.metric === "selectivity")).toMatchObject({
+      value: expect.closeTo(5 / 8 - 3 / 7, 12),
+      reached: false,
+    });
   });
 
   it("an aim is judged by its interval too", () => {

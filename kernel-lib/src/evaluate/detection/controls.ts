@@ -1,15 +1,19 @@
 /**
  * Control questions on the same caches: does the adapter answer the question, or only the cache?
  *
- * A leak is a "yes" to a control on a steered cache that the base model does not give there. Selectivity = hit rate of the detection
- * question minus leaks, on the caches that both tiers ask: an adapter that says yes to everything on a steered cache has none.
- * Reversed detection questions are reported apart: their truthful answer turns round with the cache.
+ * A leak is a "yes" to a control that the base model answers with no on the same cache; controls that the base answers with yes cannot leak
+ * and are not counted. Selectivity = (hits - false alarms) - (leaks on steered - leaks on clean caches), on the caches that both tiers ask:
+ * what steering does to the detection answer beyond what it does to any other. An adapter that answers by the cache alone has none, nor
+ * has one that says yes to everything. Reversed detection questions are reported apart: their truthful answer turns round with the cache.
  */
 import { type Metric, metricOf } from "../../runs";
-import { clusteredDifference, clusteredRate, type ClusterSample } from "../../stats";
+import { clusteredInteraction, clusteredRate, type DetectionSample } from "../../stats";
 import { axesOf, type Protocol, type QuestionKind, type TrialRecord } from "../../study";
-import { groupBy, isSteered, sampleOf } from "./counts";
+import { groupBy, isClean, isSteered, sampleOf } from "./counts";
 import { promptKey } from "./distinct";
+
+/** Below this the base gives neither answer, as with other labels than yes and no, and which it leans to says nothing. */
+const ANSWERED = 0.1;
 
 /** True for a trial that asks for detection, false for a control on its cache. */
 export const asksDetection = (record: TrialRecord): boolean => (record.questionKind ?? "detection") === "detection";
@@ -39,7 +43,7 @@ function answerRates(tier: string, records: readonly TrialRecord[]): Metric[] {
   });
 }
 
-/** Hit rate minus leaks on the same caches, whole and by strength. */
+/** Leaks and selectivity, whole, by strength and by kind of control. */
 function selectivity(
   tier: string,
   controls: readonly TrialRecord[],
@@ -47,39 +51,50 @@ function selectivity(
   { evaluation }: Protocol,
 ): Metric[] {
   const cachesOf = evaluation.tiers.find(({ name }) => name === tier)?.cachesOf ?? null;
-  if (cachesOf === null) return [];
-  const base = new Map(
-    controls.filter(({ condition }) => condition === "base").map((record) => [promptKey(record), record]),
-  );
-  const tuned = controls.filter(
-    (record) => record.condition === "tuned" && isSteered(record) && record.questionKind !== "reversed",
-  );
+  const base = controls.filter(({ condition }) => condition === "base");
+  if (cachesOf === null || base.length === 0) return [];
+  const baseSaysYes = new Set(base.filter((record) => saysYes(record) && record.mass >= ANSWERED).map(promptKey));
+  const canLeak = controls.filter((record) => record.condition === "tuned" && !baseSaysYes.has(promptKey(record)));
   const detection = records.filter(
-    (record) => record.tier === cachesOf && record.condition === "tuned" && isSteered(record) && asksDetection(record),
+    (record) => record.tier === cachesOf && record.condition === "tuned" && asksDetection(record),
   );
-  if (tuned.length === 0 || detection.length === 0) return [];
-  const leaks = (record: TrialRecord): boolean => {
-    const before = base.get(promptKey(record));
-    return saysYes(record) && !(before !== undefined && saysYes(before));
-  };
-  const strengths = [...new Set(tuned.map(({ strength }) => strength as number))].sort((a, b) => a - b);
-  const at = (list: readonly TrialRecord[], strength: number | null): TrialRecord[] =>
-    strength === null ? [...list] : list.filter((record) => record.strength === strength);
-  return [null, ...strengths].flatMap((strength) => {
-    const [asked, hits] = [at(tuned, strength), at(detection, strength)];
-    if (asked.length === 0 || hits.length === 0) return [];
-    const group: Record<string, number> = strength === null ? {} : { strength };
-    const leak = leakSample(asked, leaks);
-    return [
-      metricOf("controlLeak", tier, "tuned", clusteredRate(leak.outcomes, leak.clusters), group),
-      metricOf("selectivity", tier, "tuned", clusteredDifference(sampleOf(hits, false), leak), group),
-    ];
-  });
+  const plain = canLeak.filter(({ questionKind }) => questionKind !== "reversed");
+  const strengths = [...new Set(plain.filter(isSteered).map(({ strength }) => strength as number))].sort(
+    (a, b) => a - b,
+  );
+  const at = (list: readonly TrialRecord[], strength: number): TrialRecord[] =>
+    list.filter((record) => isClean(record) || record.strength === strength);
+  return [
+    ...effects(tier, detection, plain, {}),
+    ...strengths.flatMap((strength) => effects(tier, at(detection, strength), at(plain, strength), { strength })),
+    ...[...groupBy(canLeak, ({ questionKind }) => questionKind as QuestionKind)].flatMap(([kind, of]) =>
+      effects(tier, detection, of, { kind }),
+    ),
+  ];
+}
+
+/** What steering does to the answers of `controls`, and how much more to those of `detection`. */
+function effects(
+  tier: string,
+  detection: readonly TrialRecord[],
+  controls: readonly TrialRecord[],
+  group: Metric["group"],
+): Metric[] {
+  const [asked, leaked] = [halves(detection), halves(controls)];
+  if ([asked, leaked].some(({ steered, clean }) => steered.outcomes.length === 0 || clean.outcomes.length === 0))
+    return [];
+  const rate = (name: string, { outcomes, clusters }: DetectionSample["clean"]): Metric =>
+    metricOf(name, tier, "tuned", clusteredRate(outcomes, clusters), group);
+  return [
+    rate("controlLeak", leaked.steered),
+    rate("controlLeakClean", leaked.clean),
+    metricOf("selectivity", tier, "tuned", clusteredInteraction(asked, leaked), group),
+  ];
 }
 
 /** The steered label is the protocol's "yes". */
 const saysYes = (record: TrialRecord): boolean => record.saysSteered;
 
-function leakSample(records: readonly TrialRecord[], leaks: (record: TrialRecord) => boolean): ClusterSample {
-  return { outcomes: records.map(leaks), clusters: axesOf(records, false) };
+function halves(records: readonly TrialRecord[]): DetectionSample {
+  return { steered: sampleOf(records.filter(isSteered), false), clean: sampleOf(records.filter(isClean), false) };
 }

@@ -33,7 +33,7 @@ export function claimsOf(card: PublishedCard): Claim[] {
 }
 
 const selectivity: Test = {
-  what: "selectivity: hits minus yes to other questions on the same caches",
+  what: "selectivity: effect of steering beyond that on other questions",
   figure: (of) => of.find({ name: "selectivity", group: {} }),
   bounds: least(0.8),
 };

@@ -17,7 +17,7 @@ interface Quantity {
 }
 const GAINS: readonly Quantity[] = [
   { title: "balanced accuracy, held out", of: (row) => row.balancedAccuracy },
-  { title: "selectivity (hits minus leaks)", of: (row) => row.selectivity },
+  { title: "selectivity (beyond other questions)", of: (row) => row.selectivity },
 ];
 const COSTS: readonly Quantity[] = [
   { title: "mean |change of P(yes)|, 75 questions", of: (row) => row.shift },

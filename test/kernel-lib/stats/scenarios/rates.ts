@@ -162,7 +162,7 @@ export const contrasts: Scenario[] = [
   ),
   ...[true, false].map(
     (unseen): Scenario => ({
-      name: `clusteredDifference${unseen ? "" : " unseen: false"}, selectivity (shared clusters, half as many controls), 100 x 14`,
+      name: `clusteredDifference${unseen ? "" : " unseen: false"}, two questions on the same caches (shared clusters, half as many of one), 100 x 14`,
       kind: "interval",
       sets: 200,
       bound: 0.91,

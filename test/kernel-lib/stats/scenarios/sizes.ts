@@ -4,6 +4,7 @@ import {
   clusteredAuroc,
   clusteredDifference,
   clusteredGap,
+  clusteredInteraction,
   clusteredRate,
   type ClusterSample,
   type DetectionSample,
@@ -17,6 +18,7 @@ import {
   covers,
   type Crossing,
   crossing,
+  type Drawn,
   drawEffects,
   type Effects,
   latent,
@@ -258,24 +260,37 @@ export const sizedContrasts: Scenario[] = [
       );
     },
   },
-  {
-    name: "clusteredDifference, selectivity of 20 vectors x 145 topics, 240 hits and 204 controls of 18 questions",
-    kind: "interval",
-    sets: 60,
-    bound: 0.92,
-    run: (rng) => {
-      const [hits, controls] = [crossing(20, 145, 1, 12), crossing(20, 145, 18, 10)];
-      const drawn = drawEffects(rng, hits, { vector: 1, topic: 0.7 });
-      const asks = { ...drawn, wording: drawEffects(rng, controls, { wording: 1 }).wording };
-      const estimate = clusteredDifference(
-        { outcomes: answers(rng, latent(rng, hits, drawn, 2.5)), clusters: axesOf(hits) },
-        { outcomes: answers(rng, latent(rng, controls, asks, -1.5)), clusters: axesOf(controls) },
-      );
-      // Questions are held fixed: the truth is that of the questions drawn.
-      const leak = asks.wording.reduce((sum, own) => sum + trueRate(-1.5 + own, { vector: 1, topic: 0.7 }), 0) / 18;
-      return covers(estimate, trueRate(2.5, { vector: 1, topic: 0.7 }) - leak);
-    },
-  },
+  ...[
+    { vectors: 20, hits: 12, controls: 4, topics: 145 },
+    { vectors: 100, hits: 12, controls: 7, topics: 215 },
+  ].map(
+    ({ vectors, hits, controls, topics }): Scenario => ({
+      name: `clusteredInteraction, selectivity of ${vectors} vectors x ${topics} topics, ${vectors * hits} detection and ${vectors * controls} control trials of 18 questions, as many clean`,
+      kind: "interval",
+      sets: 60,
+      bound: 0.92,
+      run: (rng) => {
+        const [asked, other] = [crossing(vectors, topics, 18, hits), crossing(vectors, topics, 18, controls)];
+        const effects = { vector: 1, topic: 0.7 };
+        const drawn = drawEffects(rng, asked, effects);
+        const { wording } = drawEffects(rng, other, { wording: 1 });
+        const arm = (of: Crossing, own: Drawn, at: number, cleanAt: number): DetectionSample => ({
+          steered: { outcomes: answers(rng, latent(rng, of, own, at)), clusters: axesOf(of) },
+          clean: {
+            outcomes: answers(rng, latent(rng, of, { ...own, vector: new Float64Array(vectors) }, cleanAt)),
+            clusters: { topic: of.topic },
+          },
+        });
+        const estimate = clusteredInteraction(arm(asked, drawn, 2.5, -4), arm(other, { ...drawn, wording }, -1.5, -3));
+        // Questions are held fixed: the truth is that of the questions drawn.
+        const ofQuestions = (at: number, of: Effects): number =>
+          wording.reduce((sum, own) => sum + trueRate(at + own, of), 0) / wording.length;
+        const topicOnly = { topic: effects.topic };
+        const effect = trueRate(2.5, effects) - trueRate(-4, topicOnly);
+        return covers(estimate, effect - (ofQuestions(-1.5, effects) - ofQuestions(-3, topicOnly)));
+      },
+    }),
+  ),
   ...[0.1, 0.01].flatMap((prior) =>
     (["positive", "negative"] as const).map(
       (which): Scenario => ({
