@@ -7,7 +7,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { loadRun } from "../kernel-lib/src/report";
+import { loadRun, twinStudiesOf } from "../kernel-lib/src/report";
 import { quote, readSummary } from "../kernel-lib/src/runs";
 import type { TrialRecord } from "../kernel-lib/src/study";
 
@@ -63,6 +63,23 @@ describe.each(studies)("%s", (study) => {
     const metas = runs.map((run) => loadRun(run).meta);
     const trained = new Set(metas.filter(({ kind }) => kind === "train").map(({ adapterHash }) => adapterHash));
     for (const { kind, adapterHash } of metas) if (kind !== "train") expect(trained).toContain(adapterHash);
+  });
+
+  it("has two protocols, which are no seeds of one another, and a twin that is called by what it is", () => {
+    const found = twinStudiesOf(runs.map(loadRun)).map((of) => [
+      of.study,
+      of.rows.map(({ twin, steps }) => [twin, steps]),
+    ]);
+    expect(found).toEqual([
+      ["card", [["study", 225]]],
+      [
+        "strict",
+        [
+          ["study", 570],
+          ["no-retention", 570],
+        ],
+      ],
+    ]);
   });
 
   it.each(runs.map((run) => path.basename(run)))("%s: the summary is what its records come to", (id) => {

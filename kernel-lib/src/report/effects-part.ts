@@ -64,7 +64,7 @@ function sideEffects(
     ),
     ...parts,
     table(["condition", "right on questions the world settles"], factual),
-    ...(conditions.length > 1
+    ...(conditions.length > 1 || hasTwin(run, runs)
       ? []
       : [
           paragraph(
@@ -73,6 +73,11 @@ function sideEffects(
           ),
         ]),
   ].join("\n");
+}
+
+/** Is the run's protocol a twin, or one that has a twin among the runs? */
+function hasTwin({ protocol }: LoadedRun, runs: readonly LoadedRun[]): boolean {
+  return (protocol?.twinOf ?? null) !== null || runs.some((other) => other.protocol?.twinOf?.name === protocol?.name);
 }
 
 /** ", adapter trained by strict": sections of several adapters stand in one list of contents. */

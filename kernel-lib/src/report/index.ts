@@ -18,7 +18,7 @@ export { type PlotOptions, strengthTitle } from "./plots/theme";
 export { trainingCurves } from "./plots/training";
 export { twinsFigure } from "./plots/twins";
 export { type PublishedCard, publishedEstimates, readPublishedCard } from "./published";
-export { twinRowsOf, twinsReading, twinsTable, yardsticksTable } from "./twins-part";
+export { type TwinStudy, twinsReading, twinsTable, twinStudiesOf, yardsticksTable } from "./twins-part";
 export { twinsPage } from "./twins-page";
 export { buildPublication, type Publication } from "./publication";
 export { sideEffectFormats } from "./side-effect-formats";

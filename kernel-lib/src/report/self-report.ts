@@ -31,7 +31,7 @@ export function selfReportReading(
   const { published } = options;
   const groups = findMetrics(metrics, { tier: TIER, name: "pYes", condition: "base" }).map(({ group }) => group);
   return groups.map((group) => ({
-    category: String(group.category).replaceAll("_", " "),
+    category: String(group.category ?? "all").replaceAll("_", " "),
     asked: FORM_WORDS[group.form] ?? String(group.form),
     "P(yes), before": figureOf(metrics, "pYes", "base", group),
     "P(yes), after": figureOf(metrics, "pYes", "tuned", group),

@@ -1,45 +1,77 @@
 /** Controls in a report: the study among its twins, and the yardsticks that ask nobody. */
+import { isDeepStrictEqual } from "node:util";
 import { groupBy, STUDY, twinRow, type TwinRow } from "../evaluate";
-import { formatNumber } from "../page";
+import { escapeHtml, formatNumber } from "../page";
 import { findMetrics, type Metric } from "../runs";
 import { mean } from "../stats";
-import type { Protocol } from "../study";
+import { type Protocol, TWINS } from "../study";
 import { type FigureList, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel } from "./load";
 import { twinsFigure } from "./plots/twins";
 
-/** One row per trained adapter whose detection and side effects are among the runs. */
-export function twinRowsOf(runs: readonly LoadedRun[]): TwinRow[] {
+/** A study with its twins: rows of one model and one parent protocol. */
+export interface TwinStudy {
+  /** the parent protocol's name */
+  study: string;
+  model: string;
+  rows: TwinRow[];
+}
+
+/**
+ * The studies among runs, each with its twins; a row per trained adapter whose detection and side effects are there. Protocols that are
+ * no twins of one another, such as card and strict, are studies of their own.
+ */
+export function twinStudiesOf(runs: readonly LoadedRun[]): TwinStudy[] {
   const all = runs.filter((run) => run.meta.kind === "train" && (run.meta.adapterHash ?? null) !== null);
   // The same training run twice is one adapter, and one point.
   const trained = [...new Map(all.map((run) => [`${run.meta.adapterHash} ${run.protocol?.name}`, run])).values()];
   const parents = new Set(trained.map(({ protocol }) => protocol?.twinOf?.name));
-  return trained.flatMap((training) => {
-    const { protocol, meta } = training;
-    const of = (kind: string): LoadedRun | undefined =>
-      runs.find(
-        (run) =>
-          run.meta.kind === kind && run.meta.adapterHash === meta.adapterHash && run.protocol?.name === protocol?.name,
-      );
-    const [detection, effects, chats] = [of("detection"), of("side-effects"), of("chats")];
-    if (protocol === null || detection === undefined || effects === undefined) return [];
-    const steps = training.events.reduce((most, { step }) => Math.max(most, step), 0);
-    return [
-      twinRow({
-        twin: parents.has(protocol.name) ? STUDY : twinName(protocol),
-        seed: meta.seed ?? 0,
-        steps,
-        validationAccuracy: training.events.filter(({ kind }) => kind === "validation").pop()?.accuracy ?? null,
-        protocol,
-        metrics: [...detection.metrics, ...effects.metrics, ...(chats?.metrics ?? [])],
-        folders: [training, detection, effects, ...(chats === undefined ? [] : [chats])].map(({ id }) => id),
-      }),
-    ];
+  const studies = new Map<string, TwinStudy>();
+  for (const training of trained) {
+    const { protocol } = training;
+    if (protocol === null) continue;
+    const study = parents.has(protocol.name) ? protocol.name : (protocol.twinOf?.name ?? protocol.name);
+    const row = rowOf(training, protocol, study, runs);
+    if (row === null) continue;
+    const model = modelLabel(training);
+    const found = studies.get(`${model} ${study}`) ?? { study, model, rows: [] };
+    found.rows.push(row);
+    studies.set(`${model} ${study}`, found);
+  }
+  return [...studies.values()];
+}
+
+function rowOf(training: LoadedRun, protocol: Protocol, study: string, runs: readonly LoadedRun[]): TwinRow | null {
+  const { meta, events } = training;
+  const of = (kind: string): LoadedRun | undefined =>
+    runs.find(
+      (run) =>
+        run.meta.kind === kind && run.meta.adapterHash === meta.adapterHash && run.protocol?.name === protocol.name,
+    );
+  const [detection, effects, chats] = [of("detection"), of("side-effects"), of("chats")];
+  if (detection === undefined || effects === undefined) return null;
+  return twinRow({
+    twin: protocol.name === study ? STUDY : twinName(protocol, study),
+    seed: meta.seed ?? 0,
+    steps: events.reduce((most, { step }) => Math.max(most, step), 0),
+    validationAccuracy: events.filter(({ kind }) => kind === "validation").pop()?.accuracy ?? null,
+    protocol,
+    metrics: [...detection.metrics, ...effects.metrics, ...(chats?.metrics ?? [])],
+    folders: [training, detection, effects, ...(chats === undefined ? [] : [chats])].map(({ id }) => id),
   });
 }
 
-function twinName({ name, twinOf }: Protocol): string {
-  return twinOf === null ? STUDY : name.slice(twinOf.name.length + 1);
+/** A twin's own name; what was changed by path has a hash for one, and is called by the control it is, or by its changes. */
+function twinName({ name, twinOf }: Protocol, study: string): string {
+  const own = name.slice(study.length + 1);
+  if (twinOf === null || !/^[0-9a-f]{8}$/.test(own)) return own;
+  const control = Object.entries(TWINS).find(([, fields]) => isDeepStrictEqual(fields, twinOf.changes));
+  return (
+    control?.[0] ??
+    Object.entries(twinOf.changes)
+      .map(([field, value]) => `${field} ${JSON.stringify(value)}`)
+      .join(", ")
+  );
 }
 
 /**
@@ -91,6 +123,7 @@ export function twinsReading(rows: readonly TwinRow[]): string {
   return (
     `The study: balanced accuracy ${formatNumber(study.detects)}, selectivity ${formatNumber(study.selects)}, mean |change of P(yes)| ${formatNumber(study.moves)}, KL on chats ${formatNumber(study.talks)} nats a token (${seeds}). ` +
     `Twins that detect as well or better: ${others(({ detects }) => least(detects, study.detects))}. ` +
+    `Twins that select as well or better: ${others(({ selects }) => least(selects, study.selects))}. ` +
     `Twins that move other answers as much or more: ${others(({ moves }) => least(moves, study.moves))}. ` +
     `Twins that leave chats as near to the base or nearer: ${others(({ talks }) => least(study.talks, talks))}.`
   );
@@ -124,20 +157,24 @@ export function yardsticksTable(metrics: readonly Metric[]): Record<string, stri
 
 /** Sections of a report: nothing unless twins or yardsticks are among the runs. */
 export function twinsSections(runs: readonly LoadedRun[], figures: FigureList): string {
-  const rows = twinRowsOf(runs);
   const measured = runs.filter(({ metrics }) => findMetrics(metrics, { tier: "yardsticks" }).length > 0);
+  const studies = twinStudiesOf(runs).filter(({ rows }) => rows.some(({ twin }) => twin !== STUDY));
   return [
-    ...(rows.some(({ twin }) => twin !== STUDY)
-      ? [twinsSection(rows, figures, [...new Set(runs.map(modelLabel))].join(", "))]
-      : []),
+    ...studies.map(({ study, model, rows }) =>
+      twinsSection(rows, figures, model, studies.length > 1 ? `: ${study}` : ""),
+    ),
     ...measured.map(yardsticksSection),
   ].join("\n");
 }
 
 /** Figure, reading and table of a study among its twins. @param source whose numbers */
-export function twinsSection(rows: readonly TwinRow[], figures: FigureList, source: string): string {
+export function twinsSection(rows: readonly TwinRow[], figures: FigureList, source: string, which = ""): string {
+  const steps =
+    new Set(rows.map((row) => row.steps)).size === 1
+      ? "Same optimizer steps in every arm"
+      : "Arms differ in steps, so that they are no controls of one another";
   return [
-    "<h2>The study among its twins</h2>",
+    `<h2>The study among its twins${escapeHtml(which)}</h2>`,
     paragraph(twinsReading(rows)),
     figures.add(
       twinsFigure(rows),
@@ -147,8 +184,9 @@ export function twinsSection(rows: readonly TwinRow[], figures: FigureList, sour
     ),
     htmlTable(
       twinsTable(rows),
-      "Same optimizer steps in every arm; 95 % intervals over new vectors and topics (changes: over questions; KL: over chats, nats a token). " +
-        "Every arm is asked what the study is asked, with its own labels. Own validation: accuracy on examples of what the arm itself was taught; these share vectors and topics with training, so there is no interval.",
+      `${steps}; 95 % intervals over new vectors and topics (changes: over questions; KL: over chats, nats a token). ` +
+        "Every arm is asked what the study is asked, with its own labels; a band steers its own layers alone, so its caches are others. " +
+        "Own validation: accuracy on examples of what the arm itself was taught; these share vectors and topics with training, so there is no interval.",
     ),
   ].join("\n");
 }

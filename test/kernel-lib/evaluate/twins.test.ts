@@ -6,7 +6,14 @@ import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { openModel } from "../../../kernel-lib/src/engine";
 import { runTwins, type TwinEstimate, type TwinRow } from "../../../kernel-lib/src/evaluate";
-import { loadRun, twinRowsOf, twinsFigure, twinsPage, twinsReading, twinsTable } from "../../../kernel-lib/src/report";
+import {
+  loadRun,
+  twinStudiesOf,
+  twinsFigure,
+  twinsPage,
+  twinsReading,
+  twinsTable,
+} from "../../../kernel-lib/src/report";
 import {
   bindStudy,
   defaultTwins,
@@ -189,7 +196,9 @@ describe("runTwins", { timeout: 240_000 }, () => {
 
   it("is read back from the folders, drawn, tabled and put in words", async () => {
     const rows = await run();
-    const loaded = twinRowsOf(readdirSync(root).map((name) => loadRun(join(root, name))));
+    const studies = twinStudiesOf(readdirSync(root).map((name) => loadRun(join(root, name))));
+    expect(studies.map(({ study }) => study)).toEqual([small.name]);
+    const [{ rows: loaded }] = studies;
     const shown = (of: readonly TwinRow[]) => twinsTable(of).sort((a, b) => (a.twin < b.twin ? -1 : 1));
     expect(shown(loaded)).toEqual(shown(rows));
     const { data } = drawn(rows);

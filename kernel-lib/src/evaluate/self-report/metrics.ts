@@ -1,12 +1,12 @@
 /**
- * Self-report records -> P(yes), mass and their changes, by category and form of asking.
+ * Self-report records -> P(yes), mass and their changes, by category and form of asking, and over all categories by form.
  *
  * What the card calls P(As): total probability of the spellings of Yes as the first token. Questions are what was sampled: intervals
  * speak of new questions of a category, and fewer than 6 give a point without one. The card merges its two factual categories.
  */
 import { random } from "../../base";
 import { adjusted, type Metric, metricOf } from "../../runs";
-import { clusteredMean, differences, signFlipTest } from "../../stats";
+import { clusteredMean, clusteredRate, differences, signFlipTest } from "../../stats";
 import { groupBy } from "../detection/counts";
 import type { SelfReportRecord } from "./record";
 
@@ -26,7 +26,11 @@ export function selfReportMetrics(records: readonly SelfReportRecord[], seed = 0
       seed,
     ),
   );
-  return adjusted(metrics);
+  const whole = [...groupBy(records, ({ form }) => form)].flatMap(([form, of]) => [
+    ...ofGroup(of, { form }, seed),
+    ...topTokenChanges(of, { form }),
+  ]);
+  return adjusted([...metrics, ...whole]);
 }
 
 function categoriesOf({ category }: SelfReportRecord): string[] {
@@ -42,13 +46,12 @@ function ofGroup(records: readonly SelfReportRecord[], group: Metric["group"], s
       return metricOf(`p${name}`, TIER, condition, clusteredMean(values, { question }, { within: [0, 1] }), group);
     });
   });
-  const base = new Map(byCondition.get("base")?.map((record) => [record.question, record]));
-  const tuned = (byCondition.get("tuned") ?? []).filter(({ question }) => base.has(question));
-  if (tuned.length === 0) return levels;
-  const question = tuned.map((record) => record.question);
+  const pairs = pairsOf(records);
+  if (pairs.length === 0) return levels;
+  const question = pairs.map(([{ question: id }]) => id);
   const changes = Object.entries(QUANTITIES).map(([name, field]) => {
-    const after = tuned.map((record) => record[field]);
-    const before = question.map((id) => (base.get(id) as SelfReportRecord)[field]);
+    const after = pairs.map(([tuned]) => tuned[field]);
+    const before = pairs.map(([, base]) => base[field]);
     const estimate = clusteredMean(differences(after, before), { question });
     const stream = random(seed).fork(`${name} ${JSON.stringify(group)}`);
     const test = signFlipTest(after, before, { random: stream, samples: 5000 });
@@ -56,4 +59,24 @@ function ofGroup(records: readonly SelfReportRecord[], group: Metric["group"], s
     return metricOf(`delta${name}`, TIER, "tuned-base", described, group, test.p);
   });
   return [...levels, ...changes];
+}
+
+/** Questions whose likeliest first token is another one than the base's. */
+function topTokenChanges(records: readonly SelfReportRecord[], group: Metric["group"]): Metric[] {
+  const pairs = pairsOf(records);
+  if (pairs.length === 0) return [];
+  const changed = pairs.map(([tuned, base]) => tuned.topToken !== base.topToken);
+  const question = pairs.map(([{ question: id }]) => id);
+  return [metricOf("topTokenChanges", TIER, "tuned-base", clusteredRate(changed, { question }), group)];
+}
+
+/** Tuned and base records of the same question. */
+function pairsOf(records: readonly SelfReportRecord[]): [SelfReportRecord, SelfReportRecord][] {
+  const base = new Map(
+    records.filter(({ condition }) => condition === "base").map((record) => [record.question, record]),
+  );
+  return records.flatMap((tuned): [SelfReportRecord, SelfReportRecord][] => {
+    const before = base.get(tuned.question);
+    return tuned.condition !== "tuned" || before === undefined ? [] : [[tuned, before]];
+  });
 }

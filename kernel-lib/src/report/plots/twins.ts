@@ -29,7 +29,7 @@ const GAP = 0.12;
  * Balanced accuracy (above) and selectivity (below) against the mean |change of P(yes)| on side-effect questions (left) and the
  * divergence on chats (right); the study is a star. A row or column in which nothing was measured is left out.
  *
- * @param rows of `runTwins` or `twinRowsOf`; a figure that was not measured has no point
+ * @param rows of `runTwins` or `twinStudiesOf`; a figure that was not measured has no point
  * @returns plotly figure of up to four panels, one point per twin and seed; the line joins means of arms that differ in retention alone
  * @example
  * const rows = await runTwins(model, protocol, { twins: ["no-retention"], seeds: [1] });
