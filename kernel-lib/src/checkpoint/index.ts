@@ -23,7 +23,7 @@ export {
 export { configNotes, parseModelConfig } from "./config";
 export { isBlockType } from "./gguf-model";
 export { hubEnvironment, type HubEnvironment } from "./hub/environment";
-export { uploadFolder, type UploadOptions, writable } from "./hub/upload";
+export { checkRepository, uploadFolder, type UploadOptions, writable } from "./hub/upload";
 export { resolveAdapter, resolveModel, type ResolveOptions } from "./hub/resolve";
 export {
   conversationOf,

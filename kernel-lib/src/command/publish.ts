@@ -1,6 +1,6 @@
 /** `steerlab publish`: a training run as a folder that is ready for a hub, and its upload. */
 import { InputError } from "../base";
-import { uploadFolder, writable } from "../checkpoint";
+import { checkRepository, uploadFolder, writable } from "../checkpoint";
 import { startProgress } from "../notebook";
 import { buildPublication } from "../report";
 import { parseArguments } from "./flags";
@@ -11,6 +11,7 @@ export async function publish(args: readonly string[], signal?: AbortSignal): Pr
   const { flags, operands } = parseArguments("publish", PUBLISH, args);
   const [training, ...evaluations] = operands;
   const isDry = flags["dry-run"];
+  for (const name of [flags.to, flags["base-model"]]) if (name !== undefined) checkRepository(name);
   if (!isDry) {
     if (flags.to === undefined)
       throw new InputError("missing-flag", 'Expected --to ORG/NAME for "steerlab publish" but received none.');
@@ -25,6 +26,10 @@ export async function publish(args: readonly string[], signal?: AbortSignal): Pr
   process.stderr.write(
     `steerlab: ${built.files.join(", ")}; the card quotes ${built.evaluations.length} evaluation(s)\n`,
   );
+  if (!/^[\w.-]+\/[\w.-]+$/.test(built.baseModel))
+    process.stderr.write(
+      `steerlab: the card names the base model ${JSON.stringify(built.baseModel)}, which only this machine knows; say where readers find it with --base-model ORG/NAME\n`,
+    );
   if (isDry) {
     process.stdout.write(`${built.folder}\n`);
     return;

@@ -4,6 +4,7 @@
  * One base model, loaded once, serves all arms; what it is asked itself is asked once, unless an arm's labels or layers differ. Every arm
  * is a training run and a run each of detection, side effects and chats, all found again by their identity, so the same call goes on where it was stopped. Arms are step-matched, and that is checked before the first step.
  */
+import { isDeepStrictEqual } from "node:util";
 import { AbortedError, expected, InputError } from "../base";
 import { readAdapter } from "../checkpoint";
 import type { Adapter, StudyModel } from "../engine";
@@ -103,12 +104,24 @@ async function armsOf(
   const studies: { twin: string; study: BoundStudy }[] = [{ twin: STUDY, study: await bindStudy(model, protocol) }];
   for (const twin of twins) studies.push({ twin, study: await bindStudy(model, namedTwin(protocol, twin, layers)) });
   requireSameSteps(studies);
+  requireOthers(studies);
   return seeds.flatMap((seed) => studies.map(({ twin, study }): TwinArm => ({ twin, seed, study })));
 }
 
 function requireOnce(name: string, values: readonly (string | number)[]): void {
   const twice = values.find((value, i) => values.indexOf(value) !== i);
   if (twice !== undefined) throw new InputError("twin-name", expected("each once", name, `${twice} twice`));
+}
+
+/** A twin that changes nothing would be the study under another name. */
+function requireOthers([{ study }, ...twins]: readonly { twin: string; study: BoundStudy }[]): void {
+  const made = ({ protocol }: BoundStudy): unknown => ({ ...protocol, name: "", twinOf: null });
+  const same = twins.find((other) => isDeepStrictEqual(made(other.study), made(study)));
+  if (same !== undefined)
+    throw new InputError(
+      "twin-name",
+      expected(`a twin that changes something of ${study.protocol.name}`, "twins", same.twin, "Leave it out."),
+    );
 }
 
 /** A twin that trained longer or shorter would be no control. */

@@ -22,6 +22,8 @@ export interface Publication {
   files: string[];
   /** evaluations that the card quotes */
   evaluations: string[];
+  /** what readers' programs will open as the base: a name of the hub, or one of this machine that means nothing there */
+  baseModel: string;
 }
 
 /**
@@ -41,9 +43,13 @@ export function buildPublication(
 ): Publication {
   const run = openRunFolder(training);
   const adapter = run.file("adapter");
-  if (run.readMeta().kind !== "train" || !fs.existsSync(path.join(adapter, CONFIG)))
+  const { kind, adapterHash } = run.readMeta();
+  if (kind !== "train" || (adapterHash ?? null) === null)
     throw new InputError("card-runs", expected("the run of a finished training", "publish", training));
-  const { adapterHash } = run.readMeta();
+  if (!fs.existsSync(path.join(adapter, CONFIG))) {
+    const remedy = "A packed run has none: publish the run that was packed.";
+    throw new InputError("card-runs", expected("a run with its adapter's weights", "publish", training, remedy));
+  }
   const beside = path.dirname(path.resolve(training));
   const evaluations = [...(options.evaluations ?? runsOfAdapter(beside, String(adapterHash)).evaluations)];
   const card = adapterCard(training, evaluations, { ...options, protocol: PROTOCOL });
@@ -51,9 +57,9 @@ export function buildPublication(
   makeFolder(folder, "--out");
   for (const name of COPIED) fs.copyFileSync(path.join(adapter, name), path.join(folder, name));
   const config = parseJsonStrict(readText(path.join(adapter, CONFIG)), CONFIG) as Record<string, unknown>;
-  const base = options.baseModel ?? config.base_model_name_or_path;
+  const base = String(options.baseModel ?? config.base_model_name_or_path);
   writeJsonAtomic(path.join(folder, CONFIG), { ...config, base_model_name_or_path: base });
   writeFileAtomic(path.join(folder, PROTOCOL), readText(run.file("protocol.yaml")));
   writeFileAtomic(path.join(folder, "README.md"), card);
-  return { folder, files: [...COPIED, CONFIG, PROTOCOL, "README.md"].sort(), evaluations };
+  return { folder, files: [...COPIED, CONFIG, PROTOCOL, "README.md"].sort(), evaluations, baseModel: base };
 }

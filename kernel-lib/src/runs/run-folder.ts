@@ -108,7 +108,7 @@ const DEPTH = 3;
  * runFoldersBelow("runs").at(-1); // the newest run of the project
  */
 export function runFoldersBelow(root: string, depth: number = DEPTH): RunFolder[] {
-  if (!fs.existsSync(root)) return [];
+  if (!fs.existsSync(root) || !fs.statSync(root).isDirectory()) return [];
   const names = fs
     .readdirSync(root, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && !entry.name.startsWith(".") && entry.name !== "node_modules")

@@ -345,6 +345,19 @@ throw new Error("stopped after saving");`,
 });
 
 describe("changes of a protocol", () => {
+  it("are refused before a kernel starts where no shipped protocol can take them", () => {
+    const plan = (parameters: Record<string, unknown>) => () =>
+      planJobs(["01-train", "05-card-protocol"], parameters, temporaryFolder());
+    expect(plan({ protocolChanges: { typo: 1 } })).toThrow(expect.objectContaining({ code: "protocol-unknown" }));
+    expect(plan({ protocolChanges: { "training.lora.r": "x" } })).toThrow(/training\.lora\.r.*"x"/);
+    expect(plan({ protocolName: "nothing" })).toThrow(expect.objectContaining({ code: "protocol-unknown" }));
+    expect(plan({ protocolChanges: { "training.lora.r": 4 } })).not.toThrow();
+    // A tier that the card's protocol alone has.
+    expect(
+      plan({ protocolName: "card", protocolChanges: { "evaluation.tiers.concepts_102.vectorCount": 3 } }),
+    ).not.toThrow();
+  });
+
   it("reach every shipped notebook that works by one", () => {
     const changes = { "training.optimizer.lr": 2e-4 };
     const names = ["01-train", "02-concept-sweep", "03-side-effects", "04-self-knowledge", "05-card-protocol"];

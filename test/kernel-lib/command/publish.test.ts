@@ -6,7 +6,7 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { publish } from "../../../kernel-lib/src/command";
-import { evaluateSideEffects } from "../../../kernel-lib/src/evaluate";
+import { evaluateSideEffects, packRun } from "../../../kernel-lib/src/evaluate";
 import { openRunFolder } from "../../../kernel-lib/src/runs";
 import { loadProtocol, twin } from "../../../kernel-lib/src/study";
 import { trainDetector } from "../../../kernel-lib/src/train";
@@ -43,11 +43,13 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => server.close());
 
+let warned = "";
 async function printed(args: string[]): Promise<string> {
   const out = vi.spyOn(process.stdout, "write").mockReturnValue(true);
   const err = vi.spyOn(process.stderr, "write").mockReturnValue(true);
   try {
     await publish(args);
+    warned = err.mock.calls.map(([text]) => String(text)).join("");
     return out.mock.calls.map(([text]) => String(text)).join("");
   } finally {
     out.mockRestore();
@@ -124,5 +126,19 @@ describe("steerlab publish", () => {
     await expect(printed([training, ...names, "--out", out])).rejects.toMatchObject({ code: "hub-token" });
     expect(fs.existsSync(out)).toBe(false);
     await expect(printed([evaluation, "--dry-run"])).rejects.toMatchObject({ code: "card-runs" });
+    for (const name of ["bad name", "org/-x", "org/x-", "org/x.git", `org/${"x".repeat(100)}`])
+      await expect(printed([training, "--dry-run", "--to", name]), name).rejects.toMatchObject({ code: "hub-name" });
+  });
+
+  it("says that a packed run lacks its weights", async () => {
+    const packed = packRun(training, path.join(root, "packed"));
+    await expect(printed([packed, "--dry-run"])).rejects.toThrow(/weights.*packed run has none/);
+  });
+
+  it("warns of a base model that no reader can open", async () => {
+    await printed([training, "--dry-run", "--out", path.join(root, "local")]);
+    expect(warned).toMatch(/only this machine knows.*--base-model ORG\/NAME/);
+    await printed([training, ...names, "--dry-run"]);
+    expect(warned).not.toContain("only this machine");
   });
 });

@@ -55,7 +55,10 @@ describe("reportRuns", () => {
   });
 
   it("refuses what holds no run, or none that has ended", () => {
-    expect(() => reportRuns([batch])).toThrowError(expect.objectContaining({ code: "run-folder" }));
+    const file = path.join(batch, "file.txt");
+    fs.writeFileSync(file, "");
+    for (const given of [batch, file, path.join(file, "below"), path.join(batch, "nowhere")])
+      expect(() => reportRuns([given]), given).toThrowError(expect.objectContaining({ code: "run-folder" }));
     run(1, "train", "a", null);
     expect(() => reportRuns([batch])).toThrow(/at least one finished run/);
     expect(() => reportRuns([path.join(batch, "absent")])).toThrow(/a run folder with meta\.json, or a folder of them/);

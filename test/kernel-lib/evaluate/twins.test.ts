@@ -248,6 +248,8 @@ describe("runTwins", { timeout: 240_000 }, () => {
       code: "twin-name",
     });
     await expect(runTwins(fakeModel(), small, { seeds: [], root })).rejects.toMatchObject({ code: "twin-name" });
+    // It has no retention to leave out.
+    await expect(runTwins(fakeModel(), small, { twins: ["no-retention"], root })).rejects.toThrow(/changes something/);
   });
 });
 

@@ -27,6 +27,8 @@ export interface UploadOptions {
 /** Bytes of a file's beginning that the hub looks at to tell text from binary. */
 const SAMPLE_BYTES = 512;
 const LFS_JSON = "application/vnd.git-lfs+json";
+/** What the hub allows in all. */
+const REPO_CHARACTERS = 96;
 const REPO = /^[A-Za-z0-9][A-Za-z0-9._-]*\/[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 interface LocalFile {
@@ -78,8 +80,7 @@ export async function uploadFolder(
 
 /** What must be so before anything is sent. @throws InputError "hub-name", "hub-token", "hub-offline" */
 export function writable(repo: string, options: Pick<UploadOptions, "env"> = {}): HubEnvironment {
-  if (!REPO.test(repo) || repo.includes("--") || repo.includes(".."))
-    throw new InputError("hub-name", `Expected org/name for the repository but received ${JSON.stringify(repo)}.`);
+  checkRepository(repo);
   const hub = hubEnvironment(options.env);
   if (hub.offline)
     throw new InputError("hub-offline", "Expected a network for an upload but HF_HUB_OFFLINE is set. Unset it.");
@@ -89,6 +90,13 @@ export function writable(repo: string, options: Pick<UploadOptions, "env"> = {})
       "Expected a token with write access in HF_TOKEN but found none. Make one in the hub's settings.",
     );
   return hub;
+}
+
+/** Whether a repository can have this name, as far as can be told without the hub. @throws InputError "hub-name" */
+export function checkRepository(repo: string): void {
+  const isName = REPO.test(repo) && !/--|\.\.|[.-]$|\.git$/.test(repo) && repo.length <= REPO_CHARACTERS;
+  if (!isName)
+    throw new InputError("hub-name", `Expected org/name for the repository but received ${JSON.stringify(repo)}.`);
 }
 
 /** One POST and its JSON; a repository that is there already is no failure. */

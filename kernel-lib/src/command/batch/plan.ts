@@ -8,6 +8,7 @@ import { expected, InputError, PROJECT_FOLDER } from "../../base";
 import { canonicalJson } from "../../files";
 import { type NotebookFile, parametersSource, readNotebook } from "../../notebook";
 import { openRunFolder } from "../../runs";
+import { type Protocol, protocolOf } from "../../study";
 import { CHANGES } from "../parameters";
 import type { NotebookRecord } from "./records";
 
@@ -62,6 +63,7 @@ export function planJobs(
       expected("a parameter that a notebook declares", "-p", asTyped(name), `${choice.join("; ")}.`),
     );
   }
+  checkProtocol(parameters);
   const names = files.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new InputError("notebook-path", expected("different file names", "notebooks", twice));
@@ -70,6 +72,24 @@ export function planJobs(
     ...job,
     parameters: Object.fromEntries(Object.entries(all).filter(([name]) => job.declared.includes(name))),
   }));
+}
+
+/**
+ * Whether the protocol can be read and changed as the parameters say, before a kernel is started for it. Notebooks have different
+ * protocols by default: a change has to fit one of the shipped ones.
+ */
+function checkProtocol({ protocolName, [CHANGES]: changes }: Readonly<Record<string, unknown>>): void {
+  if (protocolName === undefined && changes === undefined) return;
+  const made = (name: string): Protocol => protocolOf(name, (changes ?? {}) as Record<string, unknown>);
+  if (typeof protocolName === "string" && protocolName !== "") {
+    made(protocolName);
+    return;
+  }
+  try {
+    made("card");
+  } catch {
+    made("strict");
+  }
 }
 
 /** Changes of a protocol are collected in one parameter, which nobody typed. */
