@@ -12,6 +12,7 @@ import { findMetrics, type Metric } from "../runs";
 import { renderProtocol } from "../study";
 import { choiceText } from "../train";
 import { usageText } from "./card/usage";
+import { fewQuestions } from "./html";
 import { limitsOf } from "./limits";
 import { type LoadedRun, loadRun, modelLabel, titleOfTier } from "./load";
 import { tierNumbers } from "./tables";
@@ -129,7 +130,17 @@ function usage({ meta, protocol }: LoadedRun, names: CardNames): string[] {
   const { residualNorms = null, model = "" } = meta;
   if (residualNorms === null || protocol === null) return [];
   const { baseModel: base = model, repo: adapter = ".", protocol: file = "../protocol.yaml" } = names;
-  return ["## Usage", usageText(protocol, residualNorms, { base, adapter, protocol: file })];
+  const local = HUB_NAME.test(base) ? [] : [localBase(base, meta)];
+  return ["## Usage", ...local, usageText(protocol, residualNorms, { base, adapter, protocol: file })];
+}
+
+/** A name of the training's machine opens nothing elsewhere. */
+function localBase(base: string, { isLabModel, modelHash }: LoadedRun["meta"]): string {
+  const whence =
+    isLabModel === true
+      ? "is the lab model that ships with steerlab"
+      : `is a model of the machine that trained the adapter, weights \`${modelHash ?? "unknown"}\``;
+  return `The base model ${JSON.stringify(base)} ${whence}; no hub has it by that name. Put the folder where you have it in its place below.`;
 }
 
 /** "model.gguf (Q4_K_M, sha256 0123456789ab)", as runs on a GGUF file name it. */
@@ -206,6 +217,7 @@ function measuredText(run: LoadedRun): string[] {
             "|---|---|",
             ...shifts.map((metric) => `| ${metric.group.category} | ${formatEstimate(metric)} |`),
           ].join("\n"),
+          ...[fewQuestions(shifts)].filter((sentence) => sentence !== ""),
         ];
   return [...detection, ...effects];
 }

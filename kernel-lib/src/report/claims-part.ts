@@ -45,8 +45,8 @@ function claimRow({ claim, here, control, verdict }: JudgedClaim): (Cell | strin
     claim.published,
     quoted(here.measured),
     { text: boundsOf(here), isName: true },
-    sentence(control === null ? "none" : `${control.what} (${boundsOf(control)})`),
-    quoted(control?.measured),
+    sentence(`${control.what} (${boundsOf(control)})`),
+    quoted(control.measured),
   ];
 }
 
@@ -59,7 +59,6 @@ const TONE: Readonly<Record<ClaimVerdict, Cell["badge"]>> = {
   "holds, and its control does": "good",
   "holds; its control is open": "warn",
   "holds; its control was not run": "warn",
-  "holds; nothing here tests it further": "good",
   "holds as asked, fails its control": "bad",
   open: "warn",
   "does not hold here": "bad",

@@ -15,6 +15,7 @@ import { psychometricPlot } from "./plots/psychometric";
 import { strengthTitle } from "./plots/theme";
 import { trainingCurves } from "./plots/training";
 import { conceptSection } from "./concept-part";
+import { aurocTable, predictiveTable } from "./worth-part";
 import type { PublishedCard } from "./published";
 import { seriesName, sourceOf } from "./whose";
 
@@ -70,7 +71,7 @@ function detectionOf(
   return [
     `<h2>Detection: ${escapeHtml(seriesName(run, runs))}</h2>`,
     ...(steered.length === 0 ? [] : [...doseAndCells(part), ...thresholds(part)]),
-    ...headed("<h3>False alarms</h3>", wordings(part)),
+    ...headed("<h3>False alarms</h3>", falseAlarms(part)),
     ...cardQuestion(run, tiers),
     ...conceptSection(run, tiers, part.source, published, figures),
     ...tests(run),
@@ -108,6 +109,7 @@ function doseAndCells({ run, source, steered, unit, figures }: Part): string[] {
       source,
     ),
     fold("Every cell with its n and interval", cellTableOf(run, steered)),
+    aurocTable(run, steered),
   ];
 }
 
@@ -178,6 +180,12 @@ function thresholdCell(metric: Metric | undefined): Cell {
   const isBounded = low !== null && high !== null;
   const text = isBounded ? `${formatNumber(low)} to ${formatNumber(high)}` : "none of those tried";
   return { text, value: text, detail: `n ${n}`, title: method };
+}
+
+/** What a yes is worth at the false alarms of each tier, then where those come from. */
+function falseAlarms(part: Part): string[] {
+  const worth = predictiveTable(part.run, part.steered);
+  return [...(worth === "" ? [] : [worth]), ...wordings(part)];
 }
 
 /** False alarms by wording where wordings are held out or every one is asked, by kind of text where that is unusual. */

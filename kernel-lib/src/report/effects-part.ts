@@ -1,7 +1,7 @@
 /** Side effects, identity and self-prediction in a report: what training did to everything else. */
 import { escapeHtml, formatCell, formatNumber, UNKNOWN } from "../page";
 import { findMetrics, type Metric } from "../runs";
-import { conditionTable, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
+import { conditionTable, fewQuestions, type FigureList, fold, methodsOf, paragraph, quoted, table } from "./html";
 import { type LoadedRun, modelLabel, shortModel } from "./load";
 import { questionForest, sideEffectForest } from "./plots/side-effect-forest";
 import type { PublishedCard } from "./published";
@@ -108,7 +108,8 @@ const minus = (condition: string): string =>
   `${condition === "tuned-base" ? "Tuned" : condition.replace("-base", "")} minus base`;
 
 function categoryTable(metrics: readonly Metric[], condition: string, published: PublishedCard): string {
-  const rows = shiftsOf(metrics, condition).map((yes) => {
+  const shifts = shiftsOf(metrics, condition);
+  const rows = shifts.map((yes) => {
     const category = String(yes.group.category);
     const get = (name: string): Metric | undefined => findMetrics(metrics, { name, condition, group: { category } })[0];
     const other = published.side_effects.find((item) => item.category === category);
@@ -135,7 +136,7 @@ function categoryTable(metrics: readonly Metric[], condition: string, published:
       `P(Yes), ${shortModel(published.model)}, published`,
     ],
     rows,
-    "Changes with 95 % intervals. The last column is another model's.",
+    `Changes with 95 % intervals. The last column is another model's. ${fewQuestions(shifts)}`.trim(),
   );
 }
 

@@ -112,6 +112,21 @@ export function conditionTable(
   return table([...names, ...conditions], rows);
 }
 
+/** Questions from which on the interval of a mean covers what it says though few of them move. */
+const MANY_QUESTIONS = 20;
+
+/**
+ * What a caption says of changes of P(yes) over few questions; "" where there are none. Their intervals are Student's: a category in which
+ * one question in five moves often shows none that did (coverage by simulation: kernel-lib/docs/statistics.md).
+ */
+export function fewQuestions(changes: readonly Pick<Metric, "n" | "low">[]): string {
+  const few = changes.filter(({ n, low }) => low !== null && n < MANY_QUESTIONS).map(({ n }) => n);
+  if (few.length === 0) return "";
+  const [least, most] = [Math.min(...few), Math.max(...few)];
+  const count = least === most ? String(least) : `${least} to ${most}`;
+  return `A category has ${count} questions: where only one in five of 8 moves, such intervals of a change cover .70, not .95, by simulation; the mean over all questions is safer.`;
+}
+
 /** A paragraph of plain text. */
 export function paragraph(text: string, style = ""): string {
   return `<p${style === "" ? "" : ` class="${style}"`}>${escapeHtml(text)}</p>`;

@@ -157,8 +157,8 @@ function tierRows(run: LoadedRun, condition: string): (Cell | string)[][] {
       rate(numbers.falseAlarmRate),
       rate(numbers.dPrime),
       rate(numbers.dPrimeClipped),
-      formatNumber(numbers.auroc?.value),
-      formatNumber(numbers.mass?.value),
+      rate(numbers.auroc),
+      rate(numbers.mass),
     ]);
 }
 

@@ -1,6 +1,7 @@
 /** What the model says of itself, in a report: P(yes) by the card's categories, its four kinds about awareness. */
 import { escapeHtml } from "../page";
-import { fold, paragraph, table } from "./html";
+import { findMetrics, type Metric } from "../runs";
+import { fewQuestions, fold, paragraph, table } from "./html";
 import { type LoadedRun, modelLabel } from "./load";
 import type { PublishedCard } from "./published";
 import { awarenessReading, selfReportReading } from "./self-report";
@@ -22,9 +23,15 @@ export function selfReportSection(run: LoadedRun, runs: readonly LoadedRun[], pu
     paragraph(about),
     "<h3>Awareness</h3>",
     rowsTable(awareness, `Asked the card's way. Published: ${published.model}, another model, 5 samples a question.`),
-    fold("Every category, in both forms of asking", rowsTable(selfReportReading(run.metrics, { published }))),
+    fold(
+      "Every category, in both forms of asking",
+      rowsTable(selfReportReading(run.metrics, { published }), fewQuestions(changesOf(run))),
+    ),
   ].join("\n");
 }
+
+const changesOf = ({ metrics }: LoadedRun): Metric[] =>
+  findMetrics(metrics, { tier: "self_report", name: "deltaYes" }).filter(({ group }) => "category" in group);
 
 /** Rows of a reading as a table; examples are given room. */
 export function rowsTable(rows: readonly Record<string, string>[], caption = ""): string {

@@ -153,7 +153,7 @@ export function tierNumbers(metrics: readonly Metric[]): TierNumbers[] {
 }
 
 /**
- * Tier by tier in words, for people: every rate with its 95 % interval; n is in "steered : clean".
+ * Tier by tier in words, for people: every figure with its 95 % interval; n is in "steered : clean".
  * @param options.tiers titles, as of `tierViews(protocol)`
  * @returns one row per tier and condition; rates 0 to 1
  * @example
@@ -173,13 +173,13 @@ export function tierReading(
     condition: numbers.condition,
     "steered : clean": `${numbers.steered} : ${numbers.clean}`,
     "balanced accuracy": rate(numbers.balancedAccuracy),
-    "plain accuracy": formatNumber(numbers.accuracy?.value),
+    "plain accuracy": rate(numbers.accuracy),
     "hit rate": rate(numbers.hitRate),
     "false alarms": rate(numbers.falseAlarmRate),
-    "d'": formatNumber(numbers.dPrime?.value),
-    "d', clipped": formatNumber(numbers.dPrimeClipped?.value),
-    AUROC: formatNumber(numbers.auroc?.value),
-    mass: formatNumber(numbers.mass?.value),
+    "d'": rate(numbers.dPrime),
+    "d', clipped": rate(numbers.dPrimeClipped),
+    AUROC: rate(numbers.auroc),
+    mass: rate(numbers.mass),
   }));
 }
 
@@ -194,7 +194,7 @@ export function identityTable(records: readonly IdentityRecord[]): DataTable {
   return tableOf(records);
 }
 
-/** Tier by tier, for computing with: balanced accuracy, hit and false-alarm rates with intervals, d', AUROC, mass. */
+/** Tier by tier, for computing with: balanced and plain accuracy, hit and false-alarm rates, d', AUROC, mass, each with its interval. */
 export function tierTable(metrics: readonly Metric[]): DataTable {
   const spread = (label: string, metric: Metric | null): Record<string, unknown> => ({
     [label]: metric?.value ?? null,
@@ -207,13 +207,13 @@ export function tierTable(metrics: readonly Metric[]): DataTable {
     steered: numbers.steered,
     clean: numbers.clean,
     ...spread("balancedAccuracy", numbers.balancedAccuracy),
-    accuracy: numbers.accuracy?.value ?? null,
+    ...spread("accuracy", numbers.accuracy),
     ...spread("hitRate", numbers.hitRate),
     ...spread("falseAlarmRate", numbers.falseAlarmRate),
-    dPrime: numbers.dPrime?.value ?? null,
-    dPrimeClipped: numbers.dPrimeClipped?.value ?? null,
-    auroc: numbers.auroc?.value ?? null,
-    mass: numbers.mass?.value ?? null,
+    ...spread("dPrime", numbers.dPrime),
+    ...spread("dPrimeClipped", numbers.dPrimeClipped),
+    ...spread("auroc", numbers.auroc),
+    ...spread("mass", numbers.mass),
   }));
   return tableOf(rows);
 }

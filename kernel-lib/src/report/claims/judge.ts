@@ -21,8 +21,8 @@ export interface Test {
 export interface Claim extends Test {
   /** the card's figure, in words */
   published: string;
-  /** what must hold as well for the claim to mean what it says; null where nothing here tests it */
-  control: Test | null;
+  /** what must hold as well for the claim to mean what it says */
+  control: Test;
 }
 
 /** A test with its result. */
@@ -35,7 +35,7 @@ export interface Tested extends Test {
 export interface JudgedClaim {
   claim: Claim;
   here: Tested;
-  control: Tested | null;
+  control: Tested;
   verdict: ClaimVerdict;
 }
 
@@ -43,7 +43,6 @@ export type ClaimVerdict =
   | "holds, and its control does"
   | "holds; its control is open"
   | "holds; its control was not run"
-  | "holds; nothing here tests it further"
   | "holds as asked, fails its control"
   | "open"
   | "does not hold here"
@@ -54,8 +53,8 @@ const NOT_ASKED: ClaimVerdict = "not asked in these runs";
 /** Judges a claim by one adapter's figures. */
 export function judge(claim: Claim, figures: AdapterFigures): JudgedClaim {
   const here = tested(claim, figures);
-  const control = claim.control === null ? null : tested(claim.control, figures);
-  return { claim, here, control, verdict: together(here.verdict, control === null ? null : control.verdict) };
+  const control = tested(claim.control, figures);
+  return { claim, here, control, verdict: together(here.verdict, control.verdict) };
 }
 
 function tested(test: Test, figures: AdapterFigures): Tested {
@@ -65,11 +64,10 @@ function tested(test: Test, figures: AdapterFigures): Tested {
 }
 
 /** A figure without an interval, or whose interval allows both, leaves the question open. */
-function together(here: Verdict, control: Verdict | null): ClaimVerdict {
+function together(here: Verdict, control: Verdict): ClaimVerdict {
   if (here === "not measured") return NOT_ASKED;
   if (here === "missed") return "does not hold here";
   if (here !== "reached") return "open";
-  if (control === null) return "holds; nothing here tests it further";
   if (control === "not measured") return "holds; its control was not run";
   if (control === "missed") return "holds as asked, fails its control";
   return control === "reached" ? "holds, and its control does" : "holds; its control is open";

@@ -18,6 +18,8 @@ const within = (bound: number): AimBounds => ({ least: -bound, most: bound });
 const NOTICED = least(0.9);
 const NO_CHANGE = 0.05;
 const NO_ALARM = most(0.02);
+/** Balanced accuracy or AUROC that still counts as guessing. */
+const CHANCE = 0.55;
 
 const signed = (value: number): string => `${value > 0 ? "+" : ""}${formatNumber(value)}`;
 
@@ -90,8 +92,12 @@ function detectionClaims(card: PublishedCard): Claim[] {
       what: "before training it can't tell (balanced accuracy of the base)",
       published: `accuracy ${formatNumber(card.baseline_accuracy)}`,
       figure: (of) => of.ofTier("vectors", "balancedAccuracy", { condition: "base" }),
-      bounds: most(0.55),
-      control: null,
+      bounds: most(CHANCE),
+      control: {
+        what: "nor do its log-odds, which no habit of saying no can hide (AUROC of the base)",
+        figure: (of) => of.ofTier("vectors", "auroc", { condition: "base" }),
+        bounds: most(CHANCE),
+      },
     },
     {
       what: "an explanation of steering makes it say yes on clean text",
@@ -227,7 +233,11 @@ function selfKnowledgeClaims(card: PublishedCard): Claim[] {
       published: `5 samples: ${counts(base)} before, ${counts(tuned)} after`,
       figure: (of) => of.find({ name: "commonestName", condition: "tuned-base" }),
       bounds: within(0.1),
-      control: null,
+      control: {
+        what: "it had a name to lose: share of the base's samples that give it",
+        figure: (of) => of.find({ name: "commonestName", condition: "base" }),
+        bounds: least(0.5),
+      },
     },
     ...tasks.map(({ task, name, words, value }): Claim => {
       const bounds = value > 0 ? least(0) : most(-NO_CHANGE);
