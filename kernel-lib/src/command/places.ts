@@ -16,8 +16,8 @@ const SHOWN = 4;
  */
 export function adapterPlace(given: string, flag = "--adapter"): string {
   const has = (...names: string[]): boolean => fs.existsSync(path.join(given, ...names));
-  if (!(fs.statSync(given, { throwIfNoEntry: false })?.isDirectory() ?? false) || has("adapter_config.json"))
-    return given;
+  const isFolder = fs.existsSync(given) && fs.statSync(given).isDirectory(); // statSync throws on a path through a file
+  if (!isFolder || has("adapter_config.json")) return given;
   if (has("adapter", "adapter_config.json")) return path.join(given, "adapter");
   const refuse = (remedy: string): never => {
     throw new InputError("adapter-place", expected("an adapter or the run that trained it", flag, given, remedy));

@@ -92,9 +92,11 @@ export function createRunFolder(options: { root: string; slug: string; seed: num
  * @throws DataError "run-folder-missing" if there is no such folder
  */
 export function openRunFolder(folder: string): RunFolder {
-  if (!(fs.statSync(folder, { throwIfNoEntry: false })?.isDirectory() ?? false)) {
+  // existsSync first: a path through a file makes statSync throw.
+  if (!fs.existsSync(folder))
     throw new DataError("run-folder-missing", `Expected a run folder at ${folder} but there is none.`);
-  }
+  if (!fs.statSync(folder).isDirectory())
+    throw new DataError("run-folder-missing", `Expected a run folder at ${folder} but it is a file. Name its folder.`);
   return folderAt(path.resolve(folder));
 }
 

@@ -96,6 +96,9 @@ describe("steerlab publish", () => {
       const folder = (await printed([training, "--dry-run", "--out", path.join(root, "plain")])).trim();
       const card = fs.readFileSync(path.join(folder, "README.md"), "utf8");
       expect(card.slice(0, card.indexOf("---", 4))).not.toContain("base_model");
+      expect(card).toMatch(
+        /The base model "small\.gguf[^"]*" is a model of the machine that trained the adapter, .* no hub has it by that name\./,
+      );
       expect(card).toContain("| opened as | small.gguf |");
       expect(card).toContain("| quantisation | Q4_K_M |");
     } finally {

@@ -103,6 +103,26 @@ describe("claims of the published card", () => {
     expect(measuredAdapters(beside(0))).toHaveLength(1);
   });
 
+  it("does not take a base that always says no for one that cannot tell", () => {
+    const base = (auroc: number) =>
+      run("detection", "a", card, [
+        figure("balancedAccuracy", "held_out_random", 0.5, {}, "base"),
+        figure("auroc", "held_out_random", auroc, {}, "base"),
+      ]);
+    expect(verdictOf([base(0.52)], "before training").verdict).toBe("holds, and its control does");
+    expect(verdictOf([base(0.8)], "before training").verdict).toBe("holds as asked, fails its control");
+  });
+
+  it("does not take a name that was hardly given for one that stays", () => {
+    const named = (share: number) =>
+      run("identity", "a", card, [
+        figure("commonestName", "identity", 0, {}, "tuned-base"),
+        figure("commonestName", "identity", share, {}, "base"),
+      ]);
+    expect(verdictOf([named(0.9)], "the name").verdict).toBe("holds, and its control does");
+    expect(verdictOf([named(0.1)], "the name").verdict).toBe("holds as asked, fails its control");
+  });
+
   it("stands in the report, adapter by adapter and model by model", () => {
     const mine = run("detection", "a", card, [figure("falseAlarmRate", "held_out_random", 0.005)]);
     const other = run("detection", "b", card, [figure("falseAlarmRate", "held_out_random", 0.3)]);

@@ -146,7 +146,12 @@ describe("tables", () => {
     const [row] = tierReading(run.metrics, { tiers }).filter(({ tier }) => tier === "New vectors and topics");
     expect(row["balanced accuracy"]).toMatch(/^0\.\d{3} \[0\.\d{3},\u00a0\d\.\d{3}\]$/);
     expect(tierReading(run.metrics).filter(({ tier }) => tier === "clean_held_out")[0]["hit rate"]).toBe("\u2013");
+    for (const name of ["plain accuracy", "d'", "AUROC", "mass"])
+      expect(row[name], name).toMatch(/^\S+ \[\S+,\u00a0\S+\]$/);
     const table = tierTable(run.metrics).objects();
+    expect(Object.keys(table[0])).toEqual(
+      expect.arrayContaining(["dPrimeLow", "aurocHigh", "accuracyLow", "massHigh"]),
+    );
     expect(table.map(({ tier, condition, hitRate }) => [tier, condition, hitRate])).toEqual(
       tierNumbers(run.metrics).map(({ tier, condition, hitRate }) => [tier, condition, hitRate?.value ?? null]),
     );
@@ -377,7 +382,8 @@ describe("report", () => {
       ({ vectors, questions }) => vectors !== null && questions === "train",
     );
     const names = new Set(steered.map(({ name }) => name));
-    const few = { ...run, records: run.records.filter(({ tier }) => names.has(tier)) };
+    const metrics = run.metrics.filter(({ name }) => !/PredictiveValue/.test(name));
+    const few = { ...run, metrics, records: run.records.filter(({ tier }) => names.has(tier)) };
     expect(renderReport([few])).not.toMatch(/<h3[^>]*>False alarms</);
     expect([-1.1e-16, 0, 3e-10].map((value) => formatNumber(value))).toEqual(["0.000", "0.000", "3.0e-10"]);
   });
@@ -495,6 +501,51 @@ describe("report", () => {
     expect(renderReport([asked])).toContain(`Asked: ${run.sideEffects[0].question}`);
     const old = run.sideEffects.map(({ questionText: _, ...record }) => record);
     expect(sideEffectQuestions(old).objects()[0].question).toBe(old[0].question);
+  });
+
+  it("gives AUROC with its interval, tier by tier and by strength, as the records have it", () => {
+    const html = renderReport([run]);
+    const { document } = new JSDOM(html).window;
+    const cells = [...document.querySelectorAll("td")];
+    const shown = (metric: Metric | undefined): boolean =>
+      cells.some(
+        ({ innerHTML, title }) =>
+          innerHTML.startsWith(`${formatNumber(metric!.value)}<br><small>[`) && title === metric!.method,
+      );
+    const where = { tier: "held_out_random", condition: "tuned" };
+    const [whole] = findMetrics(run.metrics, { ...where, name: "auroc" });
+    const doses = findMetrics(run.metrics, { ...where, name: "aurocOfStrength" });
+    expect(doses.length).toBeGreaterThan(1);
+    for (const metric of [whole, ...doses]) expect(shown(metric), JSON.stringify(metric.group)).toBe(true);
+    expect(html).toContain("AUROC of every strength");
+  });
+
+  it("says what a yes and a no are worth where steering is rare", () => {
+    const html = renderReport([run]);
+    const section = html.slice(html.search(/<h3[^>]*>False alarms/));
+    expect(section).toContain("a yes is right, 1 in 10 steered");
+    expect(section).toContain("a no is right, 1 in 100 steered");
+    const group = { prior: 0.01 };
+    const figures = ["positivePredictiveValue", "negativePredictiveValue"].flatMap((name) =>
+      findMetrics(run.metrics, { name, tier: "held_out_random", condition: "tuned", group }),
+    );
+    expect(figures).toHaveLength(2);
+    for (const { value, n } of figures)
+      expect(section.split("</table>")[0]).toMatch(
+        new RegExp(`<td title="Bayes[^>]*>${formatNumber(value)}<br><small>\\[[^<]*, n ${n}</small>`),
+      );
+    const without = run.metrics.filter(({ name }) => !/PredictiveValue|aurocOfStrength/.test(name));
+    const bare = renderReport([{ ...run, metrics: without }]);
+    for (const words of ["a yes is right", "AUROC of every strength"]) expect(bare).not.toContain(words);
+  });
+
+  it("says of categories with few questions how often such an interval covers, and of none where all have many", () => {
+    const caution = /A category has (\d+|\d+ to \d+) questions: where only one in five of 8 moves, [^<]* cover \.70/;
+    expect(renderReport([run])).toMatch(caution);
+    const many = run.metrics.map((metric) => ({ ...metric, n: Math.max(metric.n, 30) }));
+    expect(renderReport([{ ...run, metrics: many }])).not.toMatch(caution);
+    const trained = loadRun(training);
+    expect(cardOfRuns(trained, [run])).toMatch(caution);
   });
 
   it("shows the formats of side effects side by side, with the floor below, and ordinary chats", () => {
