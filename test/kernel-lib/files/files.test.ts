@@ -227,7 +227,7 @@ describe("run folders", () => {
     expect(() => openRunFolder(at("runs", "absent"))).toThrowError(
       expect.objectContaining({ code: "run-folder-missing" }),
     );
-    const file = fileURLToPath(import.meta.url);
+    const file = path.resolve("package.json");
     expect(() => openRunFolder(file)).toThrow(/but it is a file/);
     expect(() => openRunFolder(`${file}/run`)).toThrow(expect.objectContaining({ code: "run-folder-missing" }));
   });
