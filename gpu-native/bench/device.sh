@@ -12,9 +12,11 @@
 #
 # Writes two files into $OUT (default gpu-native/build/device-out), each line as it comes, so that being cut off loses nothing:
 # device.log, all that ran and said; results.tsv, one fact a line (bench/device/report.h). A second call appends. Each program has a time limit
-# of its own within its phase's; one that fails runs once more with blocking launches, so that its error names the kernel.
+# of its own within its phase's; one that throws or dies runs once more with blocking launches, so that its error names the kernel.
 #
-# LIMITS="120 240 120": seconds of the phases. SHAPE (32B), SECOND_SHAPE (7B), SECONDS_EACH (2): what is measured and for how long.
+# On a new device run phase 1 alone first; once it is right, LIMITS="100 150 90" with phases 2 3.
+#
+# LIMITS="120 180 60": seconds of the phases. SHAPE (32B), SECOND_SHAPE (7B), SECONDS_EACH (2): what is measured and for how long.
 # STEERLAB_DEVICE_BIN: a folder of programs to use as they are. Needs nvcc, CMake and a C++20 compiler where it builds; uses
 # python3 with torch, transformers and PEFT, and compute-sanitizer, where they are; what is missing is skipped by name.
 set -u
@@ -32,7 +34,7 @@ for argument in "$@"; do
   esac
 done
 phases=${phases:-1 2 3}
-read -ra limits <<< "${LIMITS:-120 240 120}"
+read -ra limits <<< "${LIMITS:-120 180 60}"
 shape=${SHAPE:-32B} second=${SECOND_SHAPE:-7B} each=${SECONDS_EACH:-2} lab=lab place=cuda
 patience=1  # of an emulated device: this many times as long
 if [ -n "$dry" ]; then
@@ -51,7 +53,8 @@ SECONDS=0
 log() { printf '%s\n' "$*" >&3; }
 say() { printf '[%3ds] %s\n' "$SECONDS" "$*"; log "[$SECONDS s] $*"; }
 record() { local IFS=$'\t'; printf '%s\n' "$*" >&4; }
-skip() { record skipped "$1" "$2"; say "skipped: $1: $2"; }
+skips=0 skipped=
+skip() { skips=$((skips + 1)) skipped+="${skipped:+, }$1"; record skipped "$1" "$2"; say "skipped: $1: $2"; }
 
 # ---- programs ----
 stamp() { # of everything that is compiled
@@ -76,14 +79,24 @@ compile() { # <part> <folder> <target> <options...>
 }
 
 programs="steerlab_cuda_ops_test steerlab_cuda_end_to_end steerlab_device_check steerlab_device_lab steerlab_device_bench"
-build_programs() {
-  bin=$native/build/device${dry:+-dry}
-  local want tree=$native/build/device-tree p
+up_to_date() {
   want=$(stamp)
-  if [ "$(cat "$bin/stamp" 2> /dev/null)" = "$want" ] && "$bin/steerlab_device_check" toy starts 2> /dev/null; then
-    say "programs are up to date in $bin"
-    return
-  fi
+  [ "$(cat "$bin/stamp" 2> /dev/null)" = "$want" ] && "$bin/steerlab_device_check" toy starts 2> /dev/null && say "programs are up to date in $bin"
+}
+
+# On a device a forgotten build would eat the time it is there for: so many seconds and no more.
+build_within() {
+  local most=$((${BUILD_LIMIT:-240} * patience))
+  up_to_date && return
+  say "the prebuilt programs in $bin are missing or stale: building them here, at most $most s; device.sh build elsewhere saves this time"
+  timeout -k 5 "$most" bash "$native/bench/device.sh" build ${dry:+--dry} && return
+  say "no programs after at most $most s of building; run device.sh build without a device and bring $bin along"
+  return 1
+}
+
+build_programs() {
+  local want tree=$native/build/device-tree p
+  up_to_date && return
   say "building programs into $bin"
   mkdir -p "$bin" && rm -f "$bin/stamp"
   compile addon tools steerlab_device || { say "could not build the programs; the end of device.log says why"; return 1; }
@@ -109,9 +122,10 @@ build_programs() {
 attempt() {
   local name=$1 most=$2 line
   shift 2
-  passed=0 failed=0 status=137 refused=
+  passed=0 failed=0 status=137 refused= threw=
   log "== $name (at most $most s): $*"
   while IFS= read -r -t $((most + 15)) line; do
+    case $line in *' threw '* | failed$'\t'*) threw=1 ;; esac
     case $line in
       '#status '*) status=${line#'#status '}; break ;;
       'ok  '*) passed=$((passed + 1)) ;;
@@ -125,7 +139,8 @@ attempt() {
   done < <(timeout -k 5 "$most" "$@" 2>&1 < /dev/null; echo "#status $?")  # -k: a process that hangs on the device may not heed the first signal
 }
 
-# run <name> <most seconds> <command...>: within what is left of the phase; a failure runs once more with blocking launches.
+# run <name> <most seconds> <command...>: within what is left of the phase. What threw or died runs once more with blocking launches; numbers
+# that are wrong would only be wrong again.
 run() {
   local name=$1 most=$2 left=$((phase_end - SECONDS)) started=$SECONDS
   shift 2
@@ -136,12 +151,15 @@ run() {
   all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed))
   record check "$phase" "$name" "$passed" "$failed" "$status" launches
   case $status in
-    0 | 3) [ "$status" = 3 ] && say "$name: skipped, see above" || say "$name: done in $((SECONDS - started)) s, $passed checks passed" ;;
+    3) skips=$((skips + 1)) skipped+="${skipped:+, }$name"; say "$name: skipped, see above" ;;
+    0) say "$name: done in $((SECONDS - started)) s, $passed checks passed" ;;
     124 | 137 | 143) say "$name: cut off after $most s, $passed checks passed until then"; record cut "$name" "$most s"; unfinished=$((unfinished + 1)) ;;
     *)
       if [ -n "$refused" ]; then skip "$name" "this machine refuses it"; return 3; fi
       bad+="$name (status $status, $failed checks failed); "
-      say "$name: FAILED with status $status, $failed checks failed; once more with blocking launches"
+      say "$name: FAILED with status $status, $failed checks failed"
+      [ -z "$threw" ] && [ "$status" -le 128 ] && return "$status"
+      say "$name: once more with blocking launches"
       left=$((phase_end - SECONDS))
       [ "$left" -lt $least ] && return "$status"
       local first=$status
@@ -156,13 +174,13 @@ run() {
 }
 
 begin() { # a phase
-  phase=$1 phase_end=$((SECONDS + limits[$1 - 1])) unfinished=0 all_passed=0 all_failed=0 bad=
+  phase=$1 phase_end=$((SECONDS + limits[$1 - 1])) unfinished=0
   say "phase $1: $2, at most ${limits[$1 - 1]} s"
 }
 
 phase_1() {
   begin 1 "is it right?"
-  local pid= served
+  local pid=
   if [ -n "$python" ]; then  # its imports take long: beside the checks that need little of the device
     timeout -k 5 "$((limits[0] - 10))" "$python" bench/device/lab.py "$scratch/lab" $lab $place > "$scratch/lab.txt" 2>&1 < /dev/null &
     pid=$!
@@ -184,11 +202,23 @@ phase_1() {
       [ -s "$scratch/lab/$type/index.txt" ] && run "lab model in $type against transformers" 30 "$bin/steerlab_device_lab" "$scratch/lab/$type"
     done
   fi
+  judge
+}
+
+# The verdict so far: of phase 1, then with the step under the chosen algorithms.
+judge() {
+  local served
   served=$(awk -F'\t' '$1 == "found" && $2 == "backend" { text = $3 } END { print text }' "$out/results.tsv")
   if [ -n "$bad" ]; then verdict="WRONG: ${bad}$all_passed checks passed"
   elif [ "$all_passed" = 0 ] || [ $unfinished -gt 0 ]; then verdict="UNKNOWN: $unfinished programs did not finish; $all_passed checks passed, none failed"
   else verdict="RIGHT: $all_passed checks passed, none failed"
   fi
+  [ $skips -gt 0 ] && verdict+=", $skips skipped: $skipped"
+  case $served in
+    *', cuBLASLt '* | '') ;;
+    *) [ "${STEERLAB_CUBLASLT:-}" = own ] || [ "${STEERLAB_BATCH_INVARIANT:-}" = 1 ] ||
+      verdict+="; cuBLASLt was expected but NOT FOUND: all figures are of own products" ;;
+  esac
   verdict+=" [${served:-no backend}]"
   record verdict "$verdict"
   say "VERDICT: $verdict"
@@ -199,6 +229,9 @@ phase_2() {
   # once for all that follows; the file is logged, so that its choices can be used again
   STEERLAB_CUBLASLT_TIME=1 run "choosing algorithms for $shape" 50 "$bin/steerlab_device_bench" $shape "$each" choose
   cat "$STEERLAB_CUBLASLT_CHOICES" >&3 2> /dev/null
+  unfinished=0  # of what is judged
+  run "one step of $shape, chosen algorithms" 40 "$bin/steerlab_device_check" $shape step
+  judge
   run "bench $shape" $((limits[1] * 2 / 5)) "$bin/steerlab_device_bench" $shape "$each"
   if [ -z "$python" ]; then skip "transformers + PEFT" "no python3"
   else run "transformers + PEFT, $shape" $((limits[1] * 2 / 5)) "$python" bench/device/baseline.py $shape "$each" $place
@@ -214,7 +247,7 @@ phase_3() {
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
   if [ -z "$sanitizer" ]; then skip compute-sanitizer "not installed"; return; fi
   # racecheck sees what the emulation cannot: threads that meet in shared memory without a barrier
-  for look in "memcheck linear_backward" "racecheck attention" "racecheck linear" "racecheck linear_backward" "memcheck attention"; do
+  for look in "memcheck linear_backward" "racecheck attention" "racecheck linear" "racecheck linear_backward" "racecheck sample" "racecheck score" "memcheck attention"; do
     read -r tool case <<< "$look"
     STEERLAB_CUBLASLT=own run "$tool, $case" 25 "$sanitizer" --tool "$tool" --error-exitcode 9 \
       "$bin/steerlab_cuda_ops_test" "$STEERLAB_CUDA_LIBRARY" bf16 "$case"
@@ -223,18 +256,17 @@ phase_3() {
 }
 
 if [ -n "${STEERLAB_DEVICE_BIN:-}" ]; then bin=$STEERLAB_DEVICE_BIN
-else build_programs || exit 1
+else
+  bin=$native/build/device${dry:+-dry}
+  if [ -n "$build" ]; then build_programs || exit 1; else build_within || exit 1; fi
 fi
 [ -n "$build" ] && exit 0
 export STEERLAB_CUDA_LIBRARY=${STEERLAB_CUDA_LIBRARY:-$bin/libsteerlab_cuda.so}
-export STEERLAB_CUBLASLT_CHOICES=${STEERLAB_CUBLASLT_CHOICES:-$scratch/cublaslt-choices.tsv}
+export STEERLAB_CUBLASLT_CHOICES=${STEERLAB_CUBLASLT_CHOICES:-$native/build/device-choices.tsv}  # stays: phases may be calls of their own
 record run "$(date -u '+%Y-%m-%d %H:%M UTC')" "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2> /dev/null | head -1)" "phases $phases"
-verdict=
-worst=0
-for p in $phases; do
-  phase_$p
-  [ -n "$bad" ] && worst=1
-done
+verdict= bad= all_passed=0 all_failed=0
+for p in $phases; do phase_$p; done
+[ -n "$bad" ] && [ "${verdict#WRONG}" = "$verdict" ] && judge  # what failed after the last verdict
 [ -n "$python" ] && "$python" bench/device/table.py "$out/results.tsv" 2>&1 | tee -a "$out/device.log"
 [ -n "$verdict" ] && echo "VERDICT: $verdict"
-exit $worst
+[ -z "$bad" ]

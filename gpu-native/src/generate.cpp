@@ -32,6 +32,10 @@ std::vector<int32_t> sample_rows(Model& model, const GenerateRequest& q, const P
     model.backend().sample({.tokens = {out.data() + first, count}, .logits = logits, .n = count, .V = model.config().vocab_size,
                             .temperature = q.temperature, .top_p = q.top_p, .rows = rows});
   });
+  for (size_t i = 0; i < out.size(); ++i)
+    if (out[i] == kNoToken)
+      throw Error("not-finite", "Expected finite logits to sample from but row " + std::to_string(active[i]->row) +
+                                    " has NaN or infinity. Lower the magnitude of its steering, or check the adapter's numbers.");
   return out;
 }
 

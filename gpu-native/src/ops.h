@@ -11,8 +11,8 @@
 // accumulated in at least F32. BF16 rounds where transformers rounds: see each op.
 //
 // Determinism: the same call gives the same bytes, whatever the thread count, and the result of a row depends on nothing but the
-// row. Excepted are a library's matrix products (Backend::rows_independent()): with cuBLASLt a row may change in the last bits with
-// the bucket of row counts that N falls into (cuda/gemm_source.h), never with the other rows' values. STEERLAB_BATCH_INVARIANT=1
+// row. Excepted are a library's matrix products (Backend::rows_independent()): we give cuBLASLt one algorithm per bucket of row
+// counts (cuda/gemm_source.h), so a row may change in the last bits with the bucket, and with N itself where that algorithm does not hold. STEERLAB_BATCH_INVARIANT=1
 // does without the library.
 #pragma once
 #include <cstddef>
@@ -376,6 +376,8 @@ struct SampleRow {
 
 // temperature 0: argmax (ties: lower id). Otherwise softmax(logits / temperature) restricted to the smallest set of tokens,
 // by falling probability (ties: lower id), whose mass reaches top_p. Uniform from Philox(seed, position). tokens, rows (n).
+// kNoToken where a row has a NaN or its greatest logit is not finite.
+constexpr int32_t kNoToken = -1;
 struct Sample {
   HostSpan<int32_t> tokens;
   const void* logits;

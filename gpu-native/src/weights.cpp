@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "error.h"
+#include "halves.h"
 #include "rng.h"
 
 namespace steerlab {
@@ -283,9 +284,11 @@ void random_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, uin
     job.report(done += static_cast<double>(rows) * cols, total);
     return made;
   };
-  const auto vector = [&](int count, float mean) {
+  const auto vector = [&](int count, float mean, bool half = false) {
     w.parameters += count;
     w.made.push_back(normal_vector(count, mean, seed, stream++));
+    if (half)
+      for (float& v : w.made.back()) v = to_float(to_bf16(v));
     const float* made = backend.load_vector(HostTensor{w.made.back().data(), DType::F32, 1, count});
     w.loaded.push_back(made);
     return made;
@@ -298,7 +301,7 @@ void random_weights(ModelWeights& w, Backend& backend, const ModelConfig& c, uin
     layer.post_attention_norm = vector(c.hidden_size, 1);
     for (int p = 0; p < kProjections; ++p) {
       layer.projection[p] = matrix(projection_out(c, p), projection_in(c, p));
-      if (p == kQ || p == kK || p == kV) layer.projection[p].bias = vector(projection_out(c, p), 0);
+      if (p == kQ || p == kK || p == kV) layer.projection[p].bias = vector(projection_out(c, p), 0, backend.act() == DType::BF16);  // as checkpoints hold them
     }
     w.layers.push_back(layer);
   }

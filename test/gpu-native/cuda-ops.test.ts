@@ -288,6 +288,43 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
       expect(unwritable.text).toContain("Name another one in STEERLAB_CUBLASLT_CHOICES.");
     });
 
+    it("tries an algorithm at the product's own rows, and takes the first answer where a trial has no room", {
+      timeout: RUN_MS,
+    }, async () => {
+      const timing = async (kept: string, env: Record<string, string>): Promise<Run> =>
+        run(ops, [library, "bf16", "linear_backward"], {
+          STEERLAB_CUBLASLT: await fakeCublasLt(),
+          STEERLAB_CUBLASLT_TIME: "1",
+          STEERLAB_CUBLASLT_CHOICES: join(folder, "trials", kept),
+          ...env,
+        });
+      const partly = await timing("partly.tsv", { FAKE_CUBLASLT_REFUSE: "fast" });
+      expect(partly.failed, partly.text).toEqual([]);
+      const lines = readFileSync(join(folder, "trials", "partly.tsv"), "utf8")
+        .trimEnd()
+        .split("\n");
+      expect(counter(partly.text, "gemm.rejected")).toBe(3 * lines.length);
+      const full = await timing("full.tsv", { STEERLAB_EMULATION_L2: String(2 ** 31 - 1), FAKE_CUBLASLT_EXPECT: "0" });
+      expect(full.failed, full.text).toEqual([]);
+      expect(counter(full.text, "gemm.cublaslt")).toBe(counter(partly.text, "gemm.cublaslt"));
+      expect(counter(full.text, "gemm.tried")).toBe(0);
+      expect(existsSync(join(folder, "trials", "full.tsv"))).toBe(false);
+    });
+
+    it("names the product that cuBLASLt fails, and a cuBLASLt that takes no settings", {
+      timeout: RUN_MS,
+    }, async () => {
+      const refusing = async (what: string): Promise<string> =>
+        run(ops, [library, "bf16", "linear"], { STEERLAB_CUBLASLT: await fakeCublasLt(), FAKE_CUBLASLT_REFUSE: what })
+          .text;
+      expect(await refusing("device")).toMatch(
+        /received status 13 for 0 0 \d+ \d+ .+ by the algorithm for 16 rows, algorithm \d+/,
+      );
+      expect(await refusing("settings")).toMatch(
+        /^# cuda .+ own mma\.sync kernels \(cuBLASLt .+ refused the settings/m,
+      );
+    });
+
     it("says by name where less address space than asked for is given, and where there is none", {
       timeout: RUN_MS,
     }, () => {
@@ -325,6 +362,7 @@ describe.skipIf(!configured)("CUDA sources on the host (needs the CMake folder o
       const refused = failing("malloc");
       expect(refused).toContain("cudaErrorIllegalAddress");
       expect(refused).not.toMatch(/out-of-memory|none left|are free/);
+      expect(failing("pinned")).toMatch(/Expected 64 KiB of pinned host memory for uploads but the machine gives none/);
     });
 
     it("rows do not depend on their batch when that is asked for by name", { timeout: RUN_MS }, async () => {

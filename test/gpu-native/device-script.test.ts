@@ -65,7 +65,14 @@ function read(out: string): Pick<Run, "results" | "log"> {
 function device(bin: string, out: string, args: string[], env: Record<string, string> = {}): Run {
   const result = spawnSync("bash", [script, "--dry", ...args], {
     encoding: "utf8",
-    env: { ...process.env, STEERLAB_DEVICE_BIN: bin, OUT: out, STEERLAB_PEER_PYTHON: "python3", ...env },
+    env: {
+      ...process.env,
+      STEERLAB_DEVICE_BIN: bin,
+      OUT: out,
+      STEERLAB_PEER_PYTHON: "python3",
+      STEERLAB_CUBLASLT_CHOICES: join(out, "..", "choices.tsv"),
+      ...env,
+    },
     maxBuffer: 1 << 26,
   });
   return { status: result.status, text: result.stdout + result.stderr, ...read(out) };
@@ -84,7 +91,9 @@ describe("device.sh", () => {
     });
     const first = device(bin, out, ["1"]);
     expect(first.status, first.text).toBe(0);
-    expect(first.text).toMatch(/VERDICT: RIGHT: \d+ checks passed, none failed \[cuda card, cuBLASLt 13\.0\.2\]\n$/);
+    expect(first.text).toMatch(
+      /VERDICT: RIGHT: \d+ checks passed, none failed(, \d+ skipped: .+)? \[cuda card, cuBLASLt 13\.0\.2\]\n$/,
+    );
     expect(first.results.filter(([kind]) => kind === "verdict")).toHaveLength(1);
     expect(first.results.find((line) => line[2] === "products of toy")).toEqual([
       "check",
@@ -118,6 +127,20 @@ describe("device.sh", () => {
     expect(run.log.match(/^result/gm)).toHaveLength(4);
     expect(run.results).toContainEqual(["failed", "toy", "lost"]);
     expect(run.text).toContain("1.21 x"); // 70 ms of a floor of 58
+  });
+
+  it("counts what was skipped, misses cuBLASLt by name, and does not repeat wrong numbers", { timeout: RUN_MS }, () => {
+    const found = "printf 'found\\tbackend\\tcuda card, bf16, own mma.sync kernels (no cuBLASLt; tried x)\\n'";
+    const check = `case "$2" in found) ${found}; echo "ok   a" ;; products) exit 3 ;; *) echo "ok   b" ;; esac`;
+    const skipped = device(programs({ device_check: check }), fresh(), ["1"], { STEERLAB_CUBLASLT: "" });
+    expect(skipped.text).toMatch(/VERDICT: RIGHT: \d+ checks passed, none failed, \d+ skipped: .*products of toy/);
+    expect(skipped.text).toContain("cuBLASLt was expected but NOT FOUND");
+    const own = device(programs({ device_check: check }), fresh(), ["1"], { STEERLAB_CUBLASLT: "own" });
+    expect(own.text).not.toContain("NOT FOUND");
+    const wrong = device(programs({ device_check: 'echo "FAIL toy error 1 allowed 0"; exit 1' }), fresh(), ["2"]);
+    expect(wrong.status, wrong.text).toBe(1);
+    expect(wrong.text).toContain("VERDICT: WRONG: one step of toy, chosen algorithms");
+    expect(wrong.results.filter((line) => line[0] === "check" && line[6] === "blocking")).toEqual([]);
   });
 
   it("stops what hangs at its limit, keeps what it had said, and goes on", { timeout: RUN_MS }, () => {
@@ -207,8 +230,8 @@ describe.skipIf(!configured)("the programs of device.sh on the emulated library 
       "ceiling: matrix product",
       "training step",
       "memory after training",
-      "sweep of 24 rows, shared",
-      "sweep of 24 rows, unshared",
+      "sweep of 1 x 24 rows, shared",
+      "sweep of 1 x 24 rows, unshared",
       "3 questions on one cache",
       "decode, batch 3",
       "peak device memory",

@@ -102,16 +102,19 @@ class Bench {
   void served(Products& products, const std::string& what) { served_ = products.asserted(shape_ + " " + what); }
 
   // 20 products queued, one wait: launch gaps hide behind the device's work, as in a step. Backward: dx = dy W.
-  Timing product_time(const Weight& w, int rows, bool backward) {
+  // Copies of a weight take turns, so that none is still in the second-level cache: in a step other layers have been there.
+  Timing product_time(const std::vector<Weight>& copies, int rows, bool backward) {
+    const Weight& w = copies[0];
     const size_t most = static_cast<size_t>(rows) * static_cast<size_t>(std::max(w.in, w.out)) * 2;
     void* y = backend_->allocate(most);
     const Weight x = backend_->random_matrix(rows, backward ? w.out : w.in, 1.0f, 3, 3);
     LinearPart part;
-    part.w = &w;
+    size_t turn = 0;
     const LoraGrad none;
     const int repeats = shape_ == "toy" ? 2 : 20;
     Timing t = time([&] {
       for (int i = 0; i < repeats; ++i) {
+        part.w = &copies[turn++ % copies.size()];
         if (backward)
           backend_->linear_backward({.dx = y, .dy = x.data, .ldy = w.out, .n = rows, .parts = {&part, 1}, .grads = {&none, 1}, .example_offsets = nullptr, .examples = 0});
         else backend_->linear({.y = y, .ldy = w.out, .x = x.data, .n = rows, .parts = {&part, 1}});
@@ -124,11 +127,19 @@ class Bench {
     return t;
   }
 
+  std::vector<Weight> cold_copies(int out, int in) {
+    constexpr size_t kCold = size_t(160) << 20;  // bytes: beyond any second-level cache
+    const size_t bytes = size_t{2} * static_cast<size_t>(out) * static_cast<size_t>(in);
+    std::vector<Weight> copies(shape_ == "toy" ? 2 : kCold / bytes + 1);
+    for (Weight& w : copies) w = backend_->random_matrix(out, in, 0.02f, 1, 2);
+    return copies;
+  }
+
   void ceilings() {
     const int side = shape_ == "toy" ? 64 : 8192;
     const Weight square = backend_->random_matrix(side, side, 0.02f, 1, 1);
     Products products(*backend_);
-    const Timing t = product_time(square, side, false);
+    const Timing t = product_time({square}, side, false);
     served(products, "ceiling");
     top_.flops = 2.0 * side * side * side / t.median;
     backend_->release(const_cast<void*>(square.data));
@@ -156,19 +167,19 @@ class Bench {
                   {"gate_up", 2 * config_.intermediate_size, config_.hidden_size},
                   {"down", config_.hidden_size, config_.intermediate_size}};
     for (const auto& s : shapes) {
-      const Weight w = backend_->random_matrix(s.out, s.in, 0.02f, 1, 2);
+      const std::vector<Weight> copies = cold_copies(s.out, s.in);
       for (const bool backward : {false, true})
         for (const int rows : {1, 8, 200, 536}) {
           if (shape_ == "toy" && rows > 8) break;
           Products products(*backend_);
-          const Timing t = product_time(w, rows, backward);
+          const Timing t = product_time(copies, rows, backward);
           const std::string what = std::string(first_ ? "first answer, product " : "product ") + s.name + (backward ? " backward " : " ") + std::to_string(rows) + " rows";
           served(products, what);
           const double flops = 2.0 * rows * s.out * s.in, bytes = 2.0 * (static_cast<double>(s.out) * s.in + static_cast<double>(rows) * (s.in + s.out));
           const double floor = std::max(flops / top_.flops, bytes / top_.bandwidth);
           result(what, flops / t.median / 1e12, "TFLOP/s", flops / floor / 1e12, t.spread);
         }
-      backend_->release(const_cast<void*>(w.data));
+      for (const Weight& w : copies) backend_->release_weight(w.data);
     }
   }
 
@@ -252,7 +263,7 @@ class Bench {
     result("memory after training" + at, memory("memory.device"), "GB", static_cast<double>(e.total()) / 1e9, 0);
   }
 
-  // Contexts of `concepts` concepts, `at_once` to a call.
+  // Contexts of `concepts` concepts, `at_once` to a call; one call is measured and stands for all.
   void sweep(int concepts, int at_once, int context, int question) {
     for (const bool share : {true, false}) {
       const ForwardRequest request = sweep_request(config_, at_once, context, question, share);
@@ -268,7 +279,7 @@ class Bench {
       const double tokens = share ? whole * computed / (computed + shared) : whole;
       const double floor = floor_seconds(config_, top_, tokens, rows);
       served(products, share ? "shared sweep" : "unshared sweep");
-      result("sweep of " + std::to_string(calls * at_once * 12) + " rows, " + (share ? "shared" : "unshared"), t.median * calls, "s", floor * calls, t.spread);
+      result("sweep of " + std::to_string(calls) + " x " + std::to_string(at_once * 12) + " rows, " + (share ? "shared" : "unshared"), t.median * calls, "s", floor * calls, t.spread);
     }
   }
 

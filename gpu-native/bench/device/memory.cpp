@@ -17,8 +17,11 @@ std::shared_ptr<Backend> backend_on(bool matrix_units) {
 }
 
 Memory::~Memory() {
-  for (void* p : taken_) b_.release(p);
-  for (const void* p : drawn_) b_.release_weight(p);
+  try {
+    for (void* p : taken_) b_.release(p);
+    for (const void* p : drawn_) b_.release_weight(p);
+  } catch (...) {  // a broken device; the failure that brought us here names the kernel
+  }
 }
 
 void* Memory::take(size_t bytes) {

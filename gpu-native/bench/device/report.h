@@ -44,6 +44,21 @@ double distance(const std::vector<A>& got, const std::vector<B>& want) {
   return std::sqrt(difference / norm);
 }
 
+// Cosine of the angle between them; NaN where lengths differ or one is zero.
+template <class A, class B>
+double cosine(const std::vector<A>& a, const std::vector<B>& b) {
+  if (a.size() != b.size()) return NAN;
+  double dot = 0, aa = 0, bb = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    dot += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    aa += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+    bb += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  return dot / std::sqrt(aa * bb);
+}
+
+inline bool has_library(const Backend& b) { return b.describe().find(", cuBLASLt ") != std::string::npos; }
+
 // What a backend counted, by name.
 inline std::map<std::string, double> counts(const Backend& b) {
   std::map<std::string, double> out;
@@ -70,7 +85,7 @@ class Products {
   // A check that fails where cuBLASLt was found and anything else ran (gemm.mma == 0).
   std::string asserted(const std::string& what) {
     const std::string used = since();
-    if (backend_.describe().find("cuBLASLt ") != std::string::npos && used != "none")
+    if (has_library(backend_) && used != "none")
       expect("gemm.mma is 0 in " + what + " (" + used + ")", used == "cuBLASLt");
     return used;
   }

@@ -44,7 +44,7 @@ def print_ratios(table):
         if "memory" in what or not what.startswith(("peft", "hooks")):
             continue
         words = what.split()
-        names = ["sweep of 1224 rows, shared", "sweep of 1224 rows, unshared"] if "sweep" in what else ["training " + " ".join(words[2:])]
+        names = [what.removeprefix("hooks, ") + how for how in (", shared", ", unshared")] if "sweep" in what else ["training " + " ".join(words[2:])]
         for name in names:
             ours = table.get((shape, name))
             if ours and theirs and ours[0]:

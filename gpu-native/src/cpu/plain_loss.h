@@ -122,6 +122,11 @@ void PlainBackend<A>::sample(const Sample& op) {
   pool().run(op.n, [&](int64_t i, int) {
     const Master* l = masters(op.logits) + i * op.V;
     const FallingLogit<Master> before{l};
+    const auto nan = std::find_if(l, l + op.V, [](Master v) { return std::isnan(v); });  // would break the order that sorting needs
+    if (nan != l + op.V || !std::isfinite(*std::max_element(l, l + op.V))) {
+      op.tokens[i] = kNoToken;
+      return;
+    }
     if (op.temperature <= 0) {
       int best = 0;
       for (int j = 1; j < op.V; ++j)

@@ -16,6 +16,7 @@ constexpr uint32_t kNoSplit = 0, kSplitInComputeType = 2;  // reduction schemes
 constexpr size_t kWorkspace = size_t(32) << 20;
 constexpr uint32_t kAlignment = 16;
 constexpr size_t kMaxLayouts = 4096;
+constexpr const char* kProductNumbers = "0 forward 1 gradient 2 bias, F32 output, columns, depth, row lengths of x, w, y, rows";
 constexpr int kInvalidValue = 7, kNotSupported = 15;  // statuses that come before anything runs
 
 struct HeuristicResult {
@@ -123,9 +124,12 @@ std::unique_ptr<CublasLt> CublasLt::open(const std::vector<GemmCandidate>& candi
     }
   // y^T = op(W) x^T: W row-major (cols, depth) is column-major (depth, cols) and must be turned; the gradient's is not.
   const int32_t transpose = kTranspose;
-  for (const Operation forward : {kForward, kForwardBias})
-    if (c.desc_set(lt->operation_[forward], kDescTransA, &transpose, sizeof transpose) != 0) return nullptr;
-  if (c.desc_set(lt->operation_[kForwardBias], kDescEpilogue, &kEpilogueBias, sizeof kEpilogueBias) != 0) return nullptr;
+  if (c.desc_set(lt->operation_[kForward], kDescTransA, &transpose, sizeof transpose) != 0 ||
+      c.desc_set(lt->operation_[kForwardBias], kDescTransA, &transpose, sizeof transpose) != 0 ||
+      c.desc_set(lt->operation_[kForwardBias], kDescEpilogue, &kEpilogueBias, sizeof kEpilogueBias) != 0) {
+    report = "own mma.sync kernels (" + report + " refused the settings of an operation)";
+    return nullptr;
+  }
   check_cuda(cudaMalloc(&lt->workspace_, kWorkspace), "cuBLASLt workspace");
   lt->choices_ = std::make_unique<GemmChoices>(process_environment, device, c.version());
   return lt;
@@ -196,21 +200,26 @@ std::vector<GemmAlgorithm> CublasLt::ask(const gpu::Gemm& g, const ShapeKey& sha
   return found;
 }
 
+std::string CublasLt::product_of(const ShapeKey& shape, int rows) {
+  const auto [operation, float_output, cols, depth, ldx, ldw, ldy] = shape;
+  std::string product;
+  for (const int number : {int(operation), int(float_output), cols, depth, ldx, ldw, ldy, rows}) product += (product.empty() ? "" : " ") + std::to_string(number);
+  return product;
+}
+
 const CublasLt::Algorithm& CublasLt::algorithm(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, int rows) {
   const auto key = std::make_pair(shape, rows);
   const auto found = algorithms_.find(key);
   if (found != algorithms_.end()) return found->second;
-  const auto [operation, float_output, cols, depth, ldx, ldw, ldy] = shape;
-  std::string product;
-  for (const int number : {int(operation), int(float_output), cols, depth, ldx, ldw, ldy, rows}) product += (product.empty() ? "" : " ") + std::to_string(number);
+  const std::string product = product_of(shape, rows);
   Algorithm best;
   if (const auto kept = choices_->find(product)) best = {*kept, true};
-  else if (choices_->timing()) {
-    best = fastest(stream, g, shape, rows);
+  else if (const auto timed = choices_->timing() ? fastest(stream, g, shape, rows) : std::nullopt) {
+    best = *timed;
+    if (best.usable) choices_->add(product, best, kProductNumbers);
   } else if (const auto answers = ask(g, shape, rows, 1, false); !answers.empty()) {
     best = {answers[0], true};
   }
-  if (choices_->timing() && best.usable) choices_->add(product, best, "0 forward 1 gradient 2 bias, F32 output, columns, depth, row lengths of x, w, y, rows");
   return algorithms_[key] = best;
 }
 
@@ -239,8 +248,9 @@ bool CublasLt::run(cudaStream_t stream, const gpu::Gemm& g, bool float_output) {
       const int status = multiply(stream, g, shape, best);
       if (status == 0) return true;
       if (status != kInvalidValue && status != kNotSupported)
-        throw Error("cublaslt", "Expected a matrix product from cuBLASLt but received status " + std::to_string(status) +
-                                    ". Set STEERLAB_CUBLASLT=own to do without it.");
+        throw Error("cublaslt", "Expected a matrix product from cuBLASLt but received status " + std::to_string(status) + " for " +
+                                    product_of(shape, g.n) + " (" + kProductNumbers + ") by the algorithm for " + std::to_string(asked) +
+                                    " rows, " + "algorithm " + std::to_string(best.data[0]) + " " + std::to_string(best.data[1]) + ". Set STEERLAB_CUBLASLT=own to do without it.");
       unfit_.insert({shape, asked, g.n});
     }
     if (g.n == bucket) break;

@@ -8,6 +8,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -52,8 +53,11 @@ class CublasLt {
   const Algorithm& algorithm(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, int rows);
   // At most `most` answers of the heuristic, best first. split: also algorithms that split the depth and add up in F32.
   std::vector<GemmAlgorithm> ask(const gpu::Gemm& g, const ShapeKey& shape, int rows, int most, bool split);
-  // The fastest of the answers that agree with our own kernel on random rows and this weight, twice with the same bits.
-  Algorithm fastest(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, int rows);
+  // The fastest, on a cold weight, of the answers that agree with our own kernel on random rows and this weight, as many as asked for and
+  // as many as the product has, twice with the same bits; not usable where none does. None where the device has no room to try.
+  std::optional<Algorithm> fastest(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, int rows);
+  // The numbers that tell a product from others.
+  static std::string product_of(const ShapeKey& shape, int rows);
   // The operation of g, told where its bias lies.
   void* operation(const gpu::Gemm& g);
   int multiply(cudaStream_t stream, const gpu::Gemm& g, const ShapeKey& shape, const GemmAlgorithm& algorithm);

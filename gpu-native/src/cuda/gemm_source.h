@@ -5,7 +5,8 @@
 // link it leads through), 5. /usr/local/cuda. Newest major version first in each. Host code without CUDA.
 //
 // STEERLAB_BATCH_INVARIANT=1 forbids the library too: own kernels add every row's products in one order whatever the batch, so a
-// row's bits depend on nothing but the row. cuBLASLt promises that only among row counts of one bucket (gemm_bucket).
+// row's bits depend on nothing but the row. cuBLASLt promises no such thing: we use one of its algorithms
+// per bucket of row counts (gemm_bucket), except at row counts where that algorithm does not hold, which get one of their own.
 #pragma once
 #include <functional>
 #include <string>
@@ -26,7 +27,7 @@ std::string gemm_refusal(const Environment& environment);
 std::vector<GemmCandidate> gemm_candidates(const Environment& environment);
 std::string process_environment(const char* name);
 
-// Rows of x are handled in buckets of at most 64 up to 1,024: one algorithm serves all row counts of a bucket, so a row's bits do
+// Rows of x are handled in buckets of at most 64 up to 1,024: one algorithm serves a bucket where it holds, so that a row's bits do
 // not change with its neighbours inside it. Gives the largest row count of the bucket that holds `rows` (>= 1).
 int gemm_bucket(int rows);
 

@@ -10,7 +10,7 @@ namespace steerlab {
 
 STEERLAB_HD inline uint64_t order_key(float logit, int32_t id) {
   const float plain = logit == 0.0f ? 0.0f : logit;  // -0 and 0 are equal
-  const uint32_t u = bits_of_float(plain);
+  const uint32_t u = logit == logit ? bits_of_float(plain) : 0x7fffffffu;  // NaN, whatever its sign, comes first: no one misses it
   const uint32_t ordered = u & 0x80000000u ? ~u : u | 0x80000000u;
   return (static_cast<uint64_t>(ordered) << 32) | (0xffffffffu - static_cast<uint32_t>(id));
 }

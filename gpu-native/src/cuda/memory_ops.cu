@@ -219,8 +219,8 @@ void CudaMemory::product(const gpu::Gemm& g, DType weight, bool float_output) {
 
 bool CudaMemory::product_with_bias(gpu::Gemm g, DType weight, const gpu::BiasParts& parts) {
   if (!cublaslt_ || act_ != DType::BF16 || weight != DType::BF16) return false;
-  const auto [at, made] = biases_.try_emplace({g.w, g.cols}, nullptr);
-  if (made) {  // once per weight: the host waits
+  auto at = biases_.find({g.w, g.cols});
+  if (at == biases_.end()) {  // once per weight: the host waits
     std::vector<bf16> whole;
     bool exact = true;
     for (int i = 0; i < parts.count; ++i) {
@@ -231,10 +231,12 @@ bool CudaMemory::product_with_bias(gpu::Gemm g, DType weight, const gpu::BiasPar
         exact = exact && to_float(whole.back()) == v;
       }
     }
+    bf16* kept = nullptr;
     if (exact) {
-      at->second = static_cast<bf16*>(allocate(sizeof(bf16) * whole.size()));
-      upload(at->second, whole.data(), sizeof(bf16) * whole.size());
+      kept = static_cast<bf16*>(allocate(sizeof(bf16) * whole.size()));
+      upload(kept, whole.data(), sizeof(bf16) * whole.size());
     }
+    at = biases_.emplace(std::pair{g.w, g.cols}, kept).first;  // only now: a failure before is no answer
   }
   g.bias = at->second;
   if (!g.bias || g.n == 0) return false;

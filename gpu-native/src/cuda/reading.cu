@@ -164,7 +164,8 @@ __device__ int32_t argmax(uint64_t (&greatest)[kThreads], const float* row, int 
 __global__ void __launch_bounds__(kThreads) greedy_kernel(int32_t* tokens, const float* logits, int V) {
   __shared__ uint64_t greatest[kThreads];
   const int32_t best = argmax(greatest, logits + static_cast<int64_t>(blockIdx.x) * V, V);
-  if (threadIdx.x == 0) tokens[blockIdx.x] = best;
+  const float top = logits[static_cast<int64_t>(blockIdx.x) * V + best];
+  if (threadIdx.x == 0) tokens[blockIdx.x] = fabsf(top) < INFINITY ? best : kNoToken;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -174,6 +175,10 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ double scratch[32];
   const float* row = logits + static_cast<int64_t>(blockIdx.x) * V;
   const float top = row[argmax(greatest, row, V)];
+  if (!(fabsf(top) < INFINITY)) {  // the same for all threads
+    if (threadIdx.x == 0) tokens[blockIdx.x] = kNoToken;
+    return;
+  }
   const auto weight = [&](int c) { return sampling_weight(row[c], top, temperature); };
   double mine = 0;  // integers below 2^53: any order gives the same sum
   for (int c = threadIdx.x; c < V; c += kThreads) mine += static_cast<double>(weight(c));

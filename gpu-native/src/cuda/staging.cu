@@ -31,6 +31,19 @@ void copy_parallel(char* to, const char* from, size_t bytes) {
   for (std::thread& w : workers) w.join();
 }
 
+// Pinned memory is the machine's: short of it the device is not full.
+char* pinned(size_t bytes, const char* what) {
+  void* memory = nullptr;
+  const cudaError_t status = cudaMallocHost(&memory, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw Error("out-of-memory", "Expected " + std::to_string(bytes >> 10) + " KiB of pinned host memory for " + what +
+                                     " but the machine gives none. Free host memory, or raise its limit of locked memory (ulimit -l).");
+  }
+  check_cuda(status, what);
+  return static_cast<char*>(memory);
+}
+
 }  // namespace
 
 Staging::~Staging() {
@@ -50,9 +63,7 @@ void Staging::release(std::vector<Slot>& ring) {
 Staging::Slot& Staging::next_slot(std::vector<Slot>& ring, size_t& at, size_t count, size_t bytes) {
   if (ring.size() < count) {
     Slot slot;
-    void* memory = nullptr;
-    check_cuda(cudaMallocHost(&memory, bytes), "pinned memory for uploads");
-    slot.memory = static_cast<char*>(memory);
+    slot.memory = pinned(bytes, "uploads");
     check_cuda(cudaEventCreateWithFlags(&slot.sent, cudaEventDisableTiming), "event");
     ring.push_back(slot);
     at = ring.size() % count;
@@ -102,11 +113,7 @@ template void Staging::upload_converted(bf16*, const void*, DType, size_t);
 template void Staging::upload_converted(float*, const void*, DType, size_t);
 
 void Staging::expect(void* to, const void* device, size_t bytes) {
-  if (!results_) {
-    void* memory = nullptr;
-    check_cuda(cudaMallocHost(&memory, kResults), "pinned memory for results");
-    results_ = static_cast<char*>(memory);
-  }
+  if (!results_) results_ = pinned(kResults, "results");
   for (size_t done = 0; done < bytes;) {
     if (results_used_ == kResults) {  // full: this once the host waits
       check_cuda(cudaStreamSynchronize(stream_), "waiting for results");

@@ -6,7 +6,8 @@
 // any other answer than N.
 //
 // FAKE_CUBLASLT_REFUSE=1: the heuristic finds no algorithm; =bucket: none for a multiple of 16 rows; =matmul: the product does not
-// support its rows; =rows: it supports only the row count that the heuristic was asked for. FAKE_CUBLASLT_LOSES=N: the last N of the
+// support its rows; =rows: it supports only the row count that the heuristic was asked for; =fast: the fast answer is right only there; =settings: no
+// operation takes its settings; =device: the product fails on the device. FAKE_CUBLASLT_LOSES=N: the last N of the
 // depth are left out, as a faulty split over the depth would. A copy in a folder "newer" does not start, as a library that is newer than the driver. Anything out of order prints a line and returns a failure status.
 #include <dlfcn.h>
 
@@ -105,6 +106,7 @@ EXPORT int cublasLtMatmulDescDestroy(void* d) {
   return kOk;
 }
 EXPORT int cublasLtMatmulDescSetAttribute(void* d, int attribute, const void* value, size_t bytes) {
+  if (refuses("settings")) return kNotSupported;
   if (attribute == 8 && bytes == 8) {
     std::memcpy(&static_cast<Desc*>(d)->bias, value, 8);
     return kOk;
@@ -163,6 +165,7 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
   if (A.type != kReal16BF || B.type != kReal16BF || lc != ld || c != d) return complain("types or output");
   if (algo[0] != kMagic || algo[1] != A.rows * 1000003u + D.rows) return complain("an algorithm of another shape");
   if (!workspace) return complain("no workspace");
+  if (refuses("device")) return 13;
   if (refuses("matmul") || (refuses("rows") && algo[2] != D.cols)) return kNotSupported;
   for (const void* p : {a, b, static_cast<const void*>(d)})
     if (reinterpret_cast<uintptr_t>(p) % 16) return complain("alignment below what was promised");
@@ -171,6 +174,7 @@ EXPORT int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, v
   if (op.epilogue != 1 && (op.epilogue != 4 || !op.bias || D.type != kReal16BF)) return complain("epilogue");
   const char* loses = std::getenv("FAKE_CUBLASLT_LOSES");
   const int answer = static_cast<int>(algo[3]);
+  if (refuses("fast") && answer == kFast && algo[2] != D.cols) loses = "8";
   const char* expected = std::getenv("FAKE_CUBLASLT_EXPECT");
   if (expected && std::atoi(expected) != answer) return complain("another answer than the one that was chosen");
   const uint64_t depth = k - (loses ? std::strtoull(loses, nullptr, 10) : answer == kLosesTail ? 8 : 0);

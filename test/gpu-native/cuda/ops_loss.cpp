@@ -123,6 +123,9 @@ void sample(Twin& t) {
       const int n = 24, V = temperature > 1 ? 300 : 2100;  // below and above the threads of a block
       std::vector<float> values = t.random.normals(static_cast<size_t>(n * V), 2);
       for (int i = 0; i < n; ++i) values[static_cast<size_t>(i * V + 5)] = values[static_cast<size_t>(i * V + 200)] = 5.0f;
+      const float broken[] = {NAN, -NAN, INFINITY};  // rows 0, 1, 2 have no token
+      for (int i = 0; i < 3; ++i) values[static_cast<size_t>(i * V + 250)] = broken[i];
+      for (int c = 0; c < V; ++c) values[static_cast<size_t>(3 * V + c)] = -INFINITY;
       const Buffer logits = t.from(values, DType::F32);
       std::vector<SampleRow> rows;
       for (int i = 0; i < n; ++i) rows.push_back({static_cast<uint64_t>(i) * 1234567u, static_cast<uint32_t>(i)});
@@ -130,6 +133,7 @@ void sample(Twin& t) {
       t.cpu.sample({.tokens = a, .logits = logits.cpu, .n = n, .V = V, .temperature = temperature, .top_p = top_p, .rows = rows});
       t.gpu.sample({.tokens = b, .logits = logits.gpu, .n = n, .V = V, .temperature = temperature, .top_p = top_p, .rows = rows});
       t.expect("T" + std::to_string(temperature).substr(0, 3) + "_p" + std::to_string(top_p).substr(0, 4), a == b);
+      for (size_t i = 0; i < b.size(); ++i) t.expect("row_" + std::to_string(i) + (i < 4 ? "_none" : "_token"), (b[i] == kNoToken) == (i < 4));
     }
 }
 

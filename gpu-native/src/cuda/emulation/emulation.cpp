@@ -216,6 +216,8 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   if (const cudaError_t failure = steerlab::emulation::planned_failure("malloc")) return failure;
+  if (bytes > steerlab::emulation::kDeviceBytes - std::min(steerlab::emulation::kDeviceBytes, steerlab::emulation::live_bytes()))
+    return cudaErrorMemoryAllocation;
   *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (!*p) return cudaErrorMemoryAllocation;
   std::memset(*p, 0xff, bytes);
@@ -232,7 +234,15 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
   *free_bytes = *total - std::min(*total, steerlab::emulation::live_bytes());
   return cudaSuccess;
 }
-cudaError_t cudaMallocHost(void** p, size_t bytes) { return cudaMalloc(p, bytes); }
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  const char* told = std::getenv("STEERLAB_EMULATION_L2");
+  *value = told ? std::atoi(told) : 1 << 16;
+  return cudaSuccess;
+}
+cudaError_t cudaMallocHost(void** p, size_t bytes) {
+  if (steerlab::emulation::planned_failure("pinned") != cudaSuccess) return cudaErrorMemoryAllocation;
+  return cudaMalloc(p, bytes);
+}
 cudaError_t cudaFreeHost(void* p) { return cudaFree(p); }
 cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind, cudaStream_t) {
   std::memmove(dst, src, bytes);
