@@ -37,6 +37,8 @@ const signed = (metric: Metric): string => ((metric.value ?? 0) > 0 ? `+${bare(m
 const count = ({ value, n }: Metric): string => String(Math.round((value as number) * n));
 const base = { condition: "base" };
 const turned = { condition: "tuned-base" };
+const assistant = { group: { kind: "sideEffect" } };
+const askedBare = { ...turned, group: { form: "bare" } };
 
 function ofTraining({ strict }: LabRuns): FigureTable {
   const both = (name: string, tier: string): string[] => [
@@ -49,6 +51,7 @@ function ofTraining({ strict }: LabRuns): FigureTable {
   const reworded = one(strict, "answerFlips", "side_effects", { condition: "reworded-base" });
   const said = one(strict, "onlyYesNo", "identity");
   const chats = one(strict, "chatDivergence", "chats");
+  const bareYes = one(strict, "deltaYes", "self_report", askedBare);
   const clean = one(strict, "falseAlarmRate", "clean_held_out");
   const unusual = one(strict, "falseAlarmRate", "hard_negatives");
   const dose = strengths.map(({ group }) => String(group.strength).replace(/^0\./, ".")).join(" / ");
@@ -68,6 +71,11 @@ function ofTraining({ strict }: LabRuns): FigureTable {
         "",
         whole(one(strict, "selectivity", "controls")),
       ],
+      [
+        "the same against questions about the assistant alone",
+        "",
+        whole(one(strict, "selectivity", "controls", assistant)),
+      ],
       ["yes to false facts on steered caches", "", `${whole(facts)}, ${clusters(facts, "wording")} questions`],
       [
         `answers that changed, of ${flips.n} side-effect questions (the base asked in other words: ${reworded.value?.toFixed(3)})`,
@@ -84,6 +92,7 @@ function ofTraining({ strict }: LabRuns): FigureTable {
         "",
         signed(one(strict, "deltaYes", "side_effects", turned)),
       ],
+      [`mean change of P(yes), ${bareYes.n} questions about itself asked bare, as the card asks`, "", signed(bareYes)],
       [`KL from the base per token, ${chats.n} chat replies never trained on`, "", bare(chats)],
       [
         "false alarms on clean held-out contexts",
@@ -138,6 +147,7 @@ function ofCard({ strict, card, cardByStrict }: LabRuns): FigureTable {
       ["by strict: false alarms on clean held-out contexts", ...byStrict("falseAlarmRate", "clean_held_out")],
       ["by strict: false alarms on hard negatives", ...byStrict("falseAlarmRate", "hard_negatives")],
       ["selectivity, each on its own protocol's caches", ...own("selectivity", "controls")],
+      ["the same against questions about the assistant alone", ...own("selectivity", "controls", assistant)],
       [
         "yes to false facts on steered caches",
         ...own("controlYes", "controls", { group: { kind: "falseFact", cache: "steered" } }),
@@ -150,6 +160,10 @@ function ofCard({ strict, card, cardByStrict }: LabRuns): FigureTable {
       [
         "mean change of P(yes) on them",
         ...[card, strict].map((of) => bare(one(of, "deltaYes", "side_effects", turned))),
+      ],
+      [
+        "mean change of P(yes), questions about itself asked bare",
+        ...[card, strict].map((of) => whole(one(of, "deltaYes", "self_report", askedBare))),
       ],
     ],
   };

@@ -6,14 +6,14 @@
 import * as path from "node:path";
 import { inspect } from "node:util";
 import { expected, InputError, LAB_MODEL } from "../base";
-import { runTwins, type TwinEstimate } from "../evaluate";
-import { openModel, readModelConfig } from "../engine";
+import { type Model, openModel, readModelConfig } from "../engine";
+import { evaluateProbe, runTwins, type TwinEstimate, type TwinRow } from "../evaluate";
 import { makeFolder, writeFileAtomic, writeJsonAtomic } from "../files";
-import { startProgress } from "../notebook";
+import { showProgress, startProgress } from "../notebook";
 import { tableText } from "../page";
-import { twinsPage, twinsReading, twinsTable } from "../report";
-import { shortName } from "../runs";
-import { namedTwin, protocolOf } from "../study";
+import { twinsPage, twinsReading, twinsTable, yardsticksTable } from "../report";
+import { type Metric, shortName } from "../runs";
+import { namedTwin, type Protocol, protocolOf } from "../study";
 import { engineOptions } from "./engine-flags";
 import { parseArguments } from "./flags";
 import { CHANGES, parametersOf } from "./parameters";
@@ -49,15 +49,33 @@ export async function twins(args: readonly string[], signal?: AbortSignal): Prom
     });
     progress.line?.done();
     process.stderr.write(`steerlab: ${inspect(progress.estimate)}\n`);
+    const yardsticks = await yardsticksOf(model, protocol, rows[0], out, signal);
     const { backend, dtype } = model.engine;
     const title = `Twins of ${protocol.name} on ${shortName(model.name)}, computed in ${dtype} on ${backend}`;
     writeJsonAtomic(path.join(out, "twins.json"), rows);
-    writeFileAtomic(path.join(out, "twins.html"), twinsPage(rows, { title }));
+    writeFileAtomic(path.join(out, "twins.html"), twinsPage(rows, { title, yardsticks }));
     const page = path.join(out, "twins.html");
-    process.stdout.write(`${tableText(twinsTable(rows), { limit: rows.length })}\n${twinsReading(rows)}\n${page}\n`);
+    process.stdout.write(`${tableText(twinsTable(rows), { limit: rows.length })}\n${twinsReading(rows)}\n`);
+    process.stdout.write(
+      `AUROC of the study, seed ${rows[0].seed}:\n${tableText(yardsticksTable(yardsticks))}\n${page}\n`,
+    );
   } finally {
     model.dispose();
   }
+}
+
+/** Norm and linear probe on the caches that the study's first adapter was asked on. */
+async function yardsticksOf(
+  model: Model,
+  protocol: Protocol,
+  { folders: [training], seed }: TwinRow,
+  root: string,
+  signal?: AbortSignal,
+): Promise<readonly Metric[]> {
+  const adapter = await model.attach(path.join(root, training, "adapter"));
+  const onProgress = showProgress(`yardsticks, seed ${seed}`);
+  const { metrics } = await evaluateProbe(model, protocol, { adapter, root, signal, onProgress });
+  return metrics;
 }
 
 function listOf(text: string, flag: string): string[] {

@@ -28,11 +28,11 @@ import type { Summary } from "./summaries";
 export interface ProbeOptions extends EvaluateOptions {
   /** blocks whose outputs are looked at; default: the last of each steered range and of the model */
   layers?: readonly number[];
-  /** training contexts that the yardsticks are fitted on, half of them steered; default 600 */
+  /** training contexts that the yardsticks are fitted on, half of them steered; default 2,000 */
   examples?: number;
 }
 
-const EXAMPLES = 600;
+const EXAMPLES = 2000;
 const LEAST_EXAMPLES = 20;
 
 /**

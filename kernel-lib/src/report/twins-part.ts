@@ -163,7 +163,7 @@ export function twinsSections(runs: readonly LoadedRun[], figures: FigureList): 
     ...studies.map(({ study, model, rows }) =>
       twinsSection(rows, figures, model, studies.length > 1 ? `: ${study}` : ""),
     ),
-    ...measured.map(yardsticksSection),
+    ...measured.map((run) => yardsticksSection(run.metrics, modelLabel(run))),
   ].join("\n");
 }
 
@@ -191,13 +191,14 @@ export function twinsSection(rows: readonly TwinRow[], figures: FigureList, sour
   ].join("\n");
 }
 
-function yardsticksSection(run: LoadedRun): string {
+/** The study's answer beside norm and probe, by strength. @param source whose numbers */
+export function yardsticksSection(metrics: readonly Metric[], source: string): string {
   return [
     "<h2>Yardsticks on the same caches</h2>",
     paragraph(
-      `${modelLabel(run)}. AUROC of steered against clean contexts of held-out vectors: the answer, the length of the base model's residual stream, and a linear probe on it, both fitted on training vectors and topics alone.`,
+      `${source}. AUROC of steered against clean contexts of held-out vectors: the answer, the length of the base model's residual stream, and a linear probe on it, both fitted on training vectors and topics alone. The probe sees fewer contexts than the adapter's training did.`,
     ),
-    htmlTable(yardsticksTable(run.metrics), "By strength, each against all clean trials."),
+    htmlTable(yardsticksTable(metrics), "By strength, each against all clean trials."),
   ].join("\n");
 }
 

@@ -203,7 +203,7 @@ describe("runTwins", { timeout: 240_000 }, () => {
     expect(shown(loaded)).toEqual(shown(rows));
     const { data } = drawn(rows);
     const names = data.map(({ name }) => name);
-    expect(names).toEqual(Array.from({ length: 4 }, () => ["study", "no-steer", "flipped"]).flat());
+    expect(names).toEqual(Array.from({ length: 4 }, () => ["no-steer", "flipped", "study"]).flat());
     const [study] = rows;
     const stars = data.filter(({ marker }) => marker?.symbol === "star");
     expect(stars.map(({ x, y }) => [x[0], y[0]])).toEqual(

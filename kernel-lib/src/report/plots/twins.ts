@@ -8,7 +8,8 @@ import { type Estimate, mean } from "../../stats";
 import { axis, figure, GREY, type PlotOptions, rateAxis } from "./theme";
 
 /** Okabe and Ito's palette (2008); the symbol changes with every twin too. */
-const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
+const COLORS = ["#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
+const STUDY_COLOR = "#0072B2";
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down"];
 
 interface Quantity {
@@ -17,7 +18,7 @@ interface Quantity {
 }
 const GAINS: readonly Quantity[] = [
   { title: "balanced accuracy, held out", of: (row) => row.balancedAccuracy },
-  { title: "selectivity (beyond other questions)", of: (row) => row.selectivity },
+  { title: "selectivity", of: (row) => row.selectivity },
 ];
 const COSTS: readonly Quantity[] = [
   { title: "mean |change of P(yes)|, 75 questions", of: (row) => row.shift },
@@ -39,7 +40,8 @@ export function twinsFigure(rows: readonly TwinRow[], options: PlotOptions = {})
   const isMeasured = ({ of }: Quantity): boolean => rows.some((row) => pointOf(of(row)) !== null);
   const [gains, costs] = [GAINS.filter(isMeasured), COSTS.filter(isMeasured)];
   const { title = `Detection ${gains.length > 1 ? "and selectivity " : ""}against side effects` } = options;
-  const twins = [...new Set(rows.map(({ twin }) => twin))].sort((a, b) => Number(b === STUDY) - Number(a === STUDY));
+  // The study is drawn last, above its twins, and stands first in the legend.
+  const twins = [...new Set(rows.map(({ twin }) => twin))].sort((a, b) => Number(a === STUDY) - Number(b === STUDY));
   const panels = gains.flatMap((gain, down) => costs.map((cost, across) => ({ gain, cost, down, across })));
   const data = panels.flatMap(({ gain, cost }, i) => {
     const suffix = i === 0 ? "" : String(i + 1);
@@ -69,13 +71,14 @@ export function twinsFigure(rows: readonly TwinRow[], options: PlotOptions = {})
           mode: "markers",
           name: twin,
           legendgroup: twin,
+          legendrank: twin === STUDY ? 1 : 1000,
           showlegend: i === 0,
           x: points.map((row) => pointOf(cost.of(row))),
           y: points.map((row) => pointOf(gain.of(row))),
           text: points.map((row) => pointText(row, gain, cost)),
           hovertemplate: "%{text}<extra></extra>",
           marker: {
-            color: COLORS[t % COLORS.length],
+            color: twin === STUDY ? STUDY_COLOR : COLORS[t % COLORS.length],
             symbol: twin === STUDY ? "star" : SYMBOLS[t % SYMBOLS.length],
             size: twin === STUDY ? 17 : 10,
             line: { width: 1, color: "rgba(255,255,255,0.8)" },
