@@ -130,7 +130,8 @@ function usage({ meta, protocol }: LoadedRun, names: CardNames): string[] {
   const { residualNorms = null, model = "" } = meta;
   if (residualNorms === null || protocol === null) return [];
   const { baseModel: base = model, repo: adapter = ".", protocol: file = "../protocol.yaml" } = names;
-  return ["## Usage", usageText(protocol, residualNorms, { base, adapter, protocol: file })];
+  const local = HUB_NAME.test(base) ? [] : [localBase(base, meta)];
+  return ["## Usage", ...local, usageText(protocol, residualNorms, { base, adapter, protocol: file })];
 }
 
 /** A name of the training's machine opens nothing elsewhere. */
@@ -139,7 +140,7 @@ function localBase(base: string, { isLabModel, modelHash }: LoadedRun["meta"]): 
     isLabModel === true
       ? "is the lab model that ships with steerlab"
       : `is a model of the machine that trained the adapter, weights \`${modelHash ?? "unknown"}\``;
-  return `The base model ${JSON.stringify(base)} ${whence}; no hub has it by that name. In the code put the folder where you have it.`;
+  return `The base model ${JSON.stringify(base)} ${whence}; no hub has it by that name. Put the folder where you have it in its place below.`;
 }
 
 /** "model.gguf (Q4_K_M, sha256 0123456789ab)", as runs on a GGUF file name it. */
@@ -161,11 +162,7 @@ function weightsText({ meta }: LoadedRun, { baseModel }: CardNames): string {
     quantisation === undefined
       ? "Figures hold for these weights."
       : "Figures hold for these weights: the same model unquantised, or quantised otherwise, is another base.";
-  const base = baseModel ?? name;
-  const local = HUB_NAME.test(base) ? [] : ["", localBase(base, meta)];
-  return ["| base model | |", "|---|---|", ...rows.map((row) => `| ${row.join(" | ")} |`), "", note, ...local].join(
-    "\n",
-  );
+  return ["| base model | |", "|---|---|", ...rows.map((row) => `| ${row.join(" | ")} |`), "", note].join("\n");
 }
 
 function intro(run: LoadedRun): string {

@@ -92,7 +92,7 @@ describe("steerlab publish", () => {
     const run = openRunFolder(training);
     const meta = run.readMeta();
     try {
-      run.writeMeta({ ...meta, model: "small.gguf (Q4_K_M, sha256 0123456789ab)" });
+      run.writeMeta({ ...meta, model: "small.gguf (Q4_K_M, sha256 0123456789ab)", isLabModel: false });
       const folder = (await printed([training, "--dry-run", "--out", path.join(root, "plain")])).trim();
       const card = fs.readFileSync(path.join(folder, "README.md"), "utf8");
       expect(card.slice(0, card.indexOf("---", 4))).not.toContain("base_model");
