@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { TwinRow } from "../kernel-lib/src/evaluate";
+import { type Metric, quote } from "../kernel-lib/src/runs";
 import { defaultTwins, loadProtocol } from "../kernel-lib/src/study";
 
 const root = join(__dirname, "..");
@@ -28,6 +29,26 @@ const line = (twin: string): string =>
     seeds(twin, (row) => row.shift.value),
     seeds(twin, (row) => row.chatDivergence.value),
   ].join(" | ")} |`;
+
+describe("yardsticks", () => {
+  const { metrics, contexts } = JSON.parse(
+    readFileSync(join(root, "data/published/lab-model-yardsticks.json"), "utf8"),
+  ) as { metrics: Metric[]; contexts: number };
+  const row = (strength: number | undefined): string =>
+    ["tuned", "norm", "probe"]
+      .map((condition) => metrics.filter((of) => of.condition === condition && of.group.strength === strength))
+      .map(([metric]) => quote(metric))
+      .join(" | ");
+
+  it.each([
+    ["all", undefined],
+    [".08 of the norm", 0.08],
+    [".2", 0.2],
+  ])("push %s is quoted in README as it was measured", (push, strength) => {
+    expect(readme).toContain(`| ${push} | ${row(strength)} |`);
+    expect(readme).toContain(`fitted on ${contexts.toLocaleString("en-US")} contexts`);
+  });
+});
 
 describe("the study among its twins", () => {
   it("holds every twin by the same seeds and steps", () => {

@@ -72,7 +72,7 @@ async function yardsticksOf(
   root: string,
   signal?: AbortSignal,
 ): Promise<readonly Metric[]> {
-  const adapter = await model.attach(path.join(root, training, "adapter"));
+  const adapter = await model.attach(path.join(training, "adapter"));
   const onProgress = showProgress(`yardsticks, seed ${seed}`);
   const { metrics } = await evaluateProbe(model, protocol, { adapter, root, signal, onProgress });
   return metrics;
