@@ -21,7 +21,7 @@ export const AIM_WORDS: Readonly<Record<string, string>> = {
   worstWordingFalseAlarmRate: "false-alarm rate of the worst wording",
   strongestHitRate: "hit rate at the strongest push",
   weakestHitRate: "hit rate at the weakest push",
-  selectivity: "effect of steering on the detection answer beyond that on control questions",
+  selectivity: "selectivity (effect of steering beyond that on control questions)",
   mass: "mean answer mass",
   answerFlips: "share of answers that turned",
   deltaYes: "mean change of P(yes)",
