@@ -27,6 +27,13 @@ describe.each(toyBuilds(["f32"]))("generate on $label", ({ backend, isa }) => {
     expect(stopped).toBe(false);
   });
 
+  it.each([0, 0.7])("a push that overflows is said so, not sampled from, at temperature %s", async (temperature) => {
+    const direction = new Float32Array(TOY.hidden_size).fill(3e38);
+    const steering = [{ direction, layers: [0, 3] as const, magnitude: 1e30 }];
+    const answer = engine.generate([{ tokens: tokensOf(3, 1), steering }], { maxTokens: 2, temperature, seed: 1 });
+    await expect(answer).rejects.toMatchObject({ code: "not-finite" });
+  });
+
   it("rows together, alone, permuted, over a cache or over a parent row give the same tokens", async () => {
     const adapter = adapterOf(engine, 3);
     const context = tokensOf(5, 7);

@@ -249,7 +249,7 @@ export class Model {
    * @param options.seed one seed per sample is derived from it; same seed, same text
    * @param options.temperature 0: the likeliest token each time; default 1
    * @returns `samples` texts (default one) without control tokens
-   * @throws InputError "chat-turns", "too-long"; DataError "chat-template"
+   * @throws InputError "chat-turns", "too-long", "not-finite" where the logits are none; DataError "chat-template"
    * @example
    * const [text] = await model.sample([{ role: "user", content: "Who are you?" }], { maxTokens: 40, seed: 1, temperature: 0 });
    */
