@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { JSDOM } from "jsdom";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   afterNeeded,
   decidersOf,
@@ -251,8 +251,12 @@ fs.writeFileSync(dir + "/trials.jsonl", "{}\\n"); fs.readFileSync(dir + "/trials
   it("names why a notebook did not even begin: a kernel that is too slow, a disk that is full", async () => {
     const folder = temporaryFolder();
     const notebooks = [write(folder, "a.ipynb", [{ code: RESULT({}) }])];
+    // A kernel is given a second whatever the limit, and a quiet machine starts one within it: this one sleeps first.
+    const sleep = join(folder, "sleep.cjs");
+    writeFileSync(sleep, "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4000);");
+    vi.stubEnv("NODE_OPTIONS", `--require ${sleep}`);
     const slow = { notebooks, outDir: join(folder, "slow"), stream: listener(), startSeconds: 0 };
-    const { records } = await runBatch(slow);
+    const { records } = await runBatch(slow).finally(() => vi.unstubAllEnvs());
     expect(records[0].problems[0]).toMatch(/kernel of a\.ipynb to answer within 0 seconds.*--start-timeout 300/);
     mkdirSync(join(folder, "full"));
     symlinkSync("/dev/full", join(folder, "full", "index.html"));
