@@ -49,10 +49,10 @@ export async function twins(args: readonly string[], signal?: AbortSignal): Prom
     });
     progress.line?.done();
     process.stderr.write(`steerlab: ${inspect(progress.estimate)}\n`);
+    writeJsonAtomic(path.join(out, "twins.json"), rows);
     const yardsticks = await yardsticksOf(model, protocol, rows[0], out, signal);
     const { backend, dtype } = model.engine;
     const title = `Twins of ${protocol.name} on ${shortName(model.name)}, computed in ${dtype} on ${backend}`;
-    writeJsonAtomic(path.join(out, "twins.json"), rows);
     writeFileAtomic(path.join(out, "twins.html"), twinsPage(rows, { title, yardsticks }));
     const page = path.join(out, "twins.html");
     process.stdout.write(`${tableText(twinsTable(rows), { limit: rows.length })}\n${twinsReading(rows)}\n`);
